@@ -1,0 +1,248 @@
+//! The executor of one core: cooperative tasks over a [`Driver`].
+//!
+//! Lives on: one pinned thread (or, in the simulator, one of several executors on the same thread).
+//! Owns the tasks; everything that tasks may touch while they run is in [`Shared`], behind a
+//! [`Runtime`](super::runtime::Runtime).
+//!
+//! A **turn** is: hand over what the last turn submitted and collect completions (parking when there
+//! is nothing to do), fire timers, look at the inboxes of the core (the turn hook), run foreground
+//! tasks within a budget, run at most one background task. The stall detector measures every turn.
+//!
+//! Invariant: a foreground task waits for at most one background slice and one foreground budget.
+//! Invariant: an operation's buffers live in the driver until its last completion, whoever waits.
+
+mod ops;
+mod ready;
+mod stall;
+pub mod sync;
+mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+pub(super) use ops::OpTable;
+pub use ready::Class;
+use ready::{ReadyQueue, TaskId, TaskWaker};
+use stall::StallDetector;
+pub use stall::TurnStats;
+pub(super) use timers::Timers;
+
+use super::driver::{Doorbell, Driver, Park};
+use super::op::Completion;
+use super::runtime::Runtime;
+use crate::limits;
+use crate::types::Mono;
+
+type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What tasks reach through their [`Runtime`].
+pub(super) struct Shared {
+    pub driver: RefCell<Box<dyn Driver>>,
+    pub ops: RefCell<OpTable>,
+    pub timers: RefCell<Timers>,
+    pub spawned: RefCell<Vec<(Class, LocalFuture)>>,
+    /// Time at the start of the turn: what most code needs of a clock, without asking it.
+    pub turn_start: Cell<Mono>,
+    pub stats: RefCell<TurnStats>,
+}
+
+struct Task {
+    future: LocalFuture,
+    waker: Arc<TaskWaker>,
+}
+
+pub struct Executor {
+    shared: Rc<Shared>,
+    ready: Arc<ReadyQueue>,
+    tasks: slab::Slab<Task>,
+    /// Looks at the inboxes of the core; true when it found something.
+    hook: Box<dyn FnMut() -> bool>,
+    bell: Arc<dyn Doorbell>,
+    completions: Vec<Completion>,
+    stall: StallDetector,
+}
+
+impl Executor {
+    pub fn new(driver: Box<dyn Driver>) -> Executor {
+        let bell = driver.doorbell();
+        let now = driver.now();
+        let stall = StallDetector::new(driver.thread_cpu_ns());
+        let shared = Shared {
+            driver: RefCell::new(driver),
+            ops: RefCell::default(),
+            timers: RefCell::default(),
+            spawned: RefCell::default(),
+            turn_start: Cell::new(now),
+            stats: RefCell::default(),
+        };
+        Executor {
+            shared: Rc::new(shared),
+            ready: Arc::default(),
+            tasks: slab::Slab::new(),
+            hook: Box::new(|| false),
+            bell,
+            completions: Vec::new(),
+            stall,
+        }
+    }
+
+    pub fn runtime(&self) -> Runtime {
+        Runtime::new(self.shared.clone())
+    }
+
+    /// Sets what looks at the core's inboxes once a turn.
+    pub fn set_turn_hook(&mut self, hook: impl FnMut() -> bool + 'static) {
+        self.hook = Box::new(hook);
+    }
+
+    /// Runs until `future` completes. Other tasks go on meanwhile and stay where they are after it.
+    pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return value;
+            }
+            self.turn();
+        }
+    }
+
+    /// One turn of a real core; parks when nothing is ready.
+    pub fn turn(&mut self) {
+        self.absorb_spawned();
+        let park = self.park_mode();
+        self.collect(park);
+        self.stall.turn_begins(&mut **self.shared.driver.borrow_mut());
+        self.wake_expired();
+        (self.hook)();
+        self.run_foreground();
+        self.run_one(Class::Background);
+        let cpu_ns = self.stall.turn_ends(&mut **self.shared.driver.borrow_mut());
+        self.shared.stats.borrow_mut().record(cpu_ns);
+    }
+
+    /// One step of a simulated core: collects what is there and runs one task of the driver's choice.
+    /// Returns false when nothing was there to do.
+    pub fn step(&mut self) -> bool {
+        self.absorb_spawned();
+        let collected = self.collect(Park::No);
+        let fired = self.wake_expired();
+        let received = (self.hook)();
+        let ready = self.ready.len();
+        if ready == 0 {
+            return collected || fired || received;
+        }
+        let choice = self.shared.driver.borrow_mut().pick(ready);
+        if let Some(task) = self.ready.pop_nth(choice) {
+            self.run(task);
+        }
+        true
+    }
+
+    /// True when a `step` would run a task without any new event.
+    pub fn has_ready(&self) -> bool {
+        self.ready.len() > 0 || !self.shared.spawned.borrow().is_empty()
+    }
+
+    /// The moment at which the next timer fires.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.shared.timers.borrow().next_deadline()
+    }
+
+    /// Arms the doorbell and looks at the inboxes a last time: false when there is work after all.
+    pub fn prepare_park(&mut self) -> bool {
+        self.bell.arm();
+        let idle = !(self.hook)() && !self.has_ready();
+        if !idle {
+            self.bell.disarm();
+        }
+        idle
+    }
+
+    fn park_mode(&mut self) -> Park {
+        if self.has_ready() || !self.prepare_park() {
+            return Park::No;
+        }
+        self.next_deadline().map_or(Park::Forever, Park::Until)
+    }
+
+    /// Collects completions and wakes those who wait for them.
+    fn collect(&mut self, park: Park) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        {
+            let mut driver = self.shared.driver.borrow_mut();
+            driver.poll(park, &mut completions);
+            self.shared.turn_start.set(driver.now());
+        }
+        self.bell.disarm();
+        let any = !completions.is_empty();
+        for completion in completions.drain(..) {
+            let leftover = self.shared.ops.borrow_mut().complete(completion);
+            if let Some(handle) = leftover {
+                self.runtime().close(handle);
+            }
+        }
+        self.completions = completions;
+        any
+    }
+
+    fn wake_expired(&mut self) -> bool {
+        let now = self.shared.turn_start.get();
+        self.shared.timers.borrow_mut().fire(now)
+    }
+
+    fn run_foreground(&mut self) {
+        let deadline = self.shared.turn_start.get().after(limits::TURN_BUDGET);
+        let mut polled = 0u32;
+        while self.run_one(Class::Foreground) {
+            polled += 1;
+            // The clock is asked once in eight polls: it costs a quarter of a short poll.
+            if polled.is_multiple_of(8) && self.shared.driver.borrow().now() >= deadline {
+                break;
+            }
+        }
+    }
+
+    fn run_one(&mut self, class: Class) -> bool {
+        let Some(task) = self.ready.pop(class) else { return false };
+        self.run(task);
+        true
+    }
+
+    fn run(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(id.index) else { return };
+        if task.waker.id != id {
+            return; // a late wake-up of a task that ended; its place is taken
+        }
+        task.waker.begin_poll();
+        let waker = Waker::from(task.waker.clone());
+        let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        if done {
+            drop(self.tasks.remove(id.index));
+        }
+        self.absorb_spawned();
+    }
+
+    fn absorb_spawned(&mut self) {
+        while !self.shared.spawned.borrow().is_empty() {
+            let spawned = std::mem::take(&mut *self.shared.spawned.borrow_mut());
+            for (class, future) in spawned {
+                let entry = self.tasks.vacant_entry();
+                let waker = TaskWaker::new(entry.key(), class, self.ready.clone());
+                entry.insert(Task { future, waker: waker.clone() });
+                std::task::Wake::wake(waker);
+            }
+        }
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        // Tasks go first: they give up their operations and files while the driver is still there.
+        self.tasks.clear();
+        self.shared.spawned.borrow_mut().clear();
+    }
+}

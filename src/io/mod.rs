@@ -1,0 +1,21 @@
+//! The seam to the world, and what is durable on the other side of it.
+//!
+//! Owns: the operations and buffers of completion-style I/O ([`op`], [`buf`], [`lease`]), the driver
+//! trait ([`driver`]) with its two worlds ([`uring`], [`sim`]), the executor of a core ([`executor`]),
+//! the handles that tasks use ([`runtime`]), the log format ([`log`]) and the manifest ([`manifest`]).
+//!
+//! Must not know: keys, vectors, HTTP.
+//!
+//! Invariant: only this folder names `io_uring`, a clock, randomness, a thread or a socket.
+
+pub mod buf;
+pub mod codec;
+pub mod driver;
+pub mod executor;
+pub mod lease;
+pub mod log;
+pub mod manifest;
+pub mod op;
+pub mod runtime;
+pub mod sim;
+pub mod uring;

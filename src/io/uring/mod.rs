@@ -1,0 +1,1 @@
+//! A kernel ring for each core.
