@@ -268,6 +268,14 @@ fn delimit(bytes: &[u8]) -> Result<&[u8], BlockFault> {
     bytes.get(..len).ok_or(BlockFault::Cut { have: bytes.len(), need: len })
 }
 
+/// Makes a sealed block one of a newer format.
+#[cfg(test)]
+pub(super) fn make_newer(block: &mut [u8]) {
+    put_u16(block, VERSION, VERSION_VALUE + 1);
+    let hash = xxh3_64(&block[MAGIC..]);
+    put_u64(block, HASH, hash);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

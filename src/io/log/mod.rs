@@ -21,6 +21,10 @@ mod chain;
 mod damage;
 pub mod dump;
 pub(in crate::io) mod field;
+#[cfg(test)]
+mod flip_tests;
+#[cfg(test)]
+mod model_tests;
 mod plan;
 mod pool;
 pub mod record;
@@ -29,6 +33,8 @@ mod replay;
 mod replay_tests;
 mod search;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 pub use assemble::ContentFault;
