@@ -78,6 +78,11 @@ impl Assembler {
         self.last_lsn
     }
 
+    /// No record of the segment is below this.
+    pub(super) fn base_lsn(&self) -> Lsn {
+        self.base_lsn
+    }
+
     /// Forgets a record in progress, after damage; LSNs still have to grow.
     pub(super) fn enter_again(&mut self) {
         self.carry = Carry::Unknown;

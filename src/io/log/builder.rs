@@ -38,7 +38,8 @@ pub struct BlockOut {
     /// LSN of the last record with a byte in this block or before. A segment may go when a
     /// checkpoint covers the `begun_lsn` of its last block.
     pub begun_lsn: Lsn,
-    /// The segment's file must exist, full-sized and durable, before this is written.
+    /// The segment's file must exist, full-sized and durable, its directory entry included, before
+    /// this is written.
     pub starts_segment: bool,
     pub hash: u64,
 }
@@ -71,13 +72,15 @@ impl LogBuilder {
         LogBuilder::new(shard, segment, segment_bytes, start, Lsn::ZERO, Lsn(1))
     }
 
-    /// Goes on behind a recovery, in the segment after all that were ever seen.
+    /// Goes on behind a recovery, in the segment after all that were ever seen, usually with
+    /// [`Recovered::next_lsn`].
     ///
     /// Before the first block is written, everything up to the cut must be synced: what was read back
     /// may have been in a cache only. Before anything is served, the first block must be synced: until
     /// then a late write of the dead process may still become part of the log.
     pub fn after(shard: ShardId, recovered: &Recovered, next_lsn: Lsn, segment_bytes: usize) -> LogBuilder {
-        assert!(next_lsn > recovered.last_lsn, "LSN {next_lsn} may be in use already");
+        let unused = next_lsn > recovered.last_lsn && next_lsn >= recovered.base_lsn;
+        assert!(unused, "LSN {next_lsn} may be in use already");
         let segment = recovered.highest_segment_seen.next();
         let start = (recovered.cut, StartKind::Recovered);
         LogBuilder::new(shard, segment, segment_bytes, start, recovered.last_lsn, next_lsn)

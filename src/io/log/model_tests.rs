@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::testing::*;
 use super::*;
 use crate::limits;
-use crate::types::Lsn;
+use crate::types::{Epoch, Lsn};
 
 /// A small generator, so that a case is one seed.
 struct Rng(u64);
@@ -40,11 +40,10 @@ impl World {
     fn start(&mut self) -> LogBuilder {
         let (recovered, records) = self.disk.replay().unwrap_or_else(|error| panic!("{error}"));
         self.check(&records);
-        let mut log = LogBuilder::after(SHARD, &recovered, Lsn(recovered.last_lsn.0 + 1000), SEGMENT_BYTES);
-        let first = log.next_block(recovered.last_lsn).expect("a first block");
+        let mut log = LogBuilder::after(SHARD, &recovered, recovered.next_lsn(), SEGMENT_BYTES);
+        let first = self.next_block(&mut log, recovered.last_lsn).expect("a first block");
         if self.rng.below(4) == 0 {
             // Dies before it serves: what it read was seen by nobody.
-            self.disk.files.insert(first.segment, vec![0; SEGMENT_BYTES]);
             self.crash(vec![(first, false)]);
             return self.start();
         }
@@ -54,9 +53,19 @@ impl World {
         log
     }
 
+    /// A segment's file exists before anything is written to it.
+    fn next_block(&mut self, log: &mut LogBuilder, durable: Lsn) -> Option<BlockOut> {
+        let block = log.next_block(durable)?;
+        if block.starts_segment {
+            let taken = self.disk.files.insert(block.segment, vec![0; SEGMENT_BYTES]);
+            assert!(taken.is_none(), "segment {} was begun twice", block.segment);
+        }
+        Some(block)
+    }
+
     fn check(&self, records: &[Record]) {
         assert!(records.is_sorted_by(|a, b| a.lsn < b.lsn));
-        assert_eq!(records.get(..self.acked.len()), Some(&self.acked[..]), "acked records are missing");
+        assert!(records.starts_with(&self.acked), "acked records are missing");
         let mut rest = records;
         for written in &self.written {
             let same = rest.iter().zip(written).take_while(|(a, b)| a == b).count();
@@ -97,7 +106,7 @@ impl World {
             match self.rng.below(4) {
                 0 => self.append_some(&mut log),
                 1 if in_flight.len() < limits::LOG_WRITES_IN_FLIGHT_MAX => {
-                    in_flight.extend(log.next_block(durable).map(|block| (block, false)));
+                    in_flight.extend(self.next_block(&mut log, durable).map(|block| (block, false)));
                 }
                 2 if !in_flight.is_empty() => {
                     let index = self.rng.below(in_flight.len());
@@ -117,7 +126,8 @@ impl World {
     fn append_some(&mut self, log: &mut LogBuilder) {
         for _ in 0..1 + self.rng.below(4) {
             let bytes = [20, 3000, 50_000, 400_000][self.rng.below(4)];
-            let record = append(log, bytes);
+            let process = Epoch(self.written.len() as u64);
+            let record = append_at(log, process, bytes);
             self.written.last_mut().expect("a process").push(record);
         }
     }

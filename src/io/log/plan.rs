@@ -2,6 +2,7 @@
 
 use super::block::BlockFault;
 use super::segment::BlockEnd;
+use crate::limits;
 use crate::types::{FileOffset, Lsn, SegmentId, ShardId};
 
 /// A segment file that exists, and its length in bytes.
@@ -37,6 +38,8 @@ pub struct ReadAt {
 pub struct Recovered {
     /// The last LSN in the log, or covered by the checkpoint.
     pub last_lsn: Lsn,
+    /// LSNs from this on may have been given out, by a process of which no record is left.
+    pub base_lsn: Lsn,
     /// Where the log was cut; what lies behind never counts again once a new segment says so.
     pub cut: BlockEnd,
     /// Ids up to this may have been used.
@@ -46,6 +49,13 @@ pub struct Recovered {
     pub records: u64,
     /// What was found at the cut.
     pub tail: BlockFault,
+}
+
+impl Recovered {
+    /// An LSN above all that could have been given out before.
+    pub fn next_lsn(&self) -> Lsn {
+        Lsn(self.last_lsn.max(self.base_lsn).0 + limits::CRASH_JUMP_RECORDS)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

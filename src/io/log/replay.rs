@@ -112,6 +112,7 @@ impl Replay {
             Phase::Refused => panic!("a refused log has no next step"),
             Phase::Done { fault } => Step::Done(Recovered {
                 last_lsn: self.last_lsn(),
+                base_lsn: self.assembler.base_lsn(),
                 cut: self.at,
                 highest_segment_seen: self.highest,
                 max_commit_ts: self.max_commit_ts,

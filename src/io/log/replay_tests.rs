@@ -94,6 +94,19 @@ fn the_newest_recovery_decides() {
 }
 
 #[test]
+fn an_lsn_is_never_given_out_twice() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    disk.write(&commit_one(&mut log, 0));
+    for start in 1..4 {
+        let (recovered, _) = disk.replay().expect("no damage");
+        let mut log = LogBuilder::after(SHARD, &recovered, recovered.next_lsn(), SEGMENT_BYTES);
+        assert!(log.next_lsn() > Lsn(start * crate::limits::CRASH_JUMP_RECORDS));
+        disk.write(&log.next_block(Lsn(1)).expect("a first block"));
+    }
+    assert_eq!(disk.lsns(), [1]);
+}
+
+#[test]
 fn a_hole_between_blocks_in_flight_is_a_normal_crash() {
     let (mut disk, mut log) = (Disk::default(), fresh());
     let blocks = blocks(&mut log, 8, 4);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::limits;
-use crate::types::{FileOffset, Lsn, SegmentId, Seq, ShardId};
+use crate::types::{Epoch, FileOffset, Lsn, SegmentId, Seq, ShardId};
 
 pub(super) const SHARD: ShardId = ShardId(2);
 pub(super) const SEGMENT_BYTES: usize = limits::LOG_SEGMENT_BYTES_MIN;
@@ -102,8 +102,12 @@ pub(super) fn restart(disk: &Disk) -> LogBuilder {
 
 /// Appends a record with `payload_bytes` bytes that depend on its LSN.
 pub(super) fn append(log: &mut LogBuilder, payload_bytes: usize) -> Record {
+    append_at(log, Epoch::ZERO, payload_bytes)
+}
+
+pub(super) fn append_at(log: &mut LogBuilder, epoch: Epoch, payload_bytes: usize) -> Record {
     let lsn = log.next_lsn();
-    let meta = Meta { seq: Seq(lsn.0), commit_ts: lsn.0 * 10, ..Meta::new(Kind::Put) };
+    let meta = Meta { epoch, seq: Seq(lsn.0), commit_ts: lsn.0 * 10, ..Meta::new(Kind::Put) };
     let payload: Vec<u8> = (0..payload_bytes).map(|at| (at as u64 * 31 + lsn.0) as u8).collect();
     let key = lsn.0.to_be_bytes().to_vec();
     let record = Record { lsn, meta, key, payload };
