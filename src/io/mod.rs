@@ -10,6 +10,7 @@
 
 pub mod buf;
 pub mod codec;
+pub mod crashsafe;
 pub mod driver;
 pub mod executor;
 pub mod lease;
