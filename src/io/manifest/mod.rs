@@ -13,10 +13,10 @@
 //! Invariants:
 //! - a commit is done when its slot is on stable storage, which is after its record is; a record that
 //!   no slot names yet was durable before anything else depended on it, and is adopted;
-//! - a process writes only manifest files that it created: each start begins a new one, so a late
-//!   write of a dead process reaches nothing that counts;
-//! - when the file changes, both slots name the new one before the old one is removed, so one damaged
-//!   slot never costs a state;
+//! - a process writes only files that it created: each start begins a new manifest file and a new
+//!   superblock, so a late write of a dead process reaches nothing that counts;
+//! - when the manifest file changes, a new superblock names it in both slots before the old file is
+//!   removed, so one damaged slot never costs a state;
 //! - damage at or before the committed length, or in both slots, refuses. Nothing is ever taken for a
 //!   fresh directory that has a superblock with a commit, or a manifest file without a superblock.
 //!

@@ -6,13 +6,6 @@ use super::damage::{Fault, ManifestDamage};
 use super::format::{RecordPlace, SLOT_BYTES, SLOTS, SUPERBLOCK_FILE, Slot, StateRecord, manifest_file_name};
 use crate::types::{FileOffset, ShardId};
 
-/// The slot that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chosen {
-    pub index: usize,
-    pub slot: Slot,
-}
-
 /// The committed state of a manifest file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -23,15 +16,15 @@ pub struct Committed {
 
 /// The valid slot with the highest generation. One damaged slot is a torn write; two are damage. A slot
 /// of a newer format or of another shard is intact, so the one beside it may be outdated: refused.
-pub fn choose_slot(superblock: &[u8], shard: ShardId) -> Result<Chosen, ManifestDamage> {
-    let mut best: Option<Chosen> = None;
+pub fn choose_slot(superblock: &[u8], shard: ShardId) -> Result<Slot, ManifestDamage> {
+    let mut best: Option<Slot> = None;
     let mut first_fault = None;
     for index in 0..SLOTS {
         let bytes = superblock.get(index * SLOT_BYTES..).unwrap_or(&[]);
         match Slot::decode(bytes, shard) {
             Ok(slot) => {
-                let newer = best.is_none_or(|best| slot.generation > best.slot.generation);
-                best = if newer { Some(Chosen { index, slot }) } else { best };
+                let newer = best.is_none_or(|best| slot.generation > best.generation);
+                best = if newer { Some(slot) } else { best };
             }
             Err(fault @ (Fault::Newer { .. } | Fault::Shard(_))) => return Err(slot_damage(index, fault)),
             Err(fault) => first_fault = first_fault.or(Some(slot_damage(index, fault))),
@@ -146,11 +139,11 @@ mod tests {
     fn the_newest_valid_slot_counts() {
         let (_, slots) = file(&[b"a", b"b"]);
         let both = superblock([slots[1], slots[0]]);
-        assert_eq!(choose_slot(&both, SHARD), Ok(Chosen { index: 0, slot: slots[1] }));
+        assert_eq!(choose_slot(&both, SHARD), Ok(slots[1]));
         for (damaged, wanted) in [(0, slots[0]), (1, slots[1])] {
             let mut one = both.clone();
             one[damaged * SLOT_BYTES + 30] ^= 1;
-            assert_eq!(choose_slot(&one, SHARD).map(|chosen| chosen.slot), Ok(wanted));
+            assert_eq!(choose_slot(&one, SHARD), Ok(wanted));
         }
         let mut none = both.clone();
         none[30] ^= 1;

@@ -7,17 +7,13 @@ use super::format::{
     ManifestId, RecordPlace, SLOT_BYTES, SLOTS, SUPERBLOCK_FILE, Slot, StateRecord, manifest_file_name,
     parse_manifest_file_name, record_len,
 };
-use super::recover::{Chosen, choose_slot, roll_forward};
+use super::recover::{choose_slot, roll_forward};
 use crate::io::buf::AlignedBuf;
 use crate::io::crashsafe;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::types::{FileOffset, ShardId};
-
-/// A dead process may still write the slot of the generation after the one that was read. A start
-/// begins above that.
-const GENERATIONS_PER_START: u64 = 2;
 
 /// The open manifest of a shard: states go in, one after the other.
 pub struct Manifest {
@@ -42,8 +38,13 @@ struct Found {
     committed: Option<FoundState>,
 }
 
+impl Found {
+    fn unused_id(&self) -> ManifestId {
+        self.files.iter().max().map_or(1, |highest| highest + 1)
+    }
+}
+
 struct FoundState {
-    chosen: Chosen,
     generation: u64,
     state: Vec<u8>,
 }
@@ -56,11 +57,10 @@ impl Manifest {
         shard: ShardId,
     ) -> Result<Option<(Manifest, Vec<u8>)>, ManifestError> {
         let found = find(runtime, dir, shard).await?;
-        let Some(FoundState { chosen, generation, state }) = found.committed else { return Ok(None) };
-        let generation = generation + GENERATIONS_PER_START;
-        let next_slot = other(chosen.index);
-        let manifest = begin(runtime, dir, shard, &found.files, generation, next_slot, &state).await?;
-        Ok(Some((manifest, state)))
+        let Some(FoundState { generation, state }) = &found.committed else { return Ok(None) };
+        let manifest = begin(runtime, dir, shard, found.unused_id(), generation + 1, state).await?;
+        remove(runtime, dir, &found.files).await;
+        Ok(found.committed.map(|found| (manifest, found.state)))
     }
 
     /// Commits the first state of a shard. A crash before this returns leaves a directory that `open`
@@ -77,10 +77,12 @@ impl Manifest {
             return Err(ManifestError::Exists);
         }
         if !found.has_superblock {
-            let slot = Slot::default().encode(shard);
-            crashsafe::write_file(runtime, dir, SUPERBLOCK_FILE, &slot.repeat(SLOTS)).await?;
+            // From here on a manifest file in this directory is not one that lost its superblock.
+            write_superblock(runtime, dir, shard, Slot::default()).await?;
         }
-        begin(runtime, dir, shard, &found.files, 1, 0, state).await
+        let manifest = begin(runtime, dir, shard, found.unused_id(), 1, state).await?;
+        remove(runtime, dir, &found.files).await;
+        Ok(manifest)
     }
 
     /// The last committed state without touching anything; `None` when nothing was ever committed.
@@ -127,14 +129,9 @@ impl Manifest {
         self.write_slot(slot).await
     }
 
-    /// Both slots name the new file before the old one goes.
     async fn change_file(&mut self, state: &[u8]) -> Result<(), ManifestError> {
         let Slot { generation, manifest, .. } = self.committed;
-        let (file, slot) =
-            new_file(&self.runtime, &self.dir, self.shard, manifest + 1, generation + 1, state).await?;
-        self.file = file;
-        self.write_slot(slot).await?;
-        self.write_slot(slot).await?;
+        *self = begin(&self.runtime, &self.dir, self.shard, manifest + 1, generation + 1, state).await?;
         remove(&self.runtime, &self.dir, &[manifest]).await;
         Ok(())
     }
@@ -143,13 +140,9 @@ impl Manifest {
         let offset = FileOffset((self.next_slot * SLOT_BYTES) as u64);
         self.superblock.write(offset, slot.encode(self.shard), Sync::Data).await?;
         self.committed = slot;
-        self.next_slot = other(self.next_slot);
+        self.next_slot = (self.next_slot + 1) % SLOTS;
         Ok(())
     }
-}
-
-fn other(slot: usize) -> usize {
-    (slot + 1) % SLOTS
 }
 
 fn check_len(state: &[u8]) -> Result<(), ManifestError> {
@@ -159,33 +152,31 @@ fn check_len(state: &[u8]) -> Result<(), ManifestError> {
     }
 }
 
-/// Commits `state` to a new file, in both slots, and removes all other files.
+/// Commits `state` to a new manifest file and a new superblock, both slots of which name it.
 async fn begin(
     runtime: &Runtime,
     dir: &Path,
     shard: ShardId,
-    files: &[ManifestId],
+    id: ManifestId,
     generation: u64,
-    next_slot: usize,
     state: &[u8],
 ) -> Result<Manifest, ManifestError> {
-    let id = files.iter().max().map_or(1, |highest| highest + 1);
+    let (file, committed) = new_file(runtime, dir, shard, id, generation, state).await?;
+    write_superblock(runtime, dir, shard, committed).await?;
     let superblock = runtime.open(dir.join(SUPERBLOCK_FILE), OpenMode::ReadWrite).await?;
-    let (file, slot) = new_file(runtime, dir, shard, id, generation, state).await?;
-    let mut manifest = Manifest {
-        runtime: runtime.clone(),
-        dir: dir.to_owned(),
-        shard,
-        superblock,
-        file,
-        committed: slot,
-        next_slot,
-        poisoned: false,
-    };
-    manifest.write_slot(slot).await?;
-    manifest.write_slot(slot).await?;
-    remove(runtime, dir, files).await;
-    Ok(manifest)
+    let (runtime, dir) = (runtime.clone(), dir.to_owned());
+    Ok(Manifest { runtime, dir, shard, superblock, file, committed, next_slot: 0, poisoned: false })
+}
+
+/// Replaces the file as a whole: a late write of a dead process goes to the one that was replaced.
+async fn write_superblock(
+    runtime: &Runtime,
+    dir: &Path,
+    shard: ShardId,
+    slot: Slot,
+) -> Result<(), ManifestError> {
+    let slots = slot.encode(shard).repeat(SLOTS);
+    Ok(crashsafe::write_file(runtime, dir, SUPERBLOCK_FILE, &slots).await?)
 }
 
 /// A durable manifest file with one record, and the slot that names it.
@@ -221,10 +212,10 @@ async fn find(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<Found, Ma
         return if fresh.files.is_empty() { Ok(fresh) } else { Err(ManifestError::NoSuperblock) };
     }
     let superblock = read_file(runtime, &dir.join(SUPERBLOCK_FILE), SLOTS * SLOT_BYTES).await?;
-    let chosen = choose_slot(&superblock, shard)?;
-    let committed = match chosen.slot.generation {
+    let slot = choose_slot(&superblock, shard)?;
+    let committed = match slot.generation {
         0 => None,
-        _ => Some(find_state(runtime, dir, shard, &files, chosen).await?),
+        _ => Some(find_state(runtime, dir, shard, &files, slot).await?),
     };
     Ok(Found { files, has_superblock: true, committed })
 }
@@ -234,17 +225,17 @@ async fn find_state(
     dir: &Path,
     shard: ShardId,
     files: &[ManifestId],
-    chosen: Chosen,
+    slot: Slot,
 ) -> Result<FoundState, ManifestError> {
-    let file = manifest_file_name(chosen.slot.manifest);
-    if !files.contains(&chosen.slot.manifest) {
+    let file = manifest_file_name(slot.manifest);
+    if !files.contains(&slot.manifest) {
         return Err(ManifestDamage { file, offset: FileOffset::ZERO, fault: Fault::NoFile }.into());
     }
     let len_max = limits::MANIFEST_FILE_BYTES_MAX + record_len(limits::MANIFEST_STATE_BYTES_MAX);
     let bytes = read_file(runtime, &dir.join(file), len_max).await?;
-    let committed = roll_forward(&bytes, &chosen.slot, shard)?;
+    let committed = roll_forward(&bytes, &slot, shard)?;
     let state = bytes[committed.state].to_vec();
-    Ok(FoundState { chosen, generation: committed.generation, state })
+    Ok(FoundState { generation: committed.generation, state })
 }
 
 /// The first `len_max` bytes of a file, or all when it has fewer.
