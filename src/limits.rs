@@ -21,6 +21,9 @@ pub const RING_ENTRIES: u32 = 1024;
 /// Receive buffers that one core lends out at a time.
 pub const RECEIVE_BUFFERS_MAX: u16 = 1024;
 pub const RECEIVE_BUFFER_BYTES: usize = 4096;
+/// A stream whose reader holds as many pauses until it has given back half, so that one slow reader
+/// does not starve the others. What the kernel has under way at that moment comes on top.
+pub const RECEIVE_BUFFERS_PER_STREAM_MAX: usize = 64;
 
 // ---- cores
 
@@ -108,5 +111,6 @@ const _: () = {
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
+    assert!(RECEIVE_BUFFERS_PER_STREAM_MAX * 8 <= RECEIVE_BUFFERS_MAX as usize);
     assert!(RING_ENTRIES.is_power_of_two());
 };
