@@ -31,6 +31,8 @@ mod plan;
 pub mod rng;
 pub mod scheduler;
 mod storage;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 pub mod world;
 
