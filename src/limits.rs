@@ -97,12 +97,23 @@ pub const GIB: usize = 1024 * MIB;
 
 /// Smallest encoded record; see the byte map in `io/log`.
 pub const LOG_RECORD_BYTES_MIN: usize = 48;
+/// Largest encoded record: the largest value, and room for its key, content type and vector.
+pub const LOG_RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
+/// What recovery reads at a time: a turn's work, and never less than one block.
+pub const LOG_READ_BYTES: usize = MIB;
+
+/// Beyond this a new manifest file is begun.
+pub const MANIFEST_FILE_BYTES_MAX: usize = MIB;
+/// The whole state of a shard in one manifest record.
+pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
-    assert!(LOG_BACKLOG_BYTES_MAX > VALUE_BYTES_MAX + KEY_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
+    assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
+    assert!(LOG_RECORD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + KIB);
+    assert!(LOG_READ_BYTES >= LOG_BLOCK_BYTES_MAX && LOG_READ_BYTES.is_multiple_of(4096));
     // More LSNs than could be unsynced at a crash: everything in the backlog and in flight.
     assert!(
         CRASH_JUMP_RECORDS as usize
