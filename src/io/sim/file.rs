@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::crash::Survival;
-use super::image::{ALL_SECTORS, Image, Page, PageWrite, SectorMask};
+use super::image::{Image, Page, PageWrite, SectorMask};
 use super::rng::Rng;
 use crate::io::buf::BLOCK_BYTES;
 
@@ -245,9 +245,7 @@ fn cut_last_page(pages: &mut [PageWrite], len: u64) {
 
 /// Every subset of the sectors of `pages` is as likely: what an interrupted write leaves.
 pub(super) fn any_sectors(pages: &[PageWrite], rng: &mut Rng) -> Vec<PageWrite> {
-    let torn = pages
-        .iter()
-        .map(|write| PageWrite { sectors: rng.next_u64() as SectorMask & ALL_SECTORS, ..write.clone() });
+    let torn = pages.iter().map(|write| PageWrite { sectors: rng.next_u64() as SectorMask, ..write.clone() });
     torn.filter(|write| write.sectors != 0).collect()
 }
 

@@ -38,7 +38,8 @@ impl PageWrite {
     }
 }
 
-/// Invariant: no byte at or beyond `len` is anything but 0, and no page lies wholly beyond it.
+/// Invariant: no byte at or beyond `len` is anything but 0, and no page lies wholly beyond it, except
+/// between a `put` and the `grow` or `set_len` that must follow it.
 #[derive(Clone, Default)]
 pub struct Image {
     pages: BTreeMap<u64, Page>,
@@ -83,7 +84,7 @@ impl Image {
         bytes
     }
 
-    /// The file grows to hold the page when it must; `cut` or `grow` then decide its length.
+    /// Puts sectors in their place, wherever the file ends; `grow` or `set_len` must follow.
     pub fn put(&mut self, write: &PageWrite) {
         if write.sectors == ALL_SECTORS {
             self.pages.insert(write.page, write.data.clone());

@@ -5,6 +5,7 @@ mod faults;
 mod names;
 mod net;
 mod schedule;
+mod speed;
 
 use std::future::Future;
 use std::io;
