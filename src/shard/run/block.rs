@@ -15,7 +15,7 @@
 
 use super::PAGE_BYTES;
 use super::entry::{ENTRY_BYTES_MAX, EntryRef};
-use super::error::{Field, Part, Place, RunError};
+use super::error::{Fault, Field, Part, Place, RunError};
 use super::field::{put_at, u16_at, u32_at, u64_at};
 use super::locators::BlockPlace;
 use super::seal::{self, SEALED_AT};
@@ -142,6 +142,6 @@ impl<'a> Block<'a> {
         let bytes = self.bytes.get(start..self.used).filter(|_| start >= BLOCK_HEADER_BYTES);
         bytes
             .and_then(|bytes| EntryRef::decode(self.tablet, bytes))
-            .ok_or_else(|| self.place.fault(super::error::Fault::Malformed { field: Field::Entry }))
+            .ok_or_else(|| self.place.fault(Fault::Malformed { field: Field::Entry }))
     }
 }

@@ -45,7 +45,8 @@ pub struct TabletEntry {
 }
 
 impl TabletEntry {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ENTRY_BYTES);
         out.put_u32(self.info.collection.0);
         out.put_u32(self.info.tablet.0);
         out.put_u64(self.info.epoch.0);
@@ -62,6 +63,8 @@ impl TabletEntry {
         out.put_u64(self.keys.offset.0);
         out.put_u64(self.keys.len);
         out.put_u64(self.keys.hash);
+        assert_eq!(out.len(), ENTRY_BYTES);
+        out
     }
 
     fn decode(place: Place, bytes: &[u8]) -> Result<TabletEntry, RunError> {

@@ -13,7 +13,8 @@ use std::cmp::Ordering;
 use super::directory::TabletEntry;
 use super::error::{Field, Part, RunError};
 use super::field::u64_at;
-use crate::io::codec::{Put, Reader, Truncated};
+use super::pieces::Pieces;
+use crate::io::codec::{Reader, Truncated};
 use crate::limits::KEY_BYTES_MAX;
 use crate::types::RunId;
 
@@ -23,8 +24,8 @@ const RESTART_BYTES: usize = 8;
 /// Appends keys in ascending order.
 #[derive(Default)]
 pub(super) struct FirstKeysBuilder {
-    coded: Vec<u8>,
-    restarts: Vec<u8>,
+    coded: Pieces,
+    restarts: Pieces,
     count: usize,
     last: Vec<u8>,
 }
@@ -32,21 +33,21 @@ pub(super) struct FirstKeysBuilder {
 impl FirstKeysBuilder {
     pub fn push(&mut self, key: &[u8]) {
         let shared = if self.count.is_multiple_of(RESTART_KEYS) {
-            self.restarts.put_u64(self.coded.len() as u64);
+            self.restarts.extend(&(self.coded.len() as u64).to_le_bytes());
             0
         } else {
             common_prefix(&self.last, key)
         };
-        self.coded.put_u16(shared as u16);
-        self.coded.put_u16((key.len() - shared) as u16);
-        self.coded.extend_from_slice(&key[shared..]);
+        self.coded.extend(&(shared as u16).to_le_bytes());
+        self.coded.extend(&((key.len() - shared) as u16).to_le_bytes());
+        self.coded.extend(&key[shared..]);
         self.last.clear();
         self.last.extend_from_slice(key);
         self.count += 1;
     }
 
-    pub fn finish(mut self) -> Vec<u8> {
-        self.coded.extend_from_slice(&self.restarts);
+    pub fn finish(mut self) -> Pieces {
+        self.coded.append(self.restarts);
         self.coded
     }
 }

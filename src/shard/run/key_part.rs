@@ -1,18 +1,19 @@
 //! The keys of one tablet while its run is written: `u64` keys all, others one a block.
 
 use super::first_keys::FirstKeysBuilder;
+use super::pieces::Pieces;
 use super::u64_keys;
 use crate::shard::key::KeyType;
 
 pub(super) enum KeyPart {
-    Every(Vec<u8>),
+    Every(Pieces),
     First(FirstKeysBuilder),
 }
 
 impl KeyPart {
     pub fn new(key_type: KeyType) -> KeyPart {
         match key_type {
-            KeyType::U64 => KeyPart::Every(Vec::new()),
+            KeyType::U64 => KeyPart::Every(Pieces::default()),
             KeyType::String => KeyPart::First(FirstKeysBuilder::default()),
         }
     }
@@ -26,7 +27,7 @@ impl KeyPart {
     }
 
     /// The encoded part, without padding to pages.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Pieces {
         match self {
             KeyPart::Every(mut array) => {
                 u64_keys::finish(&mut array);

@@ -11,9 +11,8 @@
 use super::PAGE_BYTES;
 use super::block::BLOCK_PAGES_MAX;
 use super::error::{Field, Part, Place, RunError};
-use super::field::{u32_at, u64_at};
+use super::field::{put_at, u32_at, u64_at};
 use super::footer::Footer;
-use crate::io::codec::Put;
 use crate::types::FileOffset;
 
 pub(super) const LOCATOR_BYTES: usize = 24;
@@ -28,11 +27,13 @@ pub(super) struct Locator {
 }
 
 impl Locator {
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.first_entry);
-        out.put_u32(self.first_page);
-        out.put_u32(self.pages);
-        out.put_u64(self.hash);
+    pub fn encode(&self) -> [u8; LOCATOR_BYTES] {
+        let mut out = [0; LOCATOR_BYTES];
+        put_at(&mut out, 0, self.first_entry.to_le_bytes());
+        put_at(&mut out, 8, self.first_page.to_le_bytes());
+        put_at(&mut out, 12, self.pages.to_le_bytes());
+        put_at(&mut out, 16, self.hash.to_le_bytes());
+        out
     }
 
     fn decode(bytes: &[u8]) -> Locator {

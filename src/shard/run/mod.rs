@@ -24,6 +24,7 @@ mod block_builder;
 mod chunks;
 mod field;
 mod key_part;
+mod pieces;
 mod seal;
 
 pub mod block;

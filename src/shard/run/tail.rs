@@ -11,8 +11,8 @@ use super::directory::TabletEntry;
 use super::extent::Extent;
 use super::footer::{self, Footer, RunFile, Section};
 use super::key_part::KeyPart;
+use super::pieces::Pieces;
 use crate::io::buf::AlignedBuf;
-use crate::limits::RUN_CHUNK_BYTES;
 use crate::types::{FileOffset, Lsn};
 
 /// A run that is wholly in chunks.
@@ -33,7 +33,7 @@ pub struct FinishedRun {
 pub(super) struct Written {
     pub chunks: Chunks,
     pub tablets: Vec<(TabletEntry, KeyPart)>,
-    pub locators: Vec<u8>,
+    pub locators: Pieces,
     pub footer: Footer,
 }
 
@@ -52,7 +52,7 @@ pub struct RunTail {
     chunks: Chunks,
     tablets: Vec<TabletEntry>,
     keys: std::vec::IntoIter<KeyPart>,
-    locators: Vec<u8>,
+    locators: Pieces,
     footer: Footer,
     stage: Stage,
     part: PartCopy,
@@ -74,7 +74,7 @@ impl RunTail {
         tail
     }
 
-    /// The next chunk of the file, of [`RUN_CHUNK_BYTES`] but for the last; `None` at the end.
+    /// The next chunk of the file, of [`crate::limits::RUN_CHUNK_BYTES`] but for the last; `None` at the end.
     pub fn next_chunk(&mut self) -> Option<AlignedBuf> {
         loop {
             if let Some(chunk) = self.chunks.take_ready() {
@@ -116,7 +116,7 @@ impl RunTail {
             },
             Stage::Locators => std::mem::take(&mut self.locators),
             Stage::Directory => self.encode_directory(),
-            Stage::Footer | Stage::Done => Vec::new(),
+            Stage::Footer | Stage::Done => Pieces::default(),
         };
         self.stage = stage;
         self.part = PartCopy::new(bytes, self.chunks.offset());
@@ -144,9 +144,9 @@ impl RunTail {
         self.footer.sections.push(Section { kind, required: true, extent });
     }
 
-    fn encode_directory(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.tablets.iter().for_each(|tablet| tablet.encode(&mut bytes));
+    fn encode_directory(&self) -> Pieces {
+        let mut bytes = Pieces::default();
+        self.tablets.iter().for_each(|tablet| bytes.extend(&tablet.encode()));
         bytes
     }
 
@@ -161,31 +161,29 @@ impl RunTail {
 /// A part on its way into chunks, padded to whole pages.
 #[derive(Default)]
 struct PartCopy {
-    bytes: Vec<u8>,
-    at: usize,
+    rest: Pieces,
     offset: FileOffset,
+    len: usize,
     hasher: Xxh3,
 }
 
 impl PartCopy {
-    fn new(bytes: Vec<u8>, offset: FileOffset) -> PartCopy {
-        PartCopy { bytes, at: 0, offset, hasher: Xxh3::new() }
+    fn new(bytes: Pieces, offset: FileOffset) -> PartCopy {
+        PartCopy { len: bytes.len(), rest: bytes, offset, hasher: Xxh3::new() }
     }
 
-    /// Copies about one chunk; at the end of the part, gives its extent.
+    /// Moves one piece; behind the last, gives the extent of the part.
     fn copy_slice(&mut self, chunks: &mut Chunks) -> Option<Extent> {
-        let end = self.bytes.len().min(self.at + RUN_CHUNK_BYTES);
-        let slice = &self.bytes[self.at..end];
-        self.hasher.update(slice);
-        chunks.append(slice);
-        self.at = end;
-        (end == self.bytes.len()).then(|| self.pad(chunks))
+        let Some(piece) = self.rest.take_first() else { return Some(self.pad(chunks)) };
+        self.hasher.update(&piece);
+        chunks.append(&piece);
+        None
     }
 
     fn pad(&mut self, chunks: &mut Chunks) -> Extent {
-        let padding = self.bytes.len().next_multiple_of(PAGE_BYTES) - self.bytes.len();
+        let padding = self.len.next_multiple_of(PAGE_BYTES) - self.len;
         self.hasher.update(&[0; PAGE_BYTES][..padding]);
         chunks.skip(padding);
-        Extent { offset: self.offset, len: self.bytes.len() as u64, hash: self.hasher.digest() }
+        Extent { offset: self.offset, len: self.len as u64, hash: self.hasher.digest() }
     }
 }

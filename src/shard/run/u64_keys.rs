@@ -7,20 +7,22 @@
 use super::directory::TabletEntry;
 use super::error::{Field, Part, RunError};
 use super::field::u64_at;
+use super::pieces::Pieces;
 use crate::types::RunId;
 
 const KEY_BYTES: usize = 8;
 const LINE_BYTES: usize = 64;
 
 /// Appends to the array.
-pub(super) fn push(out: &mut Vec<u8>, key: &[u8]) {
+pub(super) fn push(out: &mut Pieces, key: &[u8]) {
     let key = key.first_chunk::<KEY_BYTES>().expect("a u64 key has 8 bytes");
-    out.extend_from_slice(&u64::from_be_bytes(*key).to_le_bytes());
+    out.extend(&u64::from_be_bytes(*key).to_le_bytes());
 }
 
 /// Ends the array.
-pub(super) fn finish(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(LINE_BYTES), u8::MAX);
+pub(super) fn finish(out: &mut Pieces) {
+    let filling = out.len().next_multiple_of(LINE_BYTES) - out.len();
+    out.extend(&[u8::MAX; LINE_BYTES][..filling]);
 }
 
 /// The array in somebody else's memory, checked.

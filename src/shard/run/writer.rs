@@ -14,6 +14,7 @@ use super::extent::Extent;
 use super::header::RunHeader;
 use super::key_part::KeyPart;
 use super::locators::Locator;
+use super::pieces::Pieces;
 use super::tail::{RunTail, Written};
 use super::{PAGE_BYTES, footer::Footer, footer::RunFile};
 use crate::io::buf::AlignedBuf;
@@ -27,7 +28,7 @@ pub struct RunWriter {
     /// The last one is being written.
     tablets: Vec<(TabletEntry, KeyPart)>,
     last_key: Vec<u8>,
-    locators: Vec<u8>,
+    locators: Pieces,
     /// Counts up; the places in it are set at the end.
     footer: Footer,
 }
@@ -54,7 +55,7 @@ impl RunWriter {
             block: BlockBuilder::new(),
             tablets: Vec::new(),
             last_key: Vec::new(),
-            locators: Vec::new(),
+            locators: Pieces::default(),
             footer,
         }
     }
@@ -139,7 +140,7 @@ impl RunWriter {
         let page = offset.0 / PAGE_BYTES as u64;
         let first_page = u32::try_from(page).expect("a run of over 16 TiB");
         let pages = (len / PAGE_BYTES) as u32;
-        Locator { first_entry, first_page, pages, hash }.encode(&mut self.locators);
+        self.locators.extend(&Locator { first_entry, first_page, pages, hash }.encode());
         self.footer.blocks += 1;
         self.tablets.last_mut().expect("a block has a tablet").0.blocks += 1;
     }
