@@ -65,6 +65,13 @@ pub const SCAN_PAGE_RECORDS_MAX: usize = 10_000;
 pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
 pub const MGET_KEYS_MAX: usize = 10_000;
 
+// ---- runs
+
+/// What a run is written in; a larger record still comes in pieces of this.
+pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
+/// What a run is read in when all of it is loaded.
+pub const RUN_READ_BYTES: usize = MIB;
+
 // ---- HTTP
 
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -109,6 +116,7 @@ pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
+    assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);

@@ -5,4 +5,5 @@ pub mod key;
 pub mod node;
 pub mod payload;
 pub mod record;
+pub mod run;
 pub mod stats;
