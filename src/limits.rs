@@ -21,6 +21,9 @@ pub const RING_ENTRIES: u32 = 1024;
 /// Receive buffers that one core lends out at a time.
 pub const RECEIVE_BUFFERS_MAX: u16 = 1024;
 pub const RECEIVE_BUFFER_BYTES: usize = 4096;
+/// A stream whose reader holds as many pauses until it has given back half, so that one slow reader
+/// does not starve the others. What the kernel has under way at that moment comes on top.
+pub const RECEIVE_BUFFERS_PER_STREAM_MAX: usize = 64;
 
 // ---- cores
 
@@ -61,6 +64,13 @@ pub const SCAN_PAGE_RECORDS_MAX: usize = 10_000;
 /// A page ends early when its values reach this.
 pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
 pub const MGET_KEYS_MAX: usize = 10_000;
+
+// ---- runs
+
+/// What a run is written in; a larger record still comes in pieces of this.
+pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
+/// What a run is read in when all of it is loaded.
+pub const RUN_READ_BYTES: usize = MIB;
 
 // ---- HTTP
 
@@ -106,6 +116,7 @@ pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
+    assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
@@ -119,5 +130,6 @@ const _: () = {
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
+    assert!(RECEIVE_BUFFERS_PER_STREAM_MAX * 8 <= RECEIVE_BUFFERS_MAX as usize);
     assert!(RING_ENTRIES.is_power_of_two());
 };

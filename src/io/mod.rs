@@ -10,6 +10,8 @@
 
 pub mod buf;
 pub mod codec;
+#[doc(hidden)]
+pub mod conformance;
 pub mod crashsafe;
 pub mod driver;
 pub mod executor;

@@ -1,0 +1,111 @@
+//! The payload of a record: its content type and its value bytes, in one allocation.
+//!
+//! Byte map (also in the log and in runs):
+//!
+//! ```text
+//! 0      1                  1+n            end
+//! +------+------------------+--------------+
+//! | type | n bytes of text  | value bytes  |
+//! +------+------------------+--------------+
+//! ```
+//!
+//! `type` is a code of [`KNOWN_TYPES`]; [`OTHER_TYPE`] is followed by a length byte and the text.
+
+use std::sync::Arc;
+
+use crate::limits;
+
+const KNOWN_TYPES: [&str; 4] =
+    ["application/octet-stream", "application/json", "text/plain", "text/plain; charset=utf-8"];
+const OTHER_TYPE: u8 = 255;
+
+pub const OCTET_STREAM: &str = KNOWN_TYPES[0];
+pub const JSON: &str = KNOWN_TYPES[1];
+pub const TEXT: &str = KNOWN_TYPES[3];
+
+/// Invariant: well-formed by the byte map above.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(Arc<[u8]>);
+
+impl Payload {
+    /// `content_type` is at most [`limits::CONTENT_TYPE_BYTES_MAX`] bytes of visible ASCII.
+    pub fn new(content_type: &str, value: &[u8]) -> Payload {
+        let mut bytes = Vec::with_capacity(2 + content_type.len() + value.len());
+        match KNOWN_TYPES.iter().position(|known| *known == content_type) {
+            Some(code) => bytes.push(code as u8),
+            None => {
+                assert!(content_type.len() <= limits::CONTENT_TYPE_BYTES_MAX, "content type too long");
+                bytes.push(OTHER_TYPE);
+                bytes.push(content_type.len() as u8);
+                bytes.extend_from_slice(content_type.as_bytes());
+            }
+        }
+        bytes.extend_from_slice(value);
+        Payload(bytes.into())
+    }
+
+    /// From the log or a run; `None` when the bytes are not a payload.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Payload> {
+        value_start(bytes).map(|_| Payload(bytes.into()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn content_type(&self) -> &str {
+        let code = self.0[0];
+        match KNOWN_TYPES.get(usize::from(code)) {
+            Some(known) => known,
+            None => std::str::from_utf8(&self.0[2..self.start()]).unwrap_or(OCTET_STREAM),
+        }
+    }
+
+    pub fn value(&self) -> &[u8] {
+        &self.0[self.start()..]
+    }
+
+    /// The shared bytes and where the value begins in them: lets a large value be sent without a copy.
+    pub fn shared_value(&self) -> (Arc<[u8]>, usize) {
+        (self.0.clone(), self.start())
+    }
+
+    fn start(&self) -> usize {
+        value_start(&self.0).expect("a payload is well-formed by construction")
+    }
+}
+
+fn value_start(bytes: &[u8]) -> Option<usize> {
+    match *bytes.first()? {
+        code if usize::from(code) < KNOWN_TYPES.len() => Some(1),
+        OTHER_TYPE => {
+            let start = 2 + usize::from(*bytes.get(1)?);
+            std::str::from_utf8(bytes.get(2..start)?).ok()?;
+            Some(start)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_back_type_and_value() {
+        for content_type in KNOWN_TYPES.into_iter().chain(["image/png", ""]) {
+            for value in [&b""[..], b"x", b"{\"a\":1}"] {
+                let payload = Payload::new(content_type, value);
+                assert_eq!((payload.content_type(), payload.value()), (content_type, value));
+                assert_eq!(Payload::from_bytes(payload.as_bytes()), Some(payload));
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_bytes_are_no_payload() {
+        for bytes in [&[][..], &[9], &[OTHER_TYPE], &[OTHER_TYPE, 3, b'a'], &[OTHER_TYPE, 1, 0xff]] {
+            assert_eq!(Payload::from_bytes(bytes), None, "{bytes:?}");
+        }
+    }
+}

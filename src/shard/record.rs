@@ -1,0 +1,155 @@
+//! What goes into the engine and what comes out of it, whatever core asked.
+
+use std::fmt;
+use std::ops::Bound;
+
+use super::key::Key;
+use super::payload::Payload;
+use crate::types::{Lsn, Seq, ShardId, WallMs};
+
+/// When a write is acknowledged; see the table in ARCHITECTURE.md.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Applied in memory; logged in the background.
+    Memory,
+    /// Its log block was handed to the disk.
+    Interval,
+    /// Its log block is on stable storage.
+    #[default]
+    Fsync,
+}
+
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Memory => "memory",
+            Durability::Interval => "interval",
+            Durability::Fsync => "fsync",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Durability> {
+        [Durability::Memory, Durability::Interval, Durability::Fsync].into_iter().find(|d| d.name() == text)
+    }
+}
+
+/// What must hold of the record's present version (an expired one counts as absent).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    #[default]
+    None,
+    /// `If-None-Match: *`
+    Absent,
+    /// `If-Match: *`
+    Present,
+    /// `If-Match: "<seq>"`, `if_seq`
+    SeqIs(Seq),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `expires` is absolute; `None` lives for ever.
+    Put { payload: Payload, expires: Option<WallMs> },
+    /// Refused with [`Refusal::Absent`] when there is nothing to delete.
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub key: Key,
+    pub change: Change,
+    pub condition: Condition,
+    pub durability: Durability,
+}
+
+/// An acknowledged write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub lsn: Lsn,
+    pub seq: Seq,
+    /// True when the key had no visible record before.
+    pub created: bool,
+    /// What the acknowledgement stands for.
+    pub reached: Durability,
+}
+
+/// A visible version of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub payload: Payload,
+    pub lsn: Lsn,
+    pub seq: Seq,
+    pub expires: Option<WallMs>,
+}
+
+/// Why a request was not carried out. Nothing was changed, except under `StorageFailed`, where the
+/// outcome of the write is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The collection does not exist (any more).
+    NoSuchCollection,
+    /// A delete of a key without a visible record.
+    Absent,
+    /// The condition does not hold; the present version, if any.
+    ConditionFailed { current: Option<Seq> },
+    /// A bounded queue is full; try again.
+    Overloaded { queue: &'static str },
+    /// The shard is still recovering, or a range is just moving; try again.
+    NotReady,
+    /// The shard's log failed: it takes no more writes until a restart.
+    StorageFailed { shard: ShardId },
+    /// The memory budget is used up.
+    MemoryFull,
+    /// The disk is full, its reserve kept for deletes and checkpoints.
+    DiskFull,
+    /// The tablet is not on this shard by its map; retried inside the node, never seen by a client.
+    Moved,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NoSuchCollection => f.write_str("the collection does not exist"),
+            Refusal::Absent => f.write_str("no record has this key"),
+            Refusal::ConditionFailed { current: Some(seq) } => {
+                write!(f, "the record is at version {seq}")
+            }
+            Refusal::ConditionFailed { current: None } => f.write_str("no record has this key"),
+            Refusal::Overloaded { queue } => write!(f, "the {queue} is full"),
+            Refusal::NotReady => f.write_str("the shard is not ready"),
+            Refusal::StorageFailed { shard } => {
+                write!(f, "the log of shard {shard} failed; it takes no writes until a restart")
+            }
+            Refusal::MemoryFull => f.write_str("the memory budget is used up"),
+            Refusal::DiskFull => f.write_str("the disk is full"),
+            Refusal::Moved => f.write_str("the key range is on another shard"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A range of keys of one collection and how much of it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    pub start: Bound<Key>,
+    pub end: Bound<Key>,
+    /// From the end towards the start.
+    pub reverse: bool,
+    /// Records a page, 1 to [`crate::limits::SCAN_PAGE_RECORDS_MAX`].
+    pub limit: usize,
+}
+
+/// Records in the order asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub records: Vec<(Key, Found)>,
+    /// There is more of the range behind the last record (or behind `resume_after` when the page
+    /// holds none).
+    pub more: bool,
+    /// Go on strictly behind this key.
+    pub resume_after: Option<Key>,
+}

@@ -1,0 +1,86 @@
+//! What a shard tells about itself: plain numbers, gathered from all cores for `/metrics`, `/readyz`
+//! and `GET /v1/collections/{c}`.
+
+use crate::io::executor::TurnStats;
+use crate::types::{Lsn, ShardId};
+
+/// Latency buckets are powers of two from 1 us: bucket `i` counts values up to `2^i` us, the last all.
+pub const LATENCY_BUCKETS: usize = 25;
+
+/// A histogram that costs two additions an observation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    pub buckets: [u64; LATENCY_BUCKETS],
+    pub count: u64,
+    pub sum_ns: u64,
+}
+
+impl Latency {
+    pub fn observe(&mut self, ns: u64) {
+        let us = ns.div_ceil(1000).max(1);
+        let bucket = us.next_power_of_two().trailing_zeros() as usize;
+        self.buckets[bucket.min(LATENCY_BUCKETS - 1)] += 1;
+        self.count += 1;
+        self.sum_ns += ns;
+    }
+}
+
+/// Where a shard is on its way to serving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    Recovering,
+    Serving,
+    /// The log failed; reads go on, writes are refused.
+    Poisoned,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ShardStats {
+    pub shard: ShardId,
+    pub phase: Phase,
+    /// Records replayed so far while recovering.
+    pub replayed_records: u64,
+    pub gets: u64,
+    pub puts: u64,
+    pub deletes: u64,
+    pub scans: u64,
+    pub refused: u64,
+    /// Requests that came from another core.
+    pub from_other_cores: u64,
+    /// From acceptance of a write to its acknowledgement.
+    pub write_latency: Latency,
+    /// From submission of a log block to its completion.
+    pub commit_latency: Latency,
+    pub log_commits: u64,
+    pub log_records: u64,
+    /// Bytes written to the log, padding included.
+    pub log_bytes: u64,
+    pub log_backlog_bytes: u64,
+    pub log_writes_in_flight: u64,
+    pub log_segments: u64,
+    pub durable_lsn: Lsn,
+    pub inbox_frames: u64,
+    pub live_records: u64,
+    /// Keys and payloads of visible records.
+    pub live_bytes: u64,
+    /// Estimated memory of the delta.
+    pub memory_bytes: u64,
+    pub memory_budget_bytes: u64,
+    pub checkpoints: u64,
+    pub checkpoint_failures: u64,
+    pub checkpoint_bytes: u64,
+    pub runs: u64,
+    pub run_bytes: u64,
+    pub expired_records: u64,
+    pub disk_full: bool,
+    pub turns: TurnStats,
+}
+
+/// Sizes of one collection on one shard, or summed over all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectionStats {
+    pub records: u64,
+    /// Keys and payloads.
+    pub bytes: u64,
+}

@@ -1,0 +1,4 @@
+//! What several test binaries share; each uses a part of it.
+#![allow(dead_code)]
+
+pub mod linear;
