@@ -32,6 +32,11 @@ pub const SHARDS_MAX: usize = 64;
 /// many, so an answer always has room.
 pub const INBOX_FRAMES_MAX: usize = 1024;
 
+/// Calls of other cores that a core takes up in one turn.
+pub const CALLS_PER_TURN_MAX: usize = 64;
+/// Attempts at a request whose range is just moving, 2 ms apart; then it is refused with 503.
+pub const MOVED_ATTEMPTS_MAX: u32 = 2500;
+
 // ---- records
 
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -57,13 +62,22 @@ pub const SYNC_INTERVAL_MS_DEFAULT: u64 = 50;
 /// After a crash LSNs and versions jump ahead by more than could have been given out unsynced.
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
-// ---- scans and batches
+/// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
+pub const LOG_SEGMENTS_AHEAD: usize = 2;
+/// Trimmed segments kept to be used again; more are removed.
+pub const LOG_SEGMENTS_SPARE_MAX: usize = 2;
+/// Log that no run covers: about half a second of replay.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
+/// Runs of one shard; reaching this makes the next checkpoint a full one.
+pub const RUNS_MAX: usize = 16;
 
-pub const SCAN_PAGE_RECORDS_DEFAULT: usize = 100;
-pub const SCAN_PAGE_RECORDS_MAX: usize = 10_000;
-/// A page ends early when its values reach this.
-pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
-pub const MGET_KEYS_MAX: usize = 10_000;
+/// Entries that a checkpoint takes at a time.
+pub const CHECKPOINT_STRETCH_RECORDS: usize = 32;
+/// Records that recovery takes up before it looks at the clock.
+pub const RECOVERY_STEP_RECORDS: usize = 64;
+
+/// A run's cost of an entry beyond its key and payload.
+pub const RUN_ENTRY_OVERHEAD_BYTES: u64 = 48;
 
 // ---- runs
 
@@ -71,6 +85,31 @@ pub const MGET_KEYS_MAX: usize = 10_000;
 pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
 /// What a run is read in when all of it is loaded.
 pub const RUN_READ_BYTES: usize = MIB;
+
+// ---- moving ranges
+
+/// Records in one message from shard to shard.
+pub const SHIP_RECORDS_MAX: usize = 128;
+/// Fewer new records than this are sent with writes stopped.
+pub const SHIP_FREEZE_RECORDS: usize = 512;
+pub const SHIP_ROUNDS_MAX: usize = 8;
+/// A collection with one tablet is split when a checkpoint finds this many records in it.
+pub const SPLIT_RECORDS_MIN: usize = 10_000;
+pub const SPLIT_SAMPLE_KEYS: usize = 10_000;
+
+// ---- scans and batches
+
+pub const SCAN_PAGE_RECORDS_DEFAULT: usize = 100;
+pub const SCAN_PAGE_RECORDS_MAX: usize = 10_000;
+/// A page ends early when its values reach this.
+pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
+/// Entries (tombstones too) that one visit of a tablet looks at: bounds the time of a scan's turn.
+pub const SCAN_VISITS_MAX: usize = 1024;
+/// Keys that one visit of the engine looks up.
+pub const GET_MANY_STRETCH_KEYS: usize = 256;
+pub const MGET_KEYS_MAX: usize = 10_000;
+
+// ---- runs
 
 // ---- HTTP
 
