@@ -13,7 +13,7 @@ use kyrodb::io::executor::Executor;
 use kyrodb::io::executor::sync::Signal;
 use kyrodb::io::op::OpenMode;
 use kyrodb::io::runtime::Runtime;
-use kyrodb::io::uring::{RingConfig, RingDriver, TaskWork, spawn_core};
+use kyrodb::io::uring::{RingConfig, RingDriver, TaskWork};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -26,17 +26,15 @@ fn executor(config: &RingConfig) -> Executor {
 /// Every feature, none, and queues and buffers so few that they overflow all the time.
 fn configs() -> [RingConfig; 4] {
     let best = RingConfig::default();
-    [
-        best,
-        RingConfig {
-            multishot_accept: false,
-            multishot_receive: false,
-            task_work: TaskWork::Interrupting,
-            ..best
-        },
-        RingConfig { task_work: TaskWork::Cooperative, entries: 4, receive_buffers: 8, ..best },
-        RingConfig { entries: 2, receive_buffers: 4, multishot_receive: false, ..best },
-    ]
+    let oldest = RingConfig {
+        multishot_accept: false,
+        multishot_receive: false,
+        task_work: TaskWork::Interrupting,
+        ..best
+    };
+    let tiny = RingConfig { entries: 4, receive_buffers: 8, ..best };
+    let tiniest = RingConfig { entries: 2, receive_buffers: 4, task_work: TaskWork::Cooperative, ..best };
+    [best, oldest, tiny, tiniest]
 }
 
 fn loopback() -> SocketAddr {
@@ -131,34 +129,36 @@ fn echo_core(mut executor: Executor, inbox: mpsc::Receiver<u64>, answer: Arc<Ato
 
 #[test]
 fn ten_thousand_rings_and_no_wake_up_lost() {
-    let (bell_sender, bell) = mpsc::sync_channel::<Arc<dyn Doorbell>>(1);
-    let (sender, inbox) = mpsc::channel();
-    let answer = Arc::new(AtomicU64::new(0));
-    let answered = answer.clone();
-    let core = spawn_core(None, "sleeper", move |executor| {
-        bell_sender.send(executor.runtime().doorbell()).expect("a test that waits");
-        echo_core(executor, inbox, answer);
-    })
-    .expect("a core");
-    let bell = bell.recv().expect("a bell");
-    let ring = |number| {
-        sender.send(number).expect("a core that listens");
-        bell.ring();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while answered.load(Ordering::Acquire) != number {
-            assert!(Instant::now() < deadline, "wake-up {number} was lost");
-            std::thread::yield_now();
+    for config in configs() {
+        let (bell_sender, bell) = mpsc::sync_channel::<Arc<dyn Doorbell>>(1);
+        let (sender, inbox) = mpsc::channel();
+        let answer = Arc::new(AtomicU64::new(0));
+        let answered = answer.clone();
+        let core = std::thread::spawn(move || {
+            let executor = executor(&config);
+            bell_sender.send(executor.runtime().doorbell()).expect("a test that waits");
+            echo_core(executor, inbox, answer);
+        });
+        let bell = bell.recv().expect("a bell");
+        let ring = |number| {
+            sender.send(number).expect("a core that listens");
+            bell.ring();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while answered.load(Ordering::Acquire) != number {
+                assert!(Instant::now() < deadline, "wake-up {number} was lost");
+                std::thread::yield_now();
+            }
+        };
+        for number in 1..=10_000 {
+            ring(number);
+            // Hits the owner at every point on its way to sleep.
+            for _ in 0..number % 97 * 40 {
+                std::hint::spin_loop();
+            }
         }
-    };
-    for number in 1..=10_000 {
-        ring(number);
-        // Hits the owner at every point on its way to sleep.
-        for _ in 0..number % 97 * 40 {
-            std::hint::spin_loop();
-        }
+        ring(u64::MAX);
+        core.join().expect("a core that ends well");
     }
-    ring(u64::MAX);
-    core.join().expect("a core that ends well");
 }
 
 #[test]
