@@ -57,7 +57,7 @@ impl RingDriver {
     pub fn new(config: &RingConfig) -> Result<RingDriver, RingError> {
         let (uring, mut features) = probe::build(config)?;
         let ring = Ring::new(uring);
-        let buffers = receive_buffers(&ring, &mut features)?;
+        let buffers = ReceiveBuffers::new(&ring, &mut features)?;
         let bell = EventBell::new().map_err(|error| RingError::from_os("eventfd", error))?;
         let random = Random::from_kernel().map_err(|error| RingError::Os { call: "getrandom", error })?;
         let mut driver = RingDriver {
@@ -221,20 +221,6 @@ impl RingDriver {
     }
 }
 
-/// Buffers in a ring that the kernel picks from, when it can.
-fn receive_buffers(ring: &Ring, features: &mut Features) -> Result<ReceiveBuffers, RingError> {
-    let count = features.receive_buffers;
-    if features.multishot_receive {
-        match ReceiveBuffers::ringed(count, ring) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => features.multishot_receive = false,
-            other => {
-                return other.map_err(|error| RingError::from_os("io_uring_register(PBUF_RING)", error));
-            }
-        }
-    }
-    Ok(ReceiveBuffers::listed(count))
-}
-
 fn cancelled() -> Outcome {
     Outcome::Failed(io::Error::from_raw_os_error(libc::ECANCELED))
 }
@@ -371,9 +357,10 @@ mod tests {
         driver.cancel(Token(1));
         driver.cancel(Token(1));
         assert_eq!(until_end_of(&mut driver, Token(1)).len(), 1, "one last completion");
-        // The operation is over before the kernel hears of the request to cancel it.
-        driver.stop(Key(1));
         driver.submit(Token(1), Op::Accept { listener });
+        driver.poll(Park::No, &mut Vec::new());
+        // The first operation with this token; the kernel has the second one by now.
+        driver.stop(Key(1));
         let mut completions = Vec::new();
         let soon = driver.now().after(Duration::from_millis(20));
         driver.poll(Park::Until(soon), &mut completions);
