@@ -193,7 +193,7 @@ async fn hoard(runtime: Runtime, socket: Socket) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut kept: Vec<Lease> = Vec::new();
     loop {
-        match runtime.timeout(Duration::from_millis(30), socket.receive()).await {
+        match runtime.timeout(Duration::from_millis(5), socket.receive()).await {
             Some(received) => match received.expect("a receive") {
                 Some(lease) => {
                     bytes.extend_from_slice(&lease);
