@@ -132,10 +132,14 @@ mod tests {
             assert_eq!(condition(Some(foreign), None), Ok(Condition::SeqIs(NO_VERSION)), "{foreign}");
         }
         assert_eq!(condition(None, Some("*")), Ok(Condition::Absent));
-        for (m, n) in
-            [(Some("7"), None), (Some("\"7"), None), (Some("\"1\", \"2\""), None), (None, Some("\"7\"")),
-             (Some("*"), Some("*")), (Some(""), None)]
-        {
+        for (m, n) in [
+            (Some("7"), None),
+            (Some("\"7"), None),
+            (Some("\"1\", \"2\""), None),
+            (None, Some("\"7\"")),
+            (Some("*"), Some("*")),
+            (Some(""), None),
+        ] {
             assert_eq!(condition(m, n), Err(400), "{m:?} {n:?}");
         }
     }

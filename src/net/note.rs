@@ -64,7 +64,8 @@ impl Note {
 /// The id of the request itself, else that of its trace.
 fn request_id(head: &Head<'_>) -> Option<String> {
     let given = head.fields.request_id.filter(|id| {
-        (1..=limits::REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+        (1..=limits::REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_graphic())
     });
     given.or_else(|| head.fields.traceparent.and_then(trace_id)).map(str::to_owned)
 }

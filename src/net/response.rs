@@ -61,8 +61,14 @@ pub struct Frame<'a> {
 pub enum Rest {
     Nothing,
     /// A large value, sent without a copy.
-    Value { bytes: Arc<[u8]>, start: usize },
-    Stream { source: Box<dyn Source>, chunked: bool },
+    Value {
+        bytes: Arc<[u8]>,
+        start: usize,
+    },
+    Stream {
+        source: Box<dyn Source>,
+        chunked: bool,
+    },
 }
 
 impl Response {
