@@ -29,6 +29,10 @@ impl LineSplitter {
         self.held.extend_from_slice(bytes);
     }
 
+    pub fn held_bytes(&self) -> usize {
+        self.held.len() - self.taken
+    }
+
     /// The next whole line, without its end; `None` when more is needed.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         while let Some(found) = memchr::memchr(b'\n', &self.held[self.scanned..]) {

@@ -29,10 +29,20 @@ pub trait Source {
 
 pub enum Body {
     Empty,
-    Bytes { content_type: &'static str, bytes: Vec<u8> },
+    Bytes {
+        content_type: &'static str,
+        bytes: Vec<u8>,
+    },
     Value(Payload),
     Problem(Box<Problem>),
-    Stream { content_type: &'static str, source: Box<dyn Source> },
+    Stream {
+        content_type: &'static str,
+        source: Box<dyn Source>,
+    },
+    /// The connection itself writes the body behind the head, as for `Stream`.
+    Open {
+        content_type: &'static str,
+    },
 }
 
 pub struct Response {
@@ -101,6 +111,11 @@ impl Response {
         self
     }
 
+    /// True when only the end of the connection tells an HTTP/1.0 client where the body ends.
+    pub fn has_unknown_length(&self) -> bool {
+        matches!(self.body, Body::Stream { .. } | Body::Open { .. })
+    }
+
     /// Turns a problem into its document; other bodies stay as they are.
     pub fn render_problem(&mut self, request_id: impl FnOnce() -> String) {
         if let Body::Problem(problem) = &self.body {
@@ -115,7 +130,7 @@ impl Response {
         let chunked = self.encode_body_lines(frame, out);
         self.encode_record_lines(out);
         out.extend_from_slice(&self.lines);
-        encode_connection_line(frame, &self.body, out);
+        encode_connection_line(frame, out);
         if let Some(note) = frame.note {
             note.encode_lines(frame.now, out);
         }
@@ -130,7 +145,7 @@ impl Response {
             Body::Empty => (Some(0), None),
             Body::Bytes { content_type, bytes } => (Some(bytes.len()), Some(*content_type)),
             Body::Value(payload) => (Some(payload.value().len()), Some(payload.content_type())),
-            Body::Stream { content_type, .. } => (None, Some(*content_type)),
+            Body::Stream { content_type, .. } | Body::Open { content_type } => (None, Some(*content_type)),
             Body::Problem(_) => unreachable!("problems are rendered before they are encoded"),
         };
         match len {
@@ -174,8 +189,8 @@ impl From<Problem> for Response {
     }
 }
 
-fn encode_connection_line(frame: &Frame<'_>, body: &Body, out: &mut Vec<u8>) {
-    if frame.close || (frame.is_http10 && matches!(body, Body::Stream { .. })) {
+fn encode_connection_line(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    if frame.close {
         out.extend_from_slice(b"Connection: close\r\n");
     } else if frame.is_http10 {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
@@ -191,9 +206,26 @@ fn encode_body(body: Body, chunked: bool, out: &mut Vec<u8>) -> Rest {
         Body::Value(payload) => out.extend_from_slice(payload.value()),
         Body::Bytes { bytes, .. } => out.extend_from_slice(&bytes),
         Body::Stream { source, .. } => return Rest::Stream { source, chunked },
-        Body::Empty | Body::Problem(_) => {}
+        Body::Empty | Body::Problem(_) | Body::Open { .. } => {}
     }
     Rest::Nothing
+}
+
+/// A piece of a body of unknown length; HTTP/1.0 has no chunks.
+pub fn append_piece(piece: &[u8], chunked: bool, out: &mut Vec<u8>) {
+    if !chunked {
+        out.extend_from_slice(piece);
+    } else if !piece.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+pub fn append_end(chunked: bool, out: &mut Vec<u8>) {
+    if chunked {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
 }
 
 /// `before`, a decimal number, `after`.

@@ -150,6 +150,11 @@ impl RequestReader {
         }
     }
 
+    /// Bytes kept of a request that is not all there.
+    pub fn held_bytes(&self) -> usize {
+        if matches!(self.state, State::Lent { .. }) { 0 } else { self.held.len() }
+    }
+
     /// True once for a request whose client waits for `100 Continue`, unless the body came anyway.
     pub fn take_owed_continue(&mut self) -> bool {
         std::mem::take(&mut self.owes_continue)
