@@ -126,6 +126,29 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const PIPELINE_REQUESTS_MAX: usize = 128;
 /// Bulk lines of one connection that are being applied at a time.
 pub const BULK_LINES_IN_FLIGHT_MAX: usize = 512;
+/// Answers of one connection that are gathered before they are sent.
+pub const SEND_BATCH_BYTES_MAX: usize = 64 * KIB;
+/// A larger value is sent from where it lies rather than copied behind its head.
+pub const COPIED_SEND_BYTES_MAX: usize = 64 * KIB;
+/// A large value is sent in pieces, so that a slow reader's progress is seen between them.
+pub const SEND_PIECE_BYTES: usize = 256 * KIB;
+/// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.
+pub const UNREAD_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of unfinished requests that the connections of one core keep together.
+pub const HELD_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of a request body after which its timeout begins anew.
+pub const BODY_PROGRESS_BYTES: usize = 64 * KIB;
+/// What is read and thrown away after an answer that ends the connection, so that the answer arrives.
+pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections over the limit that are being told so at a time; more are dropped.
+pub const REFUSALS_MAX: usize = 64;
+/// How often a core looks for connections whose time is up.
+pub const SWEEP_PERIOD: Duration = Duration::from_millis(500);
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Lines of a bulk stream that go to the engine together, and the bytes that end such a batch early.
+pub const BULK_BATCH_LINES_MAX: usize = BULK_LINES_IN_FLIGHT_MAX / 2;
+pub const BULK_BATCH_BYTES_MAX: usize = MIB;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -166,6 +189,8 @@ const _: () = {
         CRASH_JUMP_RECORDS as usize
             > (LOG_BACKLOG_BYTES_MAX + LOG_WRITES_IN_FLIGHT_MAX * LOG_BLOCK_BYTES_MAX) / LOG_RECORD_BYTES_MIN
     );
+    assert!(HELD_BYTES_MAX > BODY_BYTES_MAX && HELD_BYTES_MAX > BULK_LINE_BYTES_MAX);
+    assert!(2 * BULK_BATCH_LINES_MAX <= BULK_LINES_IN_FLIGHT_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
