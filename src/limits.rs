@@ -21,6 +21,9 @@ pub const RING_ENTRIES: u32 = 1024;
 /// Receive buffers that one core lends out at a time.
 pub const RECEIVE_BUFFERS_MAX: u16 = 1024;
 pub const RECEIVE_BUFFER_BYTES: usize = 4096;
+/// A stream whose reader holds as many pauses until it has given back half, so that one slow reader
+/// does not starve the others. What the kernel has under way at that moment comes on top.
+pub const RECEIVE_BUFFERS_PER_STREAM_MAX: usize = 64;
 
 // ---- cores
 
@@ -97,12 +100,23 @@ pub const GIB: usize = 1024 * MIB;
 
 /// Smallest encoded record; see the byte map in `io/log`.
 pub const LOG_RECORD_BYTES_MIN: usize = 48;
+/// Largest encoded record: the largest value, and room for its key, content type and vector.
+pub const LOG_RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
+/// What recovery reads at a time: a turn's work, and never less than one block.
+pub const LOG_READ_BYTES: usize = MIB;
+
+/// Beyond this a new manifest file is begun.
+pub const MANIFEST_FILE_BYTES_MAX: usize = MIB;
+/// The whole state of a shard in one manifest record.
+pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
-    assert!(LOG_BACKLOG_BYTES_MAX > VALUE_BYTES_MAX + KEY_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
+    assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
+    assert!(LOG_RECORD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + KIB);
+    assert!(LOG_READ_BYTES >= LOG_BLOCK_BYTES_MAX && LOG_READ_BYTES.is_multiple_of(4096));
     // More LSNs than could be unsynced at a crash: everything in the backlog and in flight.
     assert!(
         CRASH_JUMP_RECORDS as usize
@@ -111,5 +125,6 @@ const _: () = {
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
+    assert!(RECEIVE_BUFFERS_PER_STREAM_MAX * 8 <= RECEIVE_BUFFERS_MAX as usize);
     assert!(RING_ENTRIES.is_power_of_two());
 };

@@ -10,6 +10,9 @@
 
 pub mod buf;
 pub mod codec;
+#[doc(hidden)]
+pub mod conformance;
+pub mod crashsafe;
 pub mod driver;
 pub mod executor;
 pub mod lease;

@@ -14,7 +14,8 @@ use super::buf::AlignedBuf;
 use super::lease::Lease;
 use crate::types::FileOffset;
 
-/// Names one operation from submission to its last completion; chosen by the executor.
+/// Names one operation from submission to its last completion; chosen by the executor. Small and
+/// dense, so that a driver can index by it; used again after the last completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 

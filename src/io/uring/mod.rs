@@ -1,1 +1,67 @@
-//! A kernel ring for each core.
+//! World one: one kernel ring for each core.
+//!
+//! Lives on: the core's own thread, from [`RingDriver::new`] to its drop; only the [`bell`] is shared.
+//!
+//! Owns: the ring ([`ring`]) and what of it this kernel offers ([`probe`]); operations in flight with
+//! the memory they lent to the kernel ([`in_flight`], [`work`]); the open files and sockets
+//! ([`handles`]); the buffers that received bytes arrive in ([`buffers`]); clocks and randomness
+//! ([`clock`]); pinned threads ([`cores`]).
+//!
+//! Invariant: memory that the kernel may write to lives until the kernel has let go of it, whatever
+//! is cancelled, closed or dropped meanwhile.
+//! Invariant: a descriptor is closed only when no operation uses it, so its number is never taken
+//! over by an operation that meant another file.
+//!
+//! Must not know: tasks and futures.
+
+mod bell;
+mod buffers;
+mod clock;
+mod cores;
+mod driver;
+mod error;
+mod file_work;
+mod handles;
+mod host;
+mod in_flight;
+mod probe;
+mod receive;
+mod ring;
+mod sockaddr;
+mod socket_work;
+mod sockets;
+mod work;
+
+pub use cores::{Core, CoreError, available_cores, spawn_core};
+pub use driver::RingDriver;
+pub use error::RingError;
+pub use host::require_open_files;
+pub use probe::{Features, TaskWork};
+pub use sockets::reserve_address;
+
+use crate::limits;
+
+/// What to ask of the kernel. The default asks for everything; less is for tests of the fallbacks.
+#[derive(Clone, Copy, Debug)]
+pub struct RingConfig {
+    /// Submissions handed over at a time; completions have room for four times as many. A power of two.
+    pub entries: u32,
+    /// Receive buffers to lend out at a time. A power of two.
+    pub receive_buffers: u16,
+    pub multishot_accept: bool,
+    pub multishot_receive: bool,
+    /// The best way to run completion work; the ring takes it or the next worse one.
+    pub task_work: TaskWork,
+}
+
+impl Default for RingConfig {
+    fn default() -> RingConfig {
+        RingConfig {
+            entries: limits::RING_ENTRIES,
+            receive_buffers: limits::RECEIVE_BUFFERS_MAX,
+            multishot_accept: true,
+            multishot_receive: true,
+            task_work: TaskWork::Deferred,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From records to blocks: the writing half of the log.
+//!
+//! Owns: the next LSN, the bytes that wait for a block, the place of the next block and the hash that
+//! it continues. Hashes are computed when a block is built, so blocks may be in flight together.
+//!
+//! Invariants: LSNs leave in strictly increasing order; a block never crosses its segment's end; the
+//! first block of a builder's life begins a segment, with or without records, and records where the
+//! log goes on.
+//!
+//! Must not know: files, when to write, who waits.
+//!
+//! A record is copied twice: into the pending bytes and from there into its block. More would be
+//! waste; less would fix the length of a block before it is known.
+
+use std::collections::VecDeque;
+
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::plan::Recovered;
+use super::pool::BufPool;
+use super::record::RecordParts;
+use super::segment::{BlockEnd, START_BYTES, SegmentStart, StartKind};
+use crate::io::buf::{AlignedBuf, BLOCK_BYTES, round_up_to_block};
+use crate::limits;
+use crate::types::{FileOffset, Lsn, SegmentId, ShardId};
+
+/// Pending memory above this is given back once it is empty.
+const PENDING_KEEP_BYTES: usize = 4 * limits::LOG_BLOCK_BYTES_MAX;
+
+/// A block on its way to the disk.
+#[derive(Debug)]
+pub struct BlockOut {
+    pub segment: SegmentId,
+    pub offset: FileOffset,
+    pub buf: AlignedBuf,
+    /// LSN of the last record that ends in this block or before: acked once this block and all
+    /// before it are on stable storage.
+    pub last_lsn: Lsn,
+    /// LSN of the last record with a byte in this block or before. A segment may go when a
+    /// checkpoint covers the `begun_lsn` of its last block.
+    pub begun_lsn: Lsn,
+    /// The segment's file must exist, full-sized and durable, its directory entry included, before
+    /// this is written.
+    pub starts_segment: bool,
+    pub hash: u64,
+}
+
+pub struct LogBuilder {
+    shard: ShardId,
+    segment_bytes: u32,
+    next_lsn: Lsn,
+    /// Encoded records that are not in a block yet.
+    pending: VecDeque<u8>,
+    /// Stream position and LSN of the end of each record that has not wholly left.
+    ends: VecDeque<(u64, Lsn)>,
+    /// Stream position up to which bytes are in blocks.
+    taken: u64,
+    /// Stream position up to which whole records are in blocks; below `taken` when one is in part.
+    finished: u64,
+    /// Where the next block goes, and the hash that it continues.
+    at: BlockEnd,
+    /// The start structure that the next block has to carry.
+    start: Option<(BlockEnd, StartKind)>,
+    last_lsn: Lsn,
+    durable_lsn: Lsn,
+    pool: BufPool,
+}
+
+impl LogBuilder {
+    /// The very first log of a shard. Its first LSN is 1.
+    pub fn fresh(shard: ShardId, segment: SegmentId, segment_bytes: usize) -> LogBuilder {
+        let start = (BlockEnd::default(), StartKind::Rolled);
+        LogBuilder::new(shard, segment, segment_bytes, start, Lsn::ZERO, Lsn(1))
+    }
+
+    /// Goes on behind a recovery, in the segment after all that were ever seen, usually with
+    /// [`Recovered::next_lsn`].
+    ///
+    /// Before the first block is written, everything up to the cut must be synced: what was read back
+    /// may have been in a cache only. Before anything is served, the first block must be synced: until
+    /// then a late write of the dead process may still become part of the log.
+    pub fn after(shard: ShardId, recovered: &Recovered, next_lsn: Lsn, segment_bytes: usize) -> LogBuilder {
+        let unused = next_lsn > recovered.last_lsn && next_lsn >= recovered.base_lsn;
+        assert!(unused, "LSN {next_lsn} may be in use already");
+        let segment = recovered.highest_segment_seen.next();
+        let start = (recovered.cut, StartKind::Recovered);
+        LogBuilder::new(shard, segment, segment_bytes, start, recovered.last_lsn, next_lsn)
+    }
+
+    fn new(
+        shard: ShardId,
+        segment: SegmentId,
+        segment_bytes: usize,
+        start: (BlockEnd, StartKind),
+        last_lsn: Lsn,
+        next_lsn: Lsn,
+    ) -> LogBuilder {
+        assert!((limits::LOG_SEGMENT_BYTES_MIN..=limits::LOG_SEGMENT_BYTES_MAX).contains(&segment_bytes));
+        assert!(segment_bytes.is_multiple_of(BLOCK_BYTES));
+        assert!(segment > start.0.segment);
+        LogBuilder {
+            shard,
+            segment_bytes: segment_bytes as u32,
+            next_lsn,
+            pending: VecDeque::new(),
+            ends: VecDeque::new(),
+            taken: 0,
+            finished: 0,
+            at: BlockEnd { segment, offset: FileOffset::ZERO, hash: start.0.hash },
+            start: Some(start),
+            last_lsn,
+            durable_lsn: last_lsn,
+            pool: BufPool::new(),
+        }
+    }
+
+    /// The LSN of the next record.
+    pub fn next_lsn(&self) -> Lsn {
+        self.next_lsn
+    }
+
+    /// LSN of the last record that has wholly left in a block.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// Encoded bytes that wait for a block.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The segment of the next block, unless that one has to roll.
+    pub fn segment(&self) -> SegmentId {
+        self.at.segment
+    }
+
+    /// Adds a record and returns its LSN. Panics when the record exceeds a limit.
+    pub fn append(&mut self, record: &RecordParts<'_>) -> Lsn {
+        let lsn = self.next_lsn;
+        self.pending.extend(record.head(lsn).bytes());
+        self.pending.extend(record.key);
+        self.pending.extend(record.payload);
+        self.ends.push_back((self.taken + self.pending.len() as u64, lsn));
+        self.next_lsn = lsn.next();
+        lsn
+    }
+
+    /// Builds the next block from what is pending; `None` when nothing is, except that the very first
+    /// block is built in any case. `durable_lsn` is the highest LSN known to be on stable storage,
+    /// together with all before it.
+    pub fn next_block(&mut self, durable_lsn: Lsn) -> Option<BlockOut> {
+        if self.pending.is_empty() && self.start.is_none() {
+            return None;
+        }
+        assert!(durable_lsn <= self.last_lsn, "LSN {durable_lsn} is durable but never left");
+        self.durable_lsn = self.durable_lsn.max(durable_lsn);
+        self.roll_if_full();
+        let start = self.start.take().map(|(previous, kind)| SegmentStart {
+            previous,
+            base_lsn: self.ends.front().map_or(self.next_lsn, |(_, lsn)| *lsn),
+            segment_bytes: self.segment_bytes,
+            kind,
+        });
+        Some(self.build(start))
+    }
+
+    /// Takes a written buffer back for reuse.
+    pub fn reuse(&mut self, buf: AlignedBuf) {
+        self.pool.give_back(buf);
+    }
+
+    fn room(&self) -> usize {
+        self.segment_bytes as usize - self.at.offset.0 as usize
+    }
+
+    fn roll_if_full(&mut self) {
+        if self.room() < BLOCK_BYTES {
+            self.start = Some((self.at, StartKind::Rolled));
+            self.at.segment = self.at.segment.next();
+            self.at.offset = FileOffset::ZERO;
+        }
+    }
+
+    fn build(&mut self, start: Option<SegmentStart>) -> BlockOut {
+        let start_bytes = if start.is_some() { START_BYTES } else { 0 };
+        let head = BLOCK_HEADER_BYTES + start_bytes;
+        let stream_len = self.pending.len().min(self.room().min(limits::LOG_BLOCK_BYTES_MAX) - head);
+        let continued = self.continued(stream_len);
+        let mut buf = self.pool.take(round_up_to_block(head + stream_len));
+        if let Some(start) = &start {
+            buf[BLOCK_HEADER_BYTES..head].copy_from_slice(&start.encode());
+        }
+        self.move_pending(&mut buf[head..head + stream_len]);
+        buf[head + stream_len..].fill(0);
+        self.finish_records();
+        let header = BlockHeader {
+            hash: 0,
+            shard: self.shard,
+            segment: self.at.segment,
+            offset: self.at.offset,
+            payload_len: start_bytes + stream_len,
+            continued,
+            last_lsn: self.last_lsn,
+            durable_lsn: self.durable_lsn,
+            prev_hash: self.at.hash,
+            first: start.is_some(),
+            block_len: buf.len(),
+        };
+        let hash = header.seal(&mut buf);
+        self.at = BlockEnd { hash, offset: FileOffset(self.at.offset.0 + buf.len() as u64), ..self.at };
+        BlockOut {
+            segment: header.segment,
+            offset: header.offset,
+            buf,
+            last_lsn: self.last_lsn,
+            begun_lsn: self.begun_lsn(),
+            starts_segment: header.first,
+            hash,
+        }
+    }
+
+    /// How many of the next `stream_len` bytes belong to a record that an earlier block began.
+    fn continued(&self, stream_len: usize) -> usize {
+        match self.ends.front() {
+            Some((end, _)) if self.finished < self.taken => stream_len.min((end - self.taken) as usize),
+            _ => 0,
+        }
+    }
+
+    fn move_pending(&mut self, out: &mut [u8]) {
+        let (front, back) = self.pending.as_slices();
+        let from_front = out.len().min(front.len());
+        let (first, second) = out.split_at_mut(from_front);
+        first.copy_from_slice(&front[..from_front]);
+        second.copy_from_slice(&back[..second.len()]);
+        self.pending.drain(..out.len());
+        self.taken += out.len() as u64;
+        if self.pending.is_empty() && self.pending.capacity() > PENDING_KEEP_BYTES {
+            self.pending = VecDeque::new();
+            self.ends.shrink_to(PENDING_KEEP_BYTES / limits::LOG_RECORD_BYTES_MIN);
+        }
+    }
+
+    fn finish_records(&mut self) {
+        while let Some((end, lsn)) = self.ends.front().copied() {
+            if end > self.taken {
+                break;
+            }
+            self.last_lsn = lsn;
+            self.finished = end;
+            self.ends.pop_front();
+        }
+    }
+
+    fn begun_lsn(&self) -> Lsn {
+        match self.ends.front() {
+            Some((_, lsn)) if self.finished < self.taken => *lsn,
+            _ => self.last_lsn,
+        }
+    }
+}

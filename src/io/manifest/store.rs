@@ -1,0 +1,247 @@
+//! The manifest on a disk: which reads and writes, in which order.
+
+use std::path::{Path, PathBuf};
+
+use super::damage::{Fault, ManifestDamage, ManifestError};
+use super::format::{
+    ManifestId, RecordPlace, SLOT_BYTES, SLOTS, SUPERBLOCK_FILE, Slot, StateRecord, manifest_file_name,
+    parse_manifest_file_name, record_len,
+};
+use super::recover::{choose_slot, roll_forward};
+use crate::io::buf::AlignedBuf;
+use crate::io::crashsafe;
+use crate::io::op::{OpenMode, Sync};
+use crate::io::runtime::{File, Runtime};
+use crate::limits;
+use crate::types::{FileOffset, ShardId};
+
+/// The open manifest of a shard: states go in, one after the other.
+pub struct Manifest {
+    runtime: Runtime,
+    dir: PathBuf,
+    shard: ShardId,
+    superblock: File,
+    file: File,
+    /// What the newest slot on stable storage names.
+    committed: Slot,
+    /// The slot to overwrite next, never the only one that names `committed`.
+    next_slot: usize,
+    /// A write is under way, was given up or failed.
+    poisoned: bool,
+}
+
+/// What a directory holds.
+struct Found {
+    /// Every manifest file, named by a slot or not.
+    files: Vec<ManifestId>,
+    has_superblock: bool,
+    committed: Option<FoundState>,
+}
+
+impl Found {
+    fn unused_id(&self) -> ManifestId {
+        self.files.iter().max().map_or(1, |highest| highest + 1)
+    }
+}
+
+struct FoundState {
+    generation: u64,
+    state: Vec<u8>,
+}
+
+impl Manifest {
+    /// The manifest of `dir` and its last committed state; `None` when nothing was ever committed.
+    pub async fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+    ) -> Result<Option<(Manifest, Vec<u8>)>, ManifestError> {
+        let found = find(runtime, dir, shard).await?;
+        let Some(FoundState { generation, state }) = &found.committed else { return Ok(None) };
+        let manifest = begin(runtime, dir, shard, found.unused_id(), generation + 1, state).await?;
+        remove(runtime, dir, &found.files).await;
+        Ok(found.committed.map(|found| (manifest, found.state)))
+    }
+
+    /// Commits the first state of a shard. A crash before this returns leaves a directory that `open`
+    /// takes either for fresh or for one with this state.
+    pub async fn create(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+        state: &[u8],
+    ) -> Result<Manifest, ManifestError> {
+        check_len(state)?;
+        let found = find(runtime, dir, shard).await?;
+        if found.committed.is_some() {
+            return Err(ManifestError::Exists);
+        }
+        if !found.has_superblock {
+            // From here on a manifest file in this directory is not one that lost its superblock.
+            write_superblock(runtime, dir, shard, Slot::default()).await?;
+        }
+        let manifest = begin(runtime, dir, shard, found.unused_id(), 1, state).await?;
+        remove(runtime, dir, &found.files).await;
+        Ok(manifest)
+    }
+
+    /// The last committed state without touching anything; `None` when nothing was ever committed.
+    pub async fn read(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+    ) -> Result<Option<Vec<u8>>, ManifestError> {
+        let found = find(runtime, dir, shard).await?;
+        Ok(found.committed.map(|found| found.state))
+    }
+
+    /// Makes `state` the state of the shard; it is when this returns. After an error, or when the
+    /// future was dropped, either state may be found by the next start, and no other commit is taken.
+    pub async fn commit(&mut self, state: &[u8]) -> Result<(), ManifestError> {
+        if self.poisoned {
+            return Err(ManifestError::Poisoned);
+        }
+        check_len(state)?;
+        self.poisoned = true;
+        let len = self.committed.committed_len + record_len(state.len()) as u64;
+        if len <= limits::MANIFEST_FILE_BYTES_MAX as u64 {
+            self.append(state).await?;
+        } else {
+            self.change_file(state).await?;
+        }
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Grows by one with each commit.
+    pub fn generation(&self) -> u64 {
+        self.committed.generation
+    }
+
+    async fn append(&mut self, state: &[u8]) -> Result<(), ManifestError> {
+        let Slot { generation, manifest, committed_len, last_hash } = self.committed;
+        let offset = FileOffset(committed_len);
+        let place = RecordPlace { shard: self.shard, manifest, offset };
+        let (record, hash) = StateRecord::encode(place, generation + 1, last_hash, state);
+        let committed_len = committed_len + record.len() as u64;
+        self.file.write(offset, record, Sync::Data).await?;
+        let slot = Slot { generation: generation + 1, manifest, committed_len, last_hash: hash };
+        self.write_slot(slot).await
+    }
+
+    async fn change_file(&mut self, state: &[u8]) -> Result<(), ManifestError> {
+        let Slot { generation, manifest, .. } = self.committed;
+        *self = begin(&self.runtime, &self.dir, self.shard, manifest + 1, generation + 1, state).await?;
+        remove(&self.runtime, &self.dir, &[manifest]).await;
+        Ok(())
+    }
+
+    async fn write_slot(&mut self, slot: Slot) -> Result<(), ManifestError> {
+        let offset = FileOffset((self.next_slot * SLOT_BYTES) as u64);
+        self.superblock.write(offset, slot.encode(self.shard), Sync::Data).await?;
+        self.committed = slot;
+        self.next_slot = (self.next_slot + 1) % SLOTS;
+        Ok(())
+    }
+}
+
+fn check_len(state: &[u8]) -> Result<(), ManifestError> {
+    match state.len() {
+        0..=limits::MANIFEST_STATE_BYTES_MAX => Ok(()),
+        len => Err(ManifestError::TooLarge(len)),
+    }
+}
+
+/// Commits `state` to a new manifest file and a new superblock, both slots of which name it.
+async fn begin(
+    runtime: &Runtime,
+    dir: &Path,
+    shard: ShardId,
+    id: ManifestId,
+    generation: u64,
+    state: &[u8],
+) -> Result<Manifest, ManifestError> {
+    let (file, committed) = new_file(runtime, dir, shard, id, generation, state).await?;
+    write_superblock(runtime, dir, shard, committed).await?;
+    let superblock = runtime.open(dir.join(SUPERBLOCK_FILE), OpenMode::ReadWrite).await?;
+    let (runtime, dir) = (runtime.clone(), dir.to_owned());
+    Ok(Manifest { runtime, dir, shard, superblock, file, committed, next_slot: 0, poisoned: false })
+}
+
+/// Replaces the file as a whole: a late write of a dead process goes to the one that was replaced.
+async fn write_superblock(
+    runtime: &Runtime,
+    dir: &Path,
+    shard: ShardId,
+    slot: Slot,
+) -> Result<(), ManifestError> {
+    let slots = slot.encode(shard).repeat(SLOTS);
+    Ok(crashsafe::write_file(runtime, dir, SUPERBLOCK_FILE, &slots).await?)
+}
+
+/// A durable manifest file with one record, and the slot that names it.
+async fn new_file(
+    runtime: &Runtime,
+    dir: &Path,
+    shard: ShardId,
+    id: ManifestId,
+    generation: u64,
+    state: &[u8],
+) -> Result<(File, Slot), ManifestError> {
+    let file = runtime.open(dir.join(manifest_file_name(id)), OpenMode::CreateNew).await?;
+    let place = RecordPlace { shard, manifest: id, offset: FileOffset::ZERO };
+    let (record, hash) = StateRecord::encode(place, generation, 0, state);
+    let committed_len = record.len() as u64;
+    file.write(FileOffset::ZERO, record, Sync::Data).await?;
+    runtime.sync_dir(dir).await?;
+    Ok((file, Slot { generation, manifest: id, committed_len, last_hash: hash }))
+}
+
+/// A file that cannot be removed is in nobody's way: no slot names it, and the next start tries again.
+async fn remove(runtime: &Runtime, dir: &Path, files: &[ManifestId]) {
+    for id in files {
+        let _ = runtime.remove_file(dir.join(manifest_file_name(*id))).await;
+    }
+}
+
+async fn find(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<Found, ManifestError> {
+    let entries = runtime.list(dir).await?;
+    let files: Vec<_> = entries.iter().filter_map(|entry| parse_manifest_file_name(&entry.name)).collect();
+    if !entries.iter().any(|entry| entry.name == SUPERBLOCK_FILE) {
+        let fresh = Found { files, has_superblock: false, committed: None };
+        return if fresh.files.is_empty() { Ok(fresh) } else { Err(ManifestError::NoSuperblock) };
+    }
+    let superblock = read_file(runtime, &dir.join(SUPERBLOCK_FILE), SLOTS * SLOT_BYTES).await?;
+    let slot = choose_slot(&superblock, shard)?;
+    let committed = match slot.generation {
+        0 => None,
+        _ => Some(find_state(runtime, dir, shard, &files, slot).await?),
+    };
+    Ok(Found { files, has_superblock: true, committed })
+}
+
+async fn find_state(
+    runtime: &Runtime,
+    dir: &Path,
+    shard: ShardId,
+    files: &[ManifestId],
+    slot: Slot,
+) -> Result<FoundState, ManifestError> {
+    let file = manifest_file_name(slot.manifest);
+    if !files.contains(&slot.manifest) {
+        return Err(ManifestDamage { file, offset: FileOffset::ZERO, fault: Fault::NoFile }.into());
+    }
+    let len_max = limits::MANIFEST_FILE_BYTES_MAX + record_len(limits::MANIFEST_STATE_BYTES_MAX);
+    let bytes = read_file(runtime, &dir.join(file), len_max).await?;
+    let committed = roll_forward(&bytes, &slot, shard)?;
+    let state = bytes[committed.state].to_vec();
+    Ok(FoundState { generation: committed.generation, state })
+}
+
+/// The first `len_max` bytes of a file, or all when it has fewer.
+async fn read_file(runtime: &Runtime, path: &Path, len_max: usize) -> Result<Vec<u8>, ManifestError> {
+    let file = runtime.open(path, OpenMode::Read).await?;
+    let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX).min(len_max);
+    let (count, buf) = file.read(FileOffset::ZERO, AlignedBuf::zeroed(len)).await?;
+    Ok(buf[..count.min(len)].to_vec())
+}

@@ -1,0 +1,61 @@
+//! The limits that the host sets for this process.
+
+use std::io;
+
+use super::RingError;
+
+/// Raises the soft limit of open files to at least `wanted`, once for the process. Returns the limit
+/// in force; fails when even the hard limit is lower.
+pub fn require_open_files(wanted: u64) -> Result<u64, RingError> {
+    let mut limit = resource_limit(libc::RLIMIT_NOFILE);
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    if limit.rlim_max < wanted {
+        return Err(RingError::OpenFiles { wanted, limit: limit.rlim_max });
+    }
+    limit.rlim_cur = wanted;
+    // SAFETY: `limit` is a valid rlimit for the whole call.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(wanted),
+        _ => Err(RingError::Os { call: "setrlimit", error: io::Error::last_os_error() }),
+    }
+}
+
+pub(super) fn open_files_limit() -> u64 {
+    resource_limit(libc::RLIMIT_NOFILE).rlim_cur
+}
+
+pub(super) fn locked_memory_limit() -> u64 {
+    resource_limit(libc::RLIMIT_MEMLOCK).rlim_cur
+}
+
+fn resource_limit(resource: libc::__rlimit_resource_t) -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the whole call.
+    let result = unsafe { libc::getrlimit(resource, &mut limit) };
+    assert_eq!(result, 0, "getrlimit of a limit that exists");
+    limit
+}
+
+/// The value of the sysctl that switches io_uring off, when it does.
+pub(super) fn io_uring_disabled() -> Option<String> {
+    let value = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
+    let value = value.trim();
+    (value != "0").then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_no_more_files_than_the_host_gives() {
+        let now = open_files_limit();
+        assert_eq!(require_open_files(1).unwrap(), now);
+        let hard = resource_limit(libc::RLIMIT_NOFILE).rlim_max;
+        if hard < u64::MAX {
+            assert!(matches!(require_open_files(hard + 1), Err(RingError::OpenFiles { .. })));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Requests on sockets: accept, connect, send.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use io_uring::{opcode, squeue, types};
+
+use super::handles::{Handles, Kind, Target};
+use super::probe::Features;
+use super::sockaddr::{SockAddr, peer_addr};
+use super::sockets::tcp_socket;
+use super::work::{Answer, Next, Work};
+use crate::io::op::{Outcome, SendBuf};
+
+/// Most bytes that one request sends.
+const SEND_BYTES_MAX: usize = 1 << 30;
+
+/// A listener rests this long when the process has no descriptor or memory for another connection:
+/// the connection stays in the backlog, and asking again at once would fail at once.
+static ACCEPT_REST: types::Timespec = types::Timespec::new().nsec(100_000_000);
+
+pub(super) struct Accept {
+    pub listener: Target,
+    resting: bool,
+}
+
+impl Accept {
+    pub fn new(listener: Target) -> Accept {
+        Accept { listener, resting: false }
+    }
+
+    pub fn entry(&self, features: &Features) -> squeue::Entry {
+        let listener = types::Fd(self.listener.fd);
+        if self.resting {
+            opcode::Timeout::new(&ACCEPT_REST).build()
+        } else if features.multishot_accept {
+            opcode::AcceptMulti::new(listener).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            let nowhere = std::ptr::null_mut();
+            opcode::Accept::new(listener, nowhere, nowhere.cast()).flags(libc::SOCK_CLOEXEC).build()
+        }
+    }
+
+    pub fn advance(self, answer: Answer, handles: &mut Handles, mut emit: impl FnMut(Outcome)) -> Next {
+        match answer.result {
+            Ok(fd) => {
+                if let Some(accepted) = accepted(fd, handles) {
+                    emit(accepted);
+                }
+                if answer.more { Next::Stay(Work::Accept(self)) } else { self.again(false) }
+            }
+            Err(error) => match error.raw_os_error().unwrap_or(0) {
+                libc::ETIME if self.resting => self.again(false),
+                libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => self.again(true),
+                // The connection failed before it was accepted; the listener is well.
+                libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EPERM
+                | libc::EINTR
+                | libc::EAGAIN
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET => self.again(false),
+                _ => Next::End(Outcome::Failed(error)),
+            },
+        }
+    }
+
+    fn again(self, resting: bool) -> Next {
+        Next::Again(Work::Accept(Accept { resting, ..self }))
+    }
+}
+
+/// `None` when the peer is gone already.
+fn accepted(fd: u32, handles: &mut Handles) -> Option<Outcome> {
+    // SAFETY: the kernel has just opened it for this request, and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let peer = peer_addr(socket.as_raw_fd()).ok()?;
+    Some(Outcome::Accepted { socket: handles.insert(socket, Kind::Socket), peer })
+}
+
+pub(super) struct Connect {
+    socket: OwnedFd,
+    /// In a place of its own, for the kernel to read.
+    addr: Box<SockAddr>,
+}
+
+impl Connect {
+    pub fn new(addr: SocketAddr) -> io::Result<Connect> {
+        Ok(Connect { socket: tcp_socket(addr)?, addr: Box::new(addr.into()) })
+    }
+
+    pub fn entry(&self) -> squeue::Entry {
+        opcode::Connect::new(types::Fd(self.socket.as_raw_fd()), self.addr.as_ptr(), self.addr.len()).build()
+    }
+
+    pub fn advance(self, answer: Answer, handles: &mut Handles) -> Next {
+        Next::End(match answer.result {
+            Ok(_) => Outcome::Opened(handles.insert(self.socket, Kind::Socket)),
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+}
+
+/// A buffer on its way to a socket; the first `done` bytes were taken by the kernel.
+pub(super) struct Send {
+    pub socket: Target,
+    buf: SendBuf,
+    done: usize,
+}
+
+impl Send {
+    pub fn new(socket: Target, buf: SendBuf) -> Send {
+        Send { socket, buf, done: 0 }
+    }
+
+    pub fn entry(&self) -> squeue::Entry {
+        let rest = &self.buf.bytes()[self.done..];
+        opcode::Send::new(types::Fd(self.socket.fd), rest.as_ptr(), rest.len().min(SEND_BYTES_MAX) as u32)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build()
+    }
+
+    pub fn advance(mut self, answer: Answer) -> Next {
+        let count = match answer.result {
+            Ok(count) => count as usize,
+            Err(error) => return Next::End(Outcome::Failed(error)),
+        };
+        self.done += count;
+        if self.done == self.buf.bytes().len() {
+            return Next::End(Outcome::Sent(self.buf));
+        }
+        if count == 0 {
+            return Next::End(Outcome::Failed(io::ErrorKind::WriteZero.into()));
+        }
+        Next::Again(Work::Send(self))
+    }
+}
