@@ -7,6 +7,7 @@ use super::config::Config;
 use super::failure::Failure;
 use super::output::Output;
 use crate::io::executor::Executor;
+use crate::io::uring::{RingConfig, RingDriver};
 use crate::shard::node::Node;
 
 /// Runs the server until it is told to stop.
@@ -25,8 +26,10 @@ pub fn verify(_data_dir: &Path, _out: &mut Output) -> Result<(), Failure> {
 }
 
 /// Runs `body` with an executor of this thread, on a ring of its own.
-pub fn with_executor<T>(_body: impl FnOnce(&mut Executor) -> T) -> Result<T, Failure> {
-    Err(Failure::NotThereYet { command: "bench" })
+pub fn with_executor<T>(body: impl FnOnce(&mut Executor) -> T) -> Result<T, Failure> {
+    let driver = RingDriver::new(&RingConfig::default())
+        .map_err(|source| Failure::Engine { what: "the ring", source: Box::new(source) })?;
+    Ok(body(&mut Executor::new(Box::new(driver))))
 }
 
 /// Runs `body` on a one-shard node over `data_dir`, and stops the node after it.

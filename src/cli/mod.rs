@@ -18,6 +18,8 @@ mod compare;
 pub mod config;
 mod engine;
 mod failure;
+#[cfg(test)]
+mod fake_server;
 mod import;
 mod options;
 mod output;
@@ -27,6 +29,8 @@ mod settings;
 mod size;
 mod source;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod values;
 mod wire;
 

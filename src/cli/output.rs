@@ -1,6 +1,6 @@
 //! Data on stdout: a table for people, JSON or NDJSON for programs.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 
@@ -9,12 +9,16 @@ use super::failure::Failure;
 
 pub struct Output {
     format: Format,
-    out: io::BufWriter<StdoutLock<'static>>,
+    out: Box<dyn Write>,
 }
 
 impl Output {
     pub fn stdout(format: Format) -> Output {
-        Output { format, out: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()) }
+        Output::new(format, io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    pub fn new(format: Format, out: impl Write + 'static) -> Output {
+        Output { format, out: Box::new(out) }
     }
 
     pub fn format(&self) -> Format {
