@@ -164,10 +164,11 @@ impl RequestReader {
         if let State::Lent { .. } = self.state {
             self.start_over();
         }
-        if matches!(self.state, State::Head(_)) && self.held.is_empty() {
-            if let Some(request) = self.take_straight(input)? {
-                return Ok(Advance::Straight(request));
-            }
+        if matches!(self.state, State::Head(_))
+            && self.held.is_empty()
+            && let Some(request) = self.take_straight(input)?
+        {
+            return Ok(Advance::Straight(request));
         }
         if let State::Head(scanner) = self.state {
             match self.hold_head(scanner, input)? {
