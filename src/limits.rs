@@ -32,6 +32,11 @@ pub const SHARDS_MAX: usize = 64;
 /// many, so an answer always has room.
 pub const INBOX_FRAMES_MAX: usize = 1024;
 
+/// Calls of other cores that a core takes up in one turn.
+pub const CALLS_PER_TURN_MAX: usize = 64;
+/// Attempts at a request whose range is just moving, 2 ms apart; then it is refused with 503.
+pub const MOVED_ATTEMPTS_MAX: u32 = 2500;
+
 // ---- records
 
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -58,13 +63,54 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 /// After a crash LSNs and versions jump ahead by more than could have been given out unsynced.
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
+/// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
+pub const LOG_SEGMENTS_AHEAD: usize = 2;
+/// Trimmed segments kept to be used again; more are removed.
+pub const LOG_SEGMENTS_SPARE_MAX: usize = 2;
+/// Log that no run covers: about half a second of replay.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
+/// Runs of one shard; reaching this makes the next checkpoint a full one.
+pub const RUNS_MAX: usize = 16;
+
+/// Entries that a checkpoint takes at a time.
+pub const CHECKPOINT_STRETCH_RECORDS: usize = 32;
+/// Records that recovery takes up before it looks at the clock.
+pub const RECOVERY_STEP_RECORDS: usize = 64;
+
+/// A run's cost of an entry beyond its key and payload.
+pub const RUN_ENTRY_OVERHEAD_BYTES: u64 = 48;
+
+// ---- runs
+
+/// What a run is written in; a larger record still comes in pieces of this.
+pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
+/// What a run is read in when all of it is loaded.
+pub const RUN_READ_BYTES: usize = MIB;
+
+// ---- moving ranges
+
+/// Records in one message from shard to shard.
+pub const SHIP_RECORDS_MAX: usize = 128;
+/// Fewer new records than this are sent with writes stopped.
+pub const SHIP_FREEZE_RECORDS: usize = 512;
+pub const SHIP_ROUNDS_MAX: usize = 8;
+/// A collection with one tablet is split when a checkpoint finds this many records in it.
+pub const SPLIT_RECORDS_MIN: usize = 10_000;
+pub const SPLIT_SAMPLE_KEYS: usize = 10_000;
+
 // ---- scans and batches
 
 pub const SCAN_PAGE_RECORDS_DEFAULT: usize = 100;
 pub const SCAN_PAGE_RECORDS_MAX: usize = 10_000;
 /// A page ends early when its values reach this.
 pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
+/// Entries (tombstones too) that one visit of a tablet looks at: bounds the time of a scan's turn.
+pub const SCAN_VISITS_MAX: usize = 1024;
+/// Keys that one visit of the engine looks up.
+pub const GET_MANY_STRETCH_KEYS: usize = 256;
 pub const MGET_KEYS_MAX: usize = 10_000;
+
+// ---- runs
 
 // ---- HTTP
 
@@ -81,6 +127,29 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const PIPELINE_REQUESTS_MAX: usize = 128;
 /// Bulk lines of one connection that are being applied at a time.
 pub const BULK_LINES_IN_FLIGHT_MAX: usize = 512;
+/// Answers of one connection that are gathered before they are sent.
+pub const SEND_BATCH_BYTES_MAX: usize = 64 * KIB;
+/// A larger value is sent from where it lies rather than copied behind its head.
+pub const COPIED_SEND_BYTES_MAX: usize = 64 * KIB;
+/// A large value is sent in pieces, so that a slow reader's progress is seen between them.
+pub const SEND_PIECE_BYTES: usize = 256 * KIB;
+/// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.
+pub const UNREAD_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of unfinished requests that the connections of one core keep together.
+pub const HELD_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of a request body after which its timeout begins anew.
+pub const BODY_PROGRESS_BYTES: usize = 64 * KIB;
+/// What is read and thrown away after an answer that ends the connection, so that the answer arrives.
+pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections over the limit that are being told so at a time; more are dropped.
+pub const REFUSALS_MAX: usize = 64;
+/// How often a core looks for connections whose time is up.
+pub const SWEEP_PERIOD: Duration = Duration::from_millis(500);
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Lines of a bulk stream that go to the engine together, and the bytes that end such a batch early.
+pub const BULK_BATCH_LINES_MAX: usize = BULK_LINES_IN_FLIGHT_MAX / 2;
+pub const BULK_BATCH_BYTES_MAX: usize = MIB;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -112,6 +181,7 @@ pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
+    assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
@@ -122,6 +192,8 @@ const _: () = {
         CRASH_JUMP_RECORDS as usize
             > (LOG_BACKLOG_BYTES_MAX + LOG_WRITES_IN_FLIGHT_MAX * LOG_BLOCK_BYTES_MAX) / LOG_RECORD_BYTES_MIN
     );
+    assert!(HELD_BYTES_MAX > BODY_BYTES_MAX && HELD_BYTES_MAX > BULK_LINE_BYTES_MAX);
+    assert!(2 * BULK_BATCH_LINES_MAX <= BULK_LINES_IN_FLIGHT_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());

@@ -1,19 +1,23 @@
 //! The kernel ring behind the seam: the checks of every world, on each way that a ring can be set up,
 //! and what only a real core has: other threads.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use kyrodb::io::buf::AlignedBuf;
 use kyrodb::io::conformance;
 use kyrodb::io::driver::Doorbell;
-use kyrodb::io::executor::Executor;
 use kyrodb::io::executor::sync::Signal;
-use kyrodb::io::op::OpenMode;
-use kyrodb::io::runtime::Runtime;
-use kyrodb::io::uring::{RingConfig, RingDriver, TaskWork, spawn_core};
+use kyrodb::io::executor::{Class, Executor};
+use kyrodb::io::op::{OpenMode, SendBuf, Sync};
+use kyrodb::io::runtime::{Runtime, Socket};
+use kyrodb::io::uring::{RingConfig, RingDriver, TaskWork};
+use kyrodb::types::FileOffset;
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -26,17 +30,15 @@ fn executor(config: &RingConfig) -> Executor {
 /// Every feature, none, and queues and buffers so few that they overflow all the time.
 fn configs() -> [RingConfig; 4] {
     let best = RingConfig::default();
-    [
-        best,
-        RingConfig {
-            multishot_accept: false,
-            multishot_receive: false,
-            task_work: TaskWork::Interrupting,
-            ..best
-        },
-        RingConfig { task_work: TaskWork::Cooperative, entries: 4, receive_buffers: 8, ..best },
-        RingConfig { entries: 2, receive_buffers: 4, multishot_receive: false, ..best },
-    ]
+    let oldest = RingConfig {
+        multishot_accept: false,
+        multishot_receive: false,
+        task_work: TaskWork::Interrupting,
+        ..best
+    };
+    let tiny = RingConfig { entries: 4, receive_buffers: 8, ..best };
+    let tiniest = RingConfig { entries: 2, receive_buffers: 4, task_work: TaskWork::Cooperative, ..best };
+    [best, oldest, tiny, tiniest]
 }
 
 fn loopback() -> SocketAddr {
@@ -131,34 +133,36 @@ fn echo_core(mut executor: Executor, inbox: mpsc::Receiver<u64>, answer: Arc<Ato
 
 #[test]
 fn ten_thousand_rings_and_no_wake_up_lost() {
-    let (bell_sender, bell) = mpsc::sync_channel::<Arc<dyn Doorbell>>(1);
-    let (sender, inbox) = mpsc::channel();
-    let answer = Arc::new(AtomicU64::new(0));
-    let answered = answer.clone();
-    let core = spawn_core(None, "sleeper", move |executor| {
-        bell_sender.send(executor.runtime().doorbell()).expect("a test that waits");
-        echo_core(executor, inbox, answer);
-    })
-    .expect("a core");
-    let bell = bell.recv().expect("a bell");
-    let ring = |number| {
-        sender.send(number).expect("a core that listens");
-        bell.ring();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while answered.load(Ordering::Acquire) != number {
-            assert!(Instant::now() < deadline, "wake-up {number} was lost");
-            std::thread::yield_now();
+    for config in configs() {
+        let (bell_sender, bell) = mpsc::sync_channel::<Arc<dyn Doorbell>>(1);
+        let (sender, inbox) = mpsc::channel();
+        let answer = Arc::new(AtomicU64::new(0));
+        let answered = answer.clone();
+        let core = std::thread::spawn(move || {
+            let executor = executor(&config);
+            bell_sender.send(executor.runtime().doorbell()).expect("a test that waits");
+            echo_core(executor, inbox, answer);
+        });
+        let bell = bell.recv().expect("a bell");
+        let ring = |number| {
+            sender.send(number).expect("a core that listens");
+            bell.ring();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while answered.load(Ordering::Acquire) != number {
+                assert!(Instant::now() < deadline, "wake-up {number} was lost");
+                std::thread::yield_now();
+            }
+        };
+        for number in 1..=10_000 {
+            ring(number);
+            // Hits the owner at every point on its way to sleep.
+            for _ in 0..number % 97 * 40 {
+                std::hint::spin_loop();
+            }
         }
-    };
-    for number in 1..=10_000 {
-        ring(number);
-        // Hits the owner at every point on its way to sleep.
-        for _ in 0..number % 97 * 40 {
-            std::hint::spin_loop();
-        }
+        ring(u64::MAX);
+        core.join().expect("a core that ends well");
     }
-    ring(u64::MAX);
-    core.join().expect("a core that ends well");
 }
 
 #[test]
@@ -189,11 +193,6 @@ fn a_driver_dropped_with_everything_under_way_returns_soon() {
 }
 
 async fn leave_everything_under_way(runtime: &Runtime, dir: &Path) {
-    use kyrodb::io::buf::AlignedBuf;
-    use kyrodb::io::executor::Class;
-    use kyrodb::io::op::{SendBuf, Sync};
-    use kyrodb::types::FileOffset;
-
     let mut listener = runtime.listen(loopback()).await.expect("a listener");
     let client = runtime.connect(listener.addr()).await.expect("a connection");
     let server = listener.accept().await.expect("a connection").expect("an open listener");
@@ -219,4 +218,79 @@ async fn leave_everything_under_way(runtime: &Runtime, dir: &Path) {
     });
     runtime.yield_now().await;
     runtime.yield_now().await;
+}
+
+/// A measurement, not a check: `cargo test --release --test seam_uring -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn processor_time_of_an_echo() {
+    let best = RingConfig::default();
+    let cooperative = RingConfig { task_work: TaskWork::Cooperative, ..best };
+    let listed = RingConfig { multishot_receive: false, ..best };
+    for config in [best, listed, cooperative, best, listed, cooperative] {
+        let (sender, addr) = mpsc::channel();
+        let server = std::thread::spawn(move || serve_echoes(&config, &sender));
+        let addr = addr.recv().expect("a server");
+        let echoes = ask_for_echoes(addr);
+        let cpu_ns = server.join().expect("a server that ends well");
+        println!("  {echoes} echoes, {} ns of server time each", cpu_ns / echoes);
+    }
+}
+
+const ECHO_CONNECTIONS: u64 = 64;
+
+/// Processor time of the server until every connection has ended.
+fn serve_echoes(config: &RingConfig, report: &mpsc::Sender<SocketAddr>) -> u64 {
+    let mut executor = executor(config);
+    let runtime = executor.runtime();
+    executor.block_on(async move {
+        let mut listener = runtime.listen(loopback()).await.expect("a listener");
+        report.send(listener.addr()).expect("a client");
+        let open = Rc::new(Cell::new(ECHO_CONNECTIONS));
+        let ended = Signal::default();
+        for _ in 0..ECHO_CONNECTIONS {
+            let socket = listener.accept().await.expect("a connection").expect("an open listener");
+            let (open, ended) = (open.clone(), ended.clone());
+            runtime.spawn(Class::Foreground, async move {
+                while let Ok(Some(lease)) = socket.receive().await {
+                    let bytes = lease.to_vec();
+                    drop(lease);
+                    socket.send(SendBuf::Owned(bytes)).await.expect("a send");
+                }
+                open.set(open.get() - 1);
+                ended.notify();
+            });
+        }
+        while open.get() > 0 {
+            ended.wait().await;
+        }
+        runtime.thread_cpu_ns()
+    })
+}
+
+/// Echoes that all connections got in two seconds, one at a time each.
+fn ask_for_echoes(addr: SocketAddr) -> u64 {
+    let mut executor = executor(&RingConfig::default());
+    let runtime = executor.runtime();
+    let echoes = Rc::new(Cell::new(0));
+    let counted = echoes.clone();
+    executor.block_on(async move {
+        let until = runtime.now().after(Duration::from_secs(2));
+        let mut clients: Vec<Socket> = Vec::new();
+        for _ in 0..ECHO_CONNECTIONS {
+            clients.push(runtime.connect(addr).await.expect("a connection"));
+        }
+        for client in clients {
+            let (runtime, counted) = (runtime.clone(), counted.clone());
+            runtime.clone().spawn(Class::Foreground, async move {
+                while runtime.now() < until {
+                    client.send(SendBuf::Owned(vec![7; 100])).await.expect("a send");
+                    client.receive().await.expect("a receive").expect("an echo");
+                    counted.set(counted.get() + 1);
+                }
+            });
+        }
+        runtime.sleep_until(until.after(Duration::from_millis(200))).await;
+    });
+    echoes.get()
 }

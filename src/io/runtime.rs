@@ -1,7 +1,7 @@
 //! What a task holds of its core: time, tasks, files and sockets.
 //!
-//! Every operation starts when it is called, not when it is first polled, and its buffers belong to
-//! the driver until it completes.
+//! An operation starts when it is first polled ([`File::write`]: when it is called, so that a caller
+//! can have several under way), and its buffers belong to the driver until it completes.
 
 use std::future::{Future, poll_fn};
 use std::io;

@@ -1,1 +1,31 @@
-//! net
+//! The HTTP/1.1 face of one core.
+//!
+//! Owns: listening, connections, requests and answers. Every core runs the same server on its own
+//! listener; no connection ever leaves its core.
+//!
+//! Reading order: [`server`] takes connections; [`connection`] runs one, over a [`wire`], with requests
+//! from the [`parser`]; [`routes`] turns each into a call of the [`Node`](crate::shard::node::Node) and
+//! its outcome into a [`response`], or a [`problem`]. Parser, routes and encoding are pure.
+//!
+//! Must not know: the log, runs, other cores.
+//!
+//! Invariant: answers leave in the order of their requests, and none that was read goes unanswered.
+
+pub mod bulk;
+pub mod connection;
+pub mod cursor;
+pub mod drain;
+pub mod entity_tag;
+pub mod inbound;
+pub mod json;
+pub mod lines;
+pub mod note;
+pub mod parser;
+pub mod problem;
+pub mod response;
+pub mod routes;
+pub mod seat;
+pub mod server;
+pub mod status;
+pub mod ttl;
+pub mod wire;

@@ -4,3 +4,5 @@
 //! The index is not there yet.
 //!
 //! Must not know: files, threads, async.
+
+pub mod quantiles;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::key::{Key, KeyType};
 use super::record::Durability;
 use crate::io::codec::{Put, Reader, Truncated};
-use crate::types::{CollectionId, Epoch, ShardId, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, Seq, ShardId, TabletId, WallMs};
 
 /// The collection that exists from the start: `u64` keys, no indexes.
 pub const DEFAULT_COLLECTION: &str = "default";
@@ -26,6 +26,8 @@ pub struct Tablet {
     pub owner: ShardId,
     /// Epoch of the map in which this owner took it.
     pub epoch: Epoch,
+    /// Versions of this tablet are at least this: those of the range before it moved are below.
+    pub first_seq: Seq,
 }
 
 /// What a client chose at creation.
@@ -85,6 +87,10 @@ pub enum CatalogueError {
     TooManyCollections,
     /// More tablets than the shards may hold.
     TooManyTablets,
+    /// Not ascending, empty, or not of the collection's key type.
+    BadSplit,
+    /// The collection has more than one tablet already.
+    AlreadySplit,
 }
 
 impl std::fmt::Display for CatalogueError {
@@ -93,6 +99,8 @@ impl std::fmt::Display for CatalogueError {
             CatalogueError::NoSuchCollection => "no collection has this name",
             CatalogueError::ExistsDifferently => "a collection of this name exists with another definition",
             CatalogueError::TooManyCollections => "the server holds as many collections as it may",
+            CatalogueError::BadSplit => "the keys of a split must be ascending, distinct and not empty",
+            CatalogueError::AlreadySplit => "the collection is split already",
             CatalogueError::TooManyTablets => "the split asks for more tablets than the shards may hold",
         })
     }
@@ -162,6 +170,7 @@ fn encode_collection(collection: &Collection, out: &mut Vec<u8>) {
         out.put_bytes(&tablet.start.to_vec());
         out.put_u16(tablet.owner.0);
         out.put_u64(tablet.epoch.0);
+        out.put_u64(tablet.first_seq.0);
     }
 }
 
@@ -186,7 +195,8 @@ fn decode_collection(reader: &mut Reader<'_>) -> Result<Collection, Truncated> {
         let id = TabletId(reader.u32()?);
         let start = Key::from_bytes(reader.bytes()?);
         let owner = ShardId(reader.u16()?);
-        tablets.push(Tablet { id, start, owner, epoch: Epoch(reader.u64()?) });
+        let epoch = Epoch(reader.u64()?);
+        tablets.push(Tablet { id, start, owner, epoch, first_seq: Seq(reader.u64()?) });
     }
     let definition = Definition { key_type, durability, split_at };
     Ok(Collection { id, name, definition, created, tablets })

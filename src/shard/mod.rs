@@ -1,8 +1,42 @@
-//! The engine of one core.
+//! The engine of one core: from a request to what is durable and visible.
+//!
+//! Reading order: [`record`] (what goes in and comes out), [`engine`] (the order of things), [`tablet`]
+//! and [`delta`] (where records live), [`pump`] and [`segments`] (the log's way to the disk),
+//! [`checkpoint`] and [`recovery`] (the disk's way back), [`node`] (finding the right core),
+//! [`control`] and [`transfer`] (who owns what), [`boot`] (the life of it all).
+//!
+//! Lives on: one core each; nothing mutable is shared. Cores talk by [`message`]s in bounded
+//! [`mailbox`]es.
+//!
+//! Must not know: sockets, HTTP.
 
+pub mod batch;
+pub mod boot;
+pub mod calls;
 pub mod catalogue;
+pub mod checkpoint;
+pub mod clock;
+pub mod control;
+pub mod core;
+pub mod delta;
+pub mod engine;
 pub mod key;
+pub mod mailbox;
+pub mod message;
 pub mod node;
+pub mod options;
 pub mod payload;
+pub mod pump;
 pub mod record;
+pub mod recovery;
+pub mod run;
+pub mod runs;
+pub mod segments;
+pub mod serve;
+pub mod split;
+pub mod start_error;
+pub mod state;
 pub mod stats;
+pub mod tablet;
+pub mod tablets;
+pub mod transfer;

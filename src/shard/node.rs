@@ -1,14 +1,35 @@
-//! A core's door to the whole node.
+//! A core's door to the whole node: finds the shard of a key and asks it, wherever it is.
+//!
+//! A request for a key of this core goes straight into the engine. Any other becomes a call in the
+//! owner's mailbox; it is sent before the function returns, so requests of one task arrive in order.
+//! When the owner answers that the range has moved, the request is asked again by the new map.
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::batch::Origin;
+use super::calls::OpenCalls;
 use super::catalogue::{Catalogue, CatalogueError, Collection, Definition};
+use super::core::Core;
 use super::key::Key;
-use super::record::{Found, Page, Refusal, Scan, Write, Written};
-use super::stats::{CollectionStats, ShardStats};
-use crate::io::executor::sync::Pending;
+use super::mailbox::Mailbox;
+use super::message::{Reply, Request, WriteResult};
+use super::options::ShardOptions;
+use super::record::{Durability, Found, Page, Refusal, Scan, Write};
+use super::start_error::StartError;
+use super::stats::{CollectionStats, Phase, ShardStats};
+use crate::io::executor::Class;
+use crate::io::executor::sync::{Pending, Signal, promise};
 use crate::io::runtime::Runtime;
-use crate::types::ShardId;
+use crate::limits;
+use crate::types::{ShardId, TabletId};
+
+/// Between two attempts at a range that is just moving.
+const MOVED_RETRY: Duration = Duration::from_millis(2);
 
 /// An answer that is here already (the key is on this core), or on its way.
 pub enum Answer<T> {
@@ -25,106 +46,584 @@ impl<T> Answer<T> {
     }
 }
 
+/// The items of a request by the shard that they go to, and the places they had in the request.
+type Groups<T> = BTreeMap<ShardId, (Vec<usize>, Vec<(TabletId, T)>)>;
+
 /// Cheap to clone; one core's.
 #[derive(Clone)]
-pub struct Node {}
+pub struct Node {
+    inner: Rc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub runtime: Runtime,
+    pub options: ShardOptions,
+    pub mailbox: Rc<Mailbox>,
+    pub catalogue: RefCell<Arc<Catalogue>>,
+    /// Notified when a new map is in force.
+    pub map_changed: Signal,
+    /// Set when the shard has recovered.
+    pub core: OnceCell<Rc<Core>>,
+    /// True from the moment the shard knows its tablets.
+    serving: Cell<bool>,
+    started: RefCell<Option<Result<(), StartError>>>,
+    start_over: Signal,
+    pub replayed: Cell<u64>,
+    calls: RefCell<OpenCalls>,
+    /// One change of the catalogue at a time (shard 0).
+    pub changing: Cell<bool>,
+    pub change_over: Signal,
+}
 
 impl Node {
+    pub(super) fn new(runtime: Runtime, options: ShardOptions, mailbox: Rc<Mailbox>) -> Node {
+        let inner = Inner {
+            runtime,
+            options,
+            mailbox,
+            catalogue: RefCell::default(),
+            map_changed: Signal::default(),
+            core: OnceCell::new(),
+            serving: Cell::new(false),
+            started: RefCell::default(),
+            start_over: Signal::default(),
+            replayed: Cell::new(0),
+            calls: RefCell::default(),
+            changing: Cell::new(false),
+            change_over: Signal::default(),
+        };
+        Node { inner: Rc::new(inner) }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     pub fn runtime(&self) -> &Runtime {
-        unreachable!()
+        &self.inner.runtime
     }
 
     pub fn shard(&self) -> ShardId {
-        unreachable!()
+        self.inner.mailbox.shard()
     }
 
     pub fn shards(&self) -> usize {
-        unreachable!()
+        self.inner.mailbox.shards()
+    }
+
+    /// The default of writes that name no durability, in collections that name none.
+    pub fn default_durability(&self) -> Durability {
+        self.inner.options.durability
     }
 
     /// The map in force on this core.
     pub fn catalogue(&self) -> Arc<Catalogue> {
-        unreachable!()
+        self.inner.catalogue.borrow().clone()
     }
 
     /// The collection of this name, by the map in force on this core.
-    pub fn collection(&self, _name: &str) -> Option<Arc<Collection>> {
-        unreachable!()
+    pub fn collection(&self, name: &str) -> Option<Arc<Collection>> {
+        self.inner.catalogue.borrow().get(name).cloned()
     }
 
+    /// True when this shard answers point reads.
+    pub fn is_serving(&self) -> bool {
+        self.inner.serving.get()
+    }
+
+    pub(super) fn core(&self) -> Result<&Rc<Core>, Refusal> {
+        match self.inner.core.get() {
+            Some(core) if self.inner.serving.get() => Ok(core),
+            _ => Err(Refusal::NotReady),
+        }
+    }
+
+    // ---- start
+
+    /// Completes when the shard serves, or cannot. May be awaited once.
+    pub async fn started(&self) -> Result<(), StartError> {
+        loop {
+            let over = self.inner.start_over.wait();
+            if let Some(outcome) = self.inner.started.borrow_mut().take() {
+                return outcome;
+            }
+            over.await;
+        }
+    }
+
+    pub(super) fn set_started(&self, outcome: Result<(), StartError>) {
+        *self.inner.started.borrow_mut() = Some(outcome);
+        self.inner.start_over.notify();
+    }
+
+    pub(super) fn set_core(&self, core: Rc<Core>) {
+        assert!(self.inner.core.set(core).is_ok(), "a shard recovers once");
+    }
+
+    pub(super) fn open_door(&self) {
+        self.inner.serving.set(true);
+    }
+
+    // ---- point requests
+
     /// The visible version of a record. The request starts at once.
-    pub fn get(&self, _collection: &Arc<Collection>, _key: &Key) -> Answer<Result<Option<Found>, Refusal>> {
-        unreachable!()
+    pub fn get(&self, collection: &Arc<Collection>, key: &Key) -> Answer<Result<Option<Found>, Refusal>> {
+        let tablet = collection.tablet_of(key);
+        if tablet.owner == self.shard() {
+            let found = self.get_here(tablet.id, key);
+            if found != Err(Refusal::Moved) {
+                return Answer::Now(found);
+            }
+        }
+        let (tablet, owner) = (tablet.id, tablet.owner);
+        let first = self.call(owner, Request::Get { tablet, key: key.clone() });
+        let (node, collection, key) = (self.clone(), collection.clone(), key.clone());
+        self.later(async move {
+            match expect_get(first.await) {
+                Err(Refusal::Moved) => node.get_again(collection, key).await,
+                found => found,
+            }
+        })
+    }
+
+    fn get_here(&self, tablet: TabletId, key: &Key) -> Result<Option<Found>, Refusal> {
+        let core = self.core()?;
+        core.engine.borrow_mut().get(tablet, key, self.inner.runtime.wall())
+    }
+
+    async fn get_again(&self, collection: Arc<Collection>, key: Key) -> Result<Option<Found>, Refusal> {
+        let mut attempts = Attempts::default();
+        loop {
+            let collection = attempts.next(self, &collection).await?;
+            let tablet = collection.tablet_of(&key);
+            let request = Request::Get { tablet: tablet.id, key: key.clone() };
+            match expect_get(self.call(tablet.owner, request).await) {
+                Err(Refusal::Moved) => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// One write. It is in its shard's order when this returns; the answer comes by its durability.
+    pub fn write(&self, collection: &Arc<Collection>, write: Write) -> Answer<WriteResult> {
+        let tablet = collection.tablet_of(&write.key);
+        let (tablet, owner) = (tablet.id, tablet.owner);
+        // A write may have to be asked again; its payload is shared, not copied.
+        let again = write.clone();
+        let first = self.write_at(owner, vec![(tablet, write)]);
+        let (node, collection) = (self.clone(), collection.clone());
+        self.later(async move {
+            match only(first.await) {
+                Err(Refusal::Moved) => only(node.write_again(collection, vec![again]).await),
+                result => result,
+            }
+        })
+    }
+
+    /// Several writes, each with an outcome of its own, in order of the input. Writes of one key are
+    /// applied in that order.
+    pub fn write_many(&self, collection: &Arc<Collection>, writes: Vec<Write>) -> Answer<Vec<WriteResult>> {
+        if writes.is_empty() {
+            return Answer::Now(Vec::new());
+        }
+        let again = writes.clone();
+        let parts = self.send_writes(collection, writes);
+        let (node, collection) = (self.clone(), collection.clone());
+        self.later(async move {
+            let mut results = gather(again.len(), parts).await;
+            node.repeat_moved(collection, again, &mut results).await;
+            results
+        })
+    }
+
+    /// Groups writes by owner and sends each group; gives the places of its writes with each answer.
+    fn send_writes(
+        &self,
+        collection: &Collection,
+        writes: Vec<Write>,
+    ) -> Vec<(Vec<usize>, Pending<Vec<WriteResult>>)> {
+        let mut groups: Groups<Write> = BTreeMap::new();
+        for (place, write) in writes.into_iter().enumerate() {
+            let tablet = collection.tablet_of(&write.key);
+            let (places, items) = groups.entry(tablet.owner).or_default();
+            places.push(place);
+            items.push((tablet.id, write));
+        }
+        groups.into_iter().map(|(owner, (places, items))| (places, self.write_at(owner, items))).collect()
+    }
+
+    fn write_at(&self, owner: ShardId, items: Vec<(TabletId, Write)>) -> Pending<Vec<WriteResult>> {
+        let count = items.len();
+        if owner == self.shard() {
+            return match self.core() {
+                Ok(core) => {
+                    let (promise, pending) = promise();
+                    core.submit(items.into_iter(), Origin::Many(promise));
+                    pending
+                }
+                Err(refusal) => Pending::ready(vec![Err(refusal); count]),
+            };
+        }
+        let reply = self.call(owner, Request::Write { items });
+        let (promise, pending) = promise();
+        self.inner.runtime.spawn(Class::Foreground, async move {
+            promise.give(match reply.await {
+                Reply::Write(results) => results,
+                Reply::Done(Err(refusal)) => vec![Err(refusal); count],
+                other => unreachable!("a write answered with {other:?}"),
+            });
+        });
+        pending
+    }
+
+    /// Asks again for the writes whose range has moved.
+    async fn repeat_moved(
+        &self,
+        collection: Arc<Collection>,
+        writes: Vec<Write>,
+        results: &mut [WriteResult],
+    ) {
+        let moved: Vec<usize> = results
+            .iter()
+            .enumerate()
+            .filter_map(|(place, result)| (*result == Err(Refusal::Moved)).then_some(place))
+            .collect();
+        if moved.is_empty() {
+            return;
+        }
+        let again = moved.iter().map(|place| writes[*place].clone()).collect();
+        for (place, result) in moved.into_iter().zip(self.write_again(collection, again).await) {
+            results[place] = result;
+        }
+    }
+
+    async fn write_again(&self, collection: Arc<Collection>, writes: Vec<Write>) -> Vec<WriteResult> {
+        let mut results = vec![Err(Refusal::Moved); writes.len()];
+        let mut attempts = Attempts::default();
+        loop {
+            let open: Vec<usize> = (0..writes.len()).filter(|n| results[*n] == Err(Refusal::Moved)).collect();
+            if open.is_empty() {
+                return results;
+            }
+            let now = match attempts.next(self, &collection).await {
+                Ok(now) => now,
+                Err(refusal) => {
+                    open.into_iter().for_each(|place| results[place] = Err(refusal));
+                    return results;
+                }
+            };
+            let batch = open.iter().map(|place| writes[*place].clone()).collect();
+            let answers = gather(open.len(), self.send_writes(&now, batch)).await;
+            for (place, answer) in open.into_iter().zip(answers) {
+                results[place] = answer;
+            }
+        }
     }
 
     /// As `get` for many keys, in their order.
     pub fn get_many(
         &self,
-        _collection: &Arc<Collection>,
-        _keys: Vec<Key>,
+        collection: &Arc<Collection>,
+        keys: Vec<Key>,
     ) -> Answer<Result<Vec<Option<Found>>, Refusal>> {
-        unreachable!()
+        let (node, collection) = (self.clone(), collection.clone());
+        self.later(async move {
+            let mut found = Vec::with_capacity(keys.len());
+            for stretch in keys.chunks(limits::GET_MANY_STRETCH_KEYS) {
+                found.extend(node.get_stretch(&collection, stretch).await?);
+                node.inner.runtime.yield_now().await;
+            }
+            Ok(found)
+        })
     }
 
-    /// One write. It is in its shard's order when this returns; the answer comes by its durability.
-    pub fn write(&self, _collection: &Arc<Collection>, _write: Write) -> Answer<Result<Written, Refusal>> {
-        unreachable!()
-    }
-
-    /// Several writes, each with an outcome of its own, in order of the input. Writes of one key are
-    /// applied in that order.
-    pub fn write_many(
+    async fn get_stretch(
         &self,
-        _collection: &Arc<Collection>,
-        _writes: Vec<Write>,
-    ) -> Answer<Vec<Result<Written, Refusal>>> {
-        unreachable!()
+        collection: &Arc<Collection>,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Found>>, Refusal> {
+        let mut groups: Groups<Key> = BTreeMap::new();
+        for (place, key) in keys.iter().enumerate() {
+            let tablet = collection.tablet_of(key);
+            let (places, items) = groups.entry(tablet.owner).or_default();
+            places.push(place);
+            items.push((tablet.id, key.clone()));
+        }
+        let sent: Vec<_> = groups
+            .into_iter()
+            .map(|(owner, (places, items))| (places, self.call(owner, Request::GetMany { items })))
+            .collect();
+        let mut found = vec![None; keys.len()];
+        for (places, reply) in sent {
+            let part = match reply.await {
+                Reply::GetMany(Ok(part)) => part,
+                Reply::GetMany(Err(Refusal::Moved)) => self.get_each(collection, keys, &places).await?,
+                Reply::GetMany(Err(refusal)) | Reply::Done(Err(refusal)) => return Err(refusal),
+                other => unreachable!("a read answered with {other:?}"),
+            };
+            for (place, record) in places.into_iter().zip(part) {
+                found[place] = record;
+            }
+        }
+        Ok(found)
     }
+
+    async fn get_each(
+        &self,
+        collection: &Arc<Collection>,
+        keys: &[Key],
+        places: &[usize],
+    ) -> Result<Vec<Option<Found>>, Refusal> {
+        let mut found = Vec::with_capacity(places.len());
+        for place in places {
+            found.push(self.get_again(collection.clone(), keys[*place].clone()).await?);
+        }
+        Ok(found)
+    }
+
+    // ---- ranges
 
     /// One page of a range, across shards, in key order.
-    pub async fn scan(&self, _collection: &Arc<Collection>, _scan: Scan) -> Result<Page, Refusal> {
-        unreachable!()
+    pub async fn scan(&self, collection: &Arc<Collection>, scan: Scan) -> Result<Page, Refusal> {
+        let mut page = Page { more: true, ..Page::default() };
+        let mut bytes = 0;
+        let mut rest = scan.clone();
+        let mut attempts = Attempts::default();
+        let mut map = collection.clone();
+        while page.more && page.records.len() < scan.limit && bytes < limits::SCAN_PAGE_BYTES_MAX {
+            rest.limit = scan.limit - page.records.len();
+            let Some((tablet, owner, clipped, last)) = next_part(&map, &rest) else {
+                page.more = false;
+                break;
+            };
+            let part =
+                match expect_page(self.call(owner, Request::Scan { tablet, scan: clipped.clone() }).await) {
+                    Err(Refusal::Moved) => {
+                        map = attempts.next(self, &map).await?;
+                        continue;
+                    }
+                    part => part?,
+                };
+            // A part of this core is answered without a pause: give others a turn.
+            self.inner.runtime.yield_now().await;
+            bytes += part.records.iter().map(|(_, found)| found.payload.as_bytes().len()).sum::<usize>();
+            page.more = part.more || !last;
+            advance(&mut rest, &clipped, &part);
+            page.resume_after = part.resume_after.or(page.resume_after);
+            page.records.extend(part.records);
+        }
+        Ok(page)
     }
+
+    // ---- the whole node
 
     /// Creates a collection on all cores; `Ok(false)` when it exists with this very definition.
     pub async fn create_collection(
         &self,
-        _name: &str,
-        _definition: Definition,
+        name: &str,
+        definition: Definition,
     ) -> Result<Result<bool, CatalogueError>, Refusal> {
-        unreachable!()
+        self.change(Request::Create { name: name.to_owned(), definition }).await
     }
 
     /// Drops it on all cores.
-    pub async fn drop_collection(&self, _name: &str) -> Result<Result<(), CatalogueError>, Refusal> {
-        unreachable!()
+    pub async fn drop_collection(&self, name: &str) -> Result<Result<(), CatalogueError>, Refusal> {
+        self.change(Request::Drop { name: name.to_owned() }).await.map(|changed| changed.map(|_| ()))
     }
 
     /// Cuts a collection that has one tablet at these keys and spreads the parts over the shards.
     pub async fn split_collection(
         &self,
-        _name: &str,
-        _split_at: Vec<Key>,
+        name: &str,
+        split_at: Vec<Key>,
     ) -> Result<Result<(), CatalogueError>, Refusal> {
-        unreachable!()
+        let changed = self.change(Request::Split { name: name.to_owned(), split_at }).await?;
+        Ok(changed.map(|_| ()))
     }
 
-    pub async fn collection_stats(&self, _collection: &Arc<Collection>) -> Result<CollectionStats, Refusal> {
-        unreachable!()
+    async fn change(&self, request: Request) -> Result<Result<bool, CatalogueError>, Refusal> {
+        match self.call(super::control::WRITER, request).await {
+            Reply::Changed(changed) => changed,
+            Reply::Done(Err(refusal)) => Err(refusal),
+            other => unreachable!("a change answered with {other:?}"),
+        }
+    }
+
+    pub async fn collection_stats(&self, collection: &Arc<Collection>) -> Result<CollectionStats, Refusal> {
+        let mut sum = CollectionStats::default();
+        for shard in self.all_shards() {
+            match self.call(shard, Request::CollectionStats { collection: collection.id }).await {
+                Reply::CollectionStats(part) => {
+                    sum.records += part.records;
+                    sum.bytes += part.bytes;
+                }
+                Reply::Done(Err(refusal)) => return Err(refusal),
+                other => unreachable!("statistics answered with {other:?}"),
+            }
+        }
+        Ok(sum)
     }
 
     /// Of every shard, in order; also of shards that are still recovering.
     pub async fn stats(&self) -> Vec<ShardStats> {
-        unreachable!()
+        let mut all = Vec::with_capacity(self.shards());
+        for shard in self.all_shards() {
+            all.push(match self.call(shard, Request::Stats).await {
+                Reply::Stats(stats) => *stats,
+                // Its inbox is full: all that is known.
+                _ => ShardStats { shard, phase: Phase::Serving, ..ShardStats::default() },
+            });
+        }
+        all
     }
 
     /// Checkpoints every shard now; completes when all are done.
     pub async fn checkpoint(&self) -> Result<(), Refusal> {
-        unreachable!()
+        let all: Vec<_> = self.all_shards().map(|shard| self.call(shard, Request::Checkpoint)).collect();
+        for reply in all {
+            match reply.await {
+                Reply::Done(done) => done?,
+                other => unreachable!("a checkpoint answered with {other:?}"),
+            }
+        }
+        Ok(())
     }
 
-    /// The default of writes that name no durability.
-    pub fn default_durability(&self) -> super::record::Durability {
-        unreachable!()
+    pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards()).map(|shard| ShardId(shard as u16))
+    }
+
+    // ---- calls
+
+    /// Asks a shard, this one included. A full inbox answers `Done(Err(Overloaded))`.
+    pub(super) fn call(&self, to: ShardId, request: Request) -> Pending<Reply> {
+        if to == self.shard() {
+            return super::serve::handle_local(self, request);
+        }
+        let overloaded =
+            || Pending::ready(Reply::Done(Err(Refusal::Overloaded { queue: "inbox of the core" })));
+        let Ok((call, pending)) = self.inner.calls.borrow_mut().begin() else { return overloaded() };
+        if self.inner.mailbox.call(to, call, request).is_err() {
+            self.inner.calls.borrow_mut().forget(call);
+            return overloaded();
+        }
+        pending
+    }
+
+    pub(super) fn finish_call(&self, call: u32, reply: Reply) {
+        self.inner.calls.borrow_mut().finish(call, reply);
+    }
+
+    fn later<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Answer<T> {
+        let (promise, pending) = promise();
+        self.inner.runtime.spawn(Class::Foreground, async move { promise.give(work.await) });
+        Answer::Later(pending)
+    }
+}
+
+/// Attempts at a request whose range was not where the map said.
+#[derive(Default)]
+struct Attempts {
+    made: u32,
+}
+
+impl Attempts {
+    /// Waits a little, then gives the collection by the map in force now.
+    async fn next(&mut self, node: &Node, collection: &Collection) -> Result<Arc<Collection>, Refusal> {
+        self.made += 1;
+        if self.made > limits::MOVED_ATTEMPTS_MAX {
+            return Err(Refusal::NotReady);
+        }
+        node.inner.runtime.sleep(MOVED_RETRY).await;
+        let now = node.collection(&collection.name).filter(|now| now.id == collection.id);
+        now.ok_or(Refusal::NoSuchCollection)
+    }
+}
+
+async fn gather(count: usize, parts: Vec<(Vec<usize>, Pending<Vec<WriteResult>>)>) -> Vec<WriteResult> {
+    let mut results = vec![Err(Refusal::NotReady); count];
+    for (places, pending) in parts {
+        for (place, result) in places.into_iter().zip(pending.await) {
+            results[place] = result;
+        }
+    }
+    results
+}
+
+fn only(results: Vec<WriteResult>) -> WriteResult {
+    results.into_iter().next().expect("one write has one result")
+}
+
+fn expect_get(reply: Reply) -> Result<Option<Found>, Refusal> {
+    match reply {
+        Reply::Get(found) => found,
+        Reply::Done(Err(refusal)) => Err(refusal),
+        other => unreachable!("a read answered with {other:?}"),
+    }
+}
+
+fn expect_page(reply: Reply) -> Result<Page, Refusal> {
+    match reply {
+        Reply::Page(page) => page,
+        Reply::Done(Err(refusal)) => Err(refusal),
+        other => unreachable!("a scan answered with {other:?}"),
+    }
+}
+
+/// The tablet in which the rest of a scan begins, the part of the range in it, and whether it is the
+/// last part. `None` when the range is empty.
+fn next_part(collection: &Collection, rest: &Scan) -> Option<(TabletId, ShardId, Scan, bool)> {
+    let count = collection.tablets.len();
+    let index = match (rest.reverse, &rest.start, &rest.end) {
+        (false, Bound::Included(key) | Bound::Excluded(key), _) => collection.tablet_index(key),
+        (false, Bound::Unbounded, _) => 0,
+        (true, _, Bound::Included(key)) => collection.tablet_index(key),
+        (true, _, Bound::Excluded(key)) => {
+            // The keys below the first key of a tablet are in the one before.
+            let index = collection.tablet_index(key);
+            let at_start = collection.tablets[index].start == *key;
+            if at_start { index.checked_sub(1)? } else { index }
+        }
+        (true, _, Bound::Unbounded) => count - 1,
+    };
+    let tablet = &collection.tablets[index];
+    let mut part = rest.clone();
+    let below = match &part.start {
+        Bound::Included(key) | Bound::Excluded(key) => *key < tablet.start,
+        Bound::Unbounded => true,
+    };
+    if below {
+        part.start = Bound::Included(tablet.start.clone());
+    }
+    if let Some(limit) = collection.end_of(index) {
+        let above = match &part.end {
+            Bound::Included(key) => key >= limit,
+            Bound::Excluded(key) => key > limit,
+            Bound::Unbounded => true,
+        };
+        if above {
+            part.end = Bound::Excluded(limit.clone());
+        }
+    }
+    let last = if rest.reverse { !below || index == 0 } else { part.end == rest.end };
+    Some((tablet.id, tablet.owner, part, last))
+}
+
+/// Moves the range behind what a part has covered.
+fn advance(rest: &mut Scan, clipped: &Scan, part: &Page) {
+    let reached = part.resume_after.clone().filter(|_| part.more).map(Bound::Excluded);
+    if rest.reverse {
+        rest.end = reached.unwrap_or_else(|| flip(&clipped.start));
+    } else {
+        rest.start = reached.unwrap_or_else(|| flip(&clipped.end));
+    }
+}
+
+/// The other side of a bound: what begins where a part ended.
+fn flip(bound: &Bound<Key>) -> Bound<Key> {
+    match bound {
+        Bound::Included(key) => Bound::Excluded(key.clone()),
+        Bound::Excluded(key) => Bound::Included(key.clone()),
+        Bound::Unbounded => Bound::Unbounded,
     }
 }

@@ -22,7 +22,8 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 pub(super) use ops::OpTable;
 pub use ready::Class;
@@ -53,6 +54,22 @@ pub(super) struct Shared {
 struct Task {
     future: LocalFuture,
     waker: Arc<TaskWaker>,
+}
+
+/// Remembers that the future under `block_on` was woken, as a rule by itself.
+#[derive(Default)]
+struct SelfWake(AtomicBool);
+
+impl SelfWake {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Wake for SelfWake {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub struct Executor {
@@ -102,18 +119,26 @@ impl Executor {
     /// Runs until `future` completes. Other tasks go on meanwhile and stay where they are after it.
     pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
+        let yielded = Arc::new(SelfWake::default());
+        let waker = Waker::from(yielded.clone());
         loop {
-            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return value;
             }
-            self.turn();
+            // It is polled again after every turn, so only a future that woke itself keeps a turn short.
+            let park = if yielded.take() { Park::No } else { self.park_mode() };
+            self.turn_with(park);
         }
     }
 
     /// One turn of a real core; parks when nothing is ready.
     pub fn turn(&mut self) {
-        self.absorb_spawned();
         let park = self.park_mode();
+        self.turn_with(park);
+    }
+
+    fn turn_with(&mut self, park: Park) {
+        self.absorb_spawned();
         self.collect(park);
         self.stall.turn_begins(&mut **self.shared.driver.borrow_mut());
         self.wake_expired();

@@ -26,7 +26,7 @@
 //! are the same in every format version, so that an older program can tell a newer block from damage.
 //!
 //! A block is *self-valid* when its hash is right and it is where it says it belongs. Whether it is
-//! part of the log is for [`super::replay`] to say.
+//! part of the log is for [`super::Replay`] to say.
 
 use std::fmt;
 

@@ -258,3 +258,52 @@ impl LogBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{SEGMENT_BYTES, append, commit_one, fresh};
+    use super::*;
+
+    #[test]
+    fn a_reused_buffer_carries_nothing_of_its_past() {
+        let mut log = fresh();
+        append(&mut log, 3000);
+        let large = log.next_block(Lsn::ZERO).expect("a block");
+        let (len, address) = (large.buf.len(), large.buf.as_ptr());
+        log.reuse(large.buf);
+        let small = commit_one(&mut log, 0);
+        assert_eq!((small.buf.len(), small.buf.as_ptr()), (len, address), "the buffer was reused");
+        assert!(small.buf[256..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn blocks_lie_back_to_back_and_within_their_segment() {
+        let mut log = fresh();
+        let mut blocks = Vec::new();
+        for payload in [100, 700_000, 5000, 900_000, 3, 2_500_000] {
+            append(&mut log, payload);
+            blocks.extend(std::iter::from_fn(|| log.next_block(Lsn::ZERO)));
+        }
+        assert_eq!(log.pending_bytes(), 0);
+        assert_eq!(log.last_lsn().next(), log.next_lsn());
+        for pair in blocks.windows(2) {
+            let end = pair[0].offset.0 + pair[0].buf.len() as u64;
+            assert!(end <= SEGMENT_BYTES as u64);
+            if pair[1].starts_segment {
+                assert_eq!(pair[1].segment, pair[0].segment.next());
+                assert_eq!((pair[1].offset, end), (FileOffset::ZERO, SEGMENT_BYTES as u64));
+            } else {
+                assert_eq!((pair[1].segment, pair[1].offset.0), (pair[0].segment, end));
+            }
+            assert!(pair[0].last_lsn <= pair[0].begun_lsn && pair[0].begun_lsn <= pair[1].begun_lsn);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "durable but never left")]
+    fn what_never_left_cannot_be_durable() {
+        let mut log = fresh();
+        let lsn = append(&mut log, 1).lsn;
+        log.next_block(lsn);
+    }
+}

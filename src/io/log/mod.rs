@@ -18,6 +18,8 @@ mod assemble;
 pub mod block;
 mod builder;
 mod chain;
+#[cfg(test)]
+mod content_tests;
 mod damage;
 pub mod dump;
 pub(in crate::io) mod field;

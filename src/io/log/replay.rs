@@ -14,6 +14,8 @@
 //!
 //! Several blocks are in flight at once, so a valid block behind a hole is a normal crash.
 
+mod seek;
+
 use super::assemble::Assembler;
 use super::block::{BlockFault, BlockHeader, BlockView};
 use super::chain::{Chain, Heads};
@@ -153,20 +155,6 @@ impl Replay {
             self.phase = Phase::Refused;
         }
         result
-    }
-
-    /// Goes on behind `error` with the next self-valid block, whatever was lost before it. For
-    /// [`super::verify()`] only: what comes out of such a replay is not a log.
-    pub(super) fn resume(&mut self, error: &ReplayError) {
-        assert!(matches!(self.phase, Phase::Refused));
-        let index = self.files.partition_point(|file| file.id < self.at.segment);
-        let skip = match error {
-            // The beginning of a file that was cut may be good.
-            ReplayError::Damage(Damage { cause: Cause::CutShort { .. }, .. }) => 0,
-            _ => BLOCK_BYTES as u64,
-        };
-        let offset = self.index_of(self.at.segment).map_or(0, |_| self.at.offset.0 + skip);
-        self.seek_from(Cursor { index, offset });
     }
 
     fn index_of(&self, segment: SegmentId) -> Option<usize> {
@@ -380,39 +368,5 @@ impl Replay {
 
     fn newer(&self, segment: SegmentId, offset: FileOffset, fault: BlockFault) -> ReplayError {
         ReplayError::Newer { shard: self.start.shard, segment, offset, fault }
-    }
-
-    // ---- going on behind damage
-
-    fn seek_from(&mut self, cursor: Cursor) {
-        let fault = BlockFault::NoSuccessor;
-        let mut cursor = self.next_unread(cursor);
-        while let Some(Cursor { index, offset }) = cursor {
-            let file = self.files[index];
-            let end = self.chain.cut_offset(file.id).unwrap_or(file.len);
-            if offset < end && !self.chain.is_void(file.id) {
-                break;
-            }
-            cursor = self.next_unread(Cursor { index: index + 1, offset: 0 });
-        }
-        self.phase = cursor.map_or(Phase::Done { fault }, |cursor| Phase::Seek { cursor });
-    }
-
-    fn seek(&mut self, chunk: &Chunk<'_>, cursor: Cursor) {
-        let offset = match chunk.search(cursor.offset) {
-            Found::Block(block) => return self.scan_from(&block),
-            Found::Newer { offset, .. } => offset + BLOCK_BYTES as u64,
-            Found::ReadFrom(offset) => offset,
-            Found::End => self.files[cursor.index].len,
-        };
-        self.seek_from(Cursor { offset, ..cursor });
-    }
-
-    fn scan_from(&mut self, block: &BlockView<'_>) {
-        let BlockHeader { segment, offset, prev_hash: hash, .. } = block.header;
-        self.at = BlockEnd { segment, offset, hash };
-        self.entering = true;
-        self.assembler.enter_again();
-        self.phase = Phase::Scan;
     }
 }

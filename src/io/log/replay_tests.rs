@@ -2,17 +2,7 @@
 
 use super::testing::*;
 use super::*;
-use crate::types::{FileOffset, Lsn, SegmentId, ShardId};
-
-/// Blocks 0..count, each with one record; the block of LSN n knows that n - 1 - `lag` is durable.
-fn blocks(log: &mut LogBuilder, count: u64, lag: u64) -> Vec<BlockOut> {
-    (0..count)
-        .map(|_| {
-            let durable = log.next_lsn().0.saturating_sub(1 + lag).min(log.last_lsn().0);
-            commit_one(log, durable)
-        })
-        .collect()
-}
+use crate::types::{Lsn, SegmentId, ShardId};
 
 #[test]
 fn a_whole_log_comes_back() {
@@ -254,6 +244,22 @@ fn stale_blocks_of_a_recycled_segment_are_ignored() {
     assert!(matches!(recovered.tail, BlockFault::Misplaced { segment: FIRST, .. }));
 }
 
+/// A segment id is used again when the directory entry of its first file was lost in a crash.
+#[test]
+fn a_block_of_another_history_does_not_continue_this_one() {
+    let (mut disk, mut log, mut other) = (Disk::default(), fresh(), fresh());
+    append(&mut other, 20);
+    let strange = blocks(&mut other, 3, 10);
+    let ours = blocks(&mut log, 1, 10);
+    assert_eq!(strange[1].offset, end_of(&ours[0]).offset);
+    disk.write_all(&ours);
+    disk.write_all(&strange[1..]);
+    let (recovered, records) = disk.replay().expect("no damage");
+    assert_eq!((records.len(), recovered.cut), (1, end_of(&ours[0])));
+    let fault = BlockFault::Chain { wanted: ours[0].hash, found: strange[0].hash };
+    assert_eq!(recovered.tail, fault);
+}
+
 #[test]
 fn segments_prepared_in_advance_are_no_log() {
     let (mut disk, mut log) = (Disk::default(), fresh());
@@ -298,80 +304,6 @@ fn a_recovery_that_read_further_is_evidence() {
     disk.write(&log.next_block(Lsn(3)).expect("first block"));
     disk.files.get_mut(&FIRST).expect("the segment")[old[2].offset.0 as usize] ^= 4;
     assert_eq!(disk.damage().evidence, Evidence::Recovered { segment: SegmentId(2) });
-}
-
-/// A block with `content` as its stream that continues `at`.
-fn forged(at: BlockEnd, content: &[u8], last_lsn: u64) -> (BlockHeader, Vec<u8>) {
-    let mut bytes = vec![0; 4096];
-    bytes[block::BLOCK_HEADER_BYTES..][..content.len()].copy_from_slice(content);
-    let header = BlockHeader {
-        hash: 0,
-        shard: SHARD,
-        segment: at.segment,
-        offset: at.offset,
-        payload_len: content.len(),
-        continued: 0,
-        last_lsn: Lsn(last_lsn),
-        durable_lsn: Lsn::ZERO,
-        prev_hash: at.hash,
-        first: false,
-        block_len: 4096,
-    };
-    header.seal(&mut bytes);
-    (header, bytes)
-}
-
-fn with_forged(content: &[u8], last_lsn: u64) -> Damage {
-    let (mut disk, mut log) = (Disk::default(), fresh());
-    let blocks = blocks(&mut log, 3, 3);
-    disk.write_all(&blocks);
-    let at = end_of(&blocks[2]);
-    let (header, bytes) = forged(at, content, last_lsn);
-    disk.files.get_mut(&FIRST).expect("the segment")[header.offset.0 as usize..][..4096]
-        .copy_from_slice(&bytes);
-    let damage = disk.damage();
-    assert_eq!((damage.offset, damage.evidence), (at.offset, Evidence::Itself));
-    damage
-}
-
-#[test]
-fn a_repeated_or_falling_lsn_is_damage() {
-    for lsn in [3, 2] {
-        let mut content = Vec::new();
-        RecordParts { meta: Meta::new(Kind::Put), key: b"k", payload: b"" }
-            .encode_into(Lsn(lsn), &mut content);
-        let fault = ContentFault::LsnOrder { lsn: Lsn(lsn), after: Lsn(3) };
-        assert_eq!(with_forged(&content, lsn.max(3)).cause, Cause::Content(fault));
-    }
-}
-
-#[test]
-fn content_that_breaks_a_rule_under_a_right_hash_is_damage() {
-    let mut content = Vec::new();
-    RecordParts { meta: Meta::new(Kind::Put), key: b"k", payload: b"" }.encode_into(Lsn(4), &mut content);
-    let fault = ContentFault::LastLsn { said: Lsn(5), found: Lsn(4) };
-    assert_eq!(with_forged(&content, 5).cause, Cause::Content(fault));
-    content[4] = 9;
-    let fault = ContentFault::Record(RecordFault::Kind(9));
-    assert_eq!(with_forged(&content, 4).cause, Cause::Content(fault));
-}
-
-#[test]
-fn a_newer_format_is_refused_wherever_it_lies() {
-    for far in [0, 8192] {
-        let (mut disk, mut log) = (Disk::default(), fresh());
-        let blocks = blocks(&mut log, 3, 3);
-        disk.write_all(&blocks);
-        let mut at = end_of(&blocks[2]);
-        at.offset = FileOffset(at.offset.0 + far);
-        let (header, mut bytes) = forged(at, &[], 3);
-        block::make_newer(&mut bytes);
-        disk.files.get_mut(&FIRST).expect("the segment")[header.offset.0 as usize..][..4096]
-            .copy_from_slice(&bytes);
-        let error = disk.replay().expect_err("a newer block");
-        assert!(matches!(error, ReplayError::Newer { .. }));
-        assert!(error.to_string().contains("newer kyrodb"), "{error}");
-    }
 }
 
 #[test]

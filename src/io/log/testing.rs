@@ -128,6 +128,16 @@ pub(super) fn commit_one(log: &mut LogBuilder, durable: u64) -> BlockOut {
     blocks.remove(0)
 }
 
+/// Blocks 0..count, each with one record; the block of LSN n knows that n - 1 - `lag` is durable.
+pub(super) fn blocks(log: &mut LogBuilder, count: u64, lag: u64) -> Vec<BlockOut> {
+    (0..count)
+        .map(|_| {
+            let durable = log.next_lsn().0.saturating_sub(1 + lag).min(log.last_lsn().0);
+            commit_one(log, durable)
+        })
+        .collect()
+}
+
 pub(super) fn end_of(block: &BlockOut) -> BlockEnd {
     let offset = FileOffset(block.offset.0 + block.buf.len() as u64);
     BlockEnd { segment: block.segment, offset, hash: block.hash }

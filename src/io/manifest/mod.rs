@@ -1,7 +1,7 @@
 //! The manifest of one shard: the only commit point of everything that is not log.
 //!
 //! Each commit is the whole state of the shard as opaque bytes; what they mean belongs to the shard.
-//! [`format`] has the byte maps, [`recover`] decides without I/O which state counts, [`Manifest`] is the
+//! [`mod@format`] has the byte maps, [`recover`] decides without I/O which state counts, [`Manifest`] is the
 //! thin layer that reads and writes.
 //!
 //! Files in the shard's directory:

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
+use super::RingError;
+use super::probe::Features;
 use super::ring::Ring;
 use crate::io::buf::AlignedBuf;
 use crate::io::lease::{Lease, LeaseHome};
@@ -43,19 +45,35 @@ enum Supply {
 }
 
 impl ReceiveBuffers {
+    /// In a ring that the kernel picks from, when it can; when not, `features` says so afterwards.
+    pub fn new(ring: &Ring, features: &mut Features) -> Result<ReceiveBuffers, RingError> {
+        let count = features.receive_buffers;
+        if features.multishot_receive {
+            match ReceiveBuffers::ringed(count, ring) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    features.multishot_receive = false
+                }
+                other => {
+                    return other.map_err(|error| RingError::from_os("io_uring_register(PBUF_RING)", error));
+                }
+            }
+        }
+        Ok(ReceiveBuffers::listed(count))
+    }
+
     /// `count` buffers on a list.
-    pub fn listed(count: u16) -> ReceiveBuffers {
-        ReceiveBuffers::new(count, Supply::List(RefCell::new((0..count).rev().collect())))
+    fn listed(count: u16) -> ReceiveBuffers {
+        ReceiveBuffers::with(count, Supply::List(RefCell::new((0..count).rev().collect())))
     }
 
     /// `count` buffers, a power of two, in a ring that the kernel picks from.
-    pub fn ringed(count: u16, ring: &Ring) -> std::io::Result<ReceiveBuffers> {
-        let buffers = ReceiveBuffers::new(count, Supply::Kernel(BufferRing::register(count, ring)?));
+    fn ringed(count: u16, ring: &Ring) -> std::io::Result<ReceiveBuffers> {
+        let buffers = ReceiveBuffers::with(count, Supply::Kernel(BufferRing::register(count, ring)?));
         (0..count).for_each(|id| buffers.supply(id));
         Ok(buffers)
     }
 
-    fn new(count: u16, supply: Supply) -> ReceiveBuffers {
+    fn with(count: u16, supply: Supply) -> ReceiveBuffers {
         let mut memory = AlignedBuf::zeroed(usize::from(count) * limits::RECEIVE_BUFFER_BYTES);
         let borrowers = RefCell::new(vec![None; usize::from(count)]);
         let start = NonNull::from(&mut *memory).cast();

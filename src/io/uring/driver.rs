@@ -57,7 +57,7 @@ impl RingDriver {
     pub fn new(config: &RingConfig) -> Result<RingDriver, RingError> {
         let (uring, mut features) = probe::build(config)?;
         let ring = Ring::new(uring);
-        let buffers = receive_buffers(&ring, &mut features)?;
+        let buffers = ReceiveBuffers::new(&ring, &mut features)?;
         let bell = EventBell::new().map_err(|error| RingError::from_os("eventfd", error))?;
         let random = Random::from_kernel().map_err(|error| RingError::Os { call: "getrandom", error })?;
         let mut driver = RingDriver {
@@ -221,20 +221,6 @@ impl RingDriver {
     }
 }
 
-/// Buffers in a ring that the kernel picks from, when it can.
-fn receive_buffers(ring: &Ring, features: &mut Features) -> Result<ReceiveBuffers, RingError> {
-    let count = features.receive_buffers;
-    if features.multishot_receive {
-        match ReceiveBuffers::ringed(count, ring) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => features.multishot_receive = false,
-            other => {
-                return other.map_err(|error| RingError::from_os("io_uring_register(PBUF_RING)", error));
-            }
-        }
-    }
-    Ok(ReceiveBuffers::listed(count))
-}
-
 fn cancelled() -> Outcome {
     Outcome::Failed(io::Error::from_raw_os_error(libc::ECANCELED))
 }
@@ -308,6 +294,103 @@ impl Drop for RingDriver {
             // The kernel may still write to this memory.
             mem::forget(mem::take(&mut self.in_flight));
             mem::forget(self.resources.buffers.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::op::OpenMode;
+
+    fn driver() -> RingDriver {
+        RingDriver::new(&RingConfig::default()).expect("a ring")
+    }
+
+    /// Polls until the operation `token` has given its last completion; returns all that came.
+    fn until_end_of(driver: &mut RingDriver, token: Token) -> Vec<Completion> {
+        let mut completions: Vec<Completion> = Vec::new();
+        let deadline = driver.now().after(Duration::from_secs(10));
+        while !completions.iter().any(|completion| completion.token == token && !completion.more) {
+            assert!(driver.now() < deadline, "{token:?} never ends: {completions:?}");
+            driver.poll(Park::Until(deadline), &mut completions);
+        }
+        completions
+    }
+
+    fn listen(driver: &mut RingDriver) -> Handle {
+        driver.submit(Token(0), Op::Listen { addr: "127.0.0.1:0".parse().unwrap() });
+        match until_end_of(driver, Token(0)).pop().unwrap().outcome {
+            Outcome::Listening { listener, .. } => listener,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error_code(outcome: &Outcome) -> Option<i32> {
+        match outcome {
+            Outcome::Failed(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_close_first_ends_what_is_under_way() {
+        let mut driver = driver();
+        let listener = listen(&mut driver);
+        driver.submit(Token(1), Op::Accept { listener });
+        driver.poll(Park::No, &mut Vec::new());
+        driver.submit(Token(2), Op::Close { handle: listener });
+        driver.submit(Token(3), Op::Accept { listener });
+        let completions = until_end_of(&mut driver, Token(2));
+        let order: Vec<u64> = completions.iter().map(|completion| completion.token.0).collect();
+        assert_eq!(order, [3, 1, 2]);
+        assert_eq!(error_code(&completions[0].outcome), Some(libc::EBADF), "a closing handle takes nothing");
+        assert_eq!(error_code(&completions[1].outcome), Some(libc::ECANCELED));
+        assert!(matches!(completions[2].outcome, Outcome::Done));
+    }
+
+    #[test]
+    fn a_late_cancel_does_not_hit_the_next_operation_of_the_token() {
+        let mut driver = driver();
+        let listener = listen(&mut driver);
+        driver.submit(Token(1), Op::Accept { listener });
+        driver.cancel(Token(1));
+        driver.cancel(Token(1));
+        assert_eq!(until_end_of(&mut driver, Token(1)).len(), 1, "one last completion");
+        driver.submit(Token(1), Op::Accept { listener });
+        driver.poll(Park::No, &mut Vec::new());
+        // The first operation with this token; the kernel has the second one by now.
+        driver.stop(Key(1));
+        let mut completions = Vec::new();
+        let soon = driver.now().after(Duration::from_millis(20));
+        driver.poll(Park::Until(soon), &mut completions);
+        driver.poll(Park::Until(soon), &mut completions);
+        assert!(completions.is_empty(), "{completions:?}");
+    }
+
+    #[test]
+    fn parks_for_as_long_as_it_was_told() {
+        let mut driver = driver();
+        let began = driver.now();
+        driver.poll(Park::Until(began), &mut Vec::new());
+        driver.poll(Park::No, &mut Vec::new());
+        let at = began.after(Duration::from_millis(30));
+        while driver.now() < at {
+            driver.poll(Park::Until(at), &mut Vec::new());
+        }
+        assert!(driver.now().since(at) < 25_000_000, "parked far too long");
+        driver.doorbell().arm();
+        driver.doorbell().ring();
+        driver.poll(Park::Forever, &mut Vec::new());
+    }
+
+    #[test]
+    fn a_file_without_direct_io_is_refused_by_name() {
+        let mut driver = driver();
+        driver.submit(Token(1), Op::Open { path: "/proc/self/status".into(), mode: OpenMode::Read });
+        match until_end_of(&mut driver, Token(1)).pop().unwrap().outcome {
+            Outcome::Failed(error) => assert!(error.to_string().contains("/proc/self/status"), "{error}"),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -270,3 +270,61 @@ pub(super) fn set_len(fd: RawFd, len: u64) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::op::Handle;
+
+    const NOWHERE: Target = Target { handle: Handle(0), fd: -1 };
+
+    fn transfer(blocks: usize) -> Transfer {
+        Transfer::new(NOWHERE, 0, AlignedBuf::zeroed(blocks * BLOCK_BYTES))
+    }
+
+    fn advance(work: FileWork, result: io::Result<usize>) -> Next {
+        let result = result.map(|count| count as u32);
+        work.advance(Answer { result, more: false, buffer: None }, &mut Handles::default())
+    }
+
+    #[test]
+    fn a_short_write_goes_on_and_an_empty_one_fails() {
+        let next = advance(FileWork::Write(transfer(3), Sync::Data), Ok(BLOCK_BYTES));
+        let Next::Again(Work::File(FileWork::Write(rest, Sync::Data))) = next else { panic!("it goes on") };
+        assert_eq!((rest.done, rest.rest() as usize), (BLOCK_BYTES, 2 * BLOCK_BYTES));
+        let next = advance(FileWork::Write(rest, Sync::Data), Ok(0));
+        assert!(matches!(next, Next::End(Outcome::Failed(e)) if e.kind() == io::ErrorKind::WriteZero));
+    }
+
+    #[test]
+    fn a_short_read_goes_on_unless_it_met_the_end() {
+        let next = advance(FileWork::Read(transfer(3)), Ok(BLOCK_BYTES));
+        let Next::Again(Work::File(FileWork::Read(rest))) = next else { panic!("it goes on") };
+        let next = advance(FileWork::Read(rest), Ok(100));
+        assert!(matches!(next, Next::End(Outcome::Read { count, .. }) if count == BLOCK_BYTES + 100));
+        let next = advance(FileWork::Read(transfer(3)), Ok(0));
+        assert!(matches!(next, Next::End(Outcome::Read { count: 0, .. })));
+    }
+
+    #[test]
+    fn refused_direct_io_is_named() {
+        let open = FileWork::Open { path: c"/some/file".to_owned(), mode: OpenMode::Read };
+        for work in [open, FileWork::Read(transfer(1)), FileWork::Write(transfer(1), Sync::No)] {
+            let Next::End(Outcome::Failed(error)) =
+                advance(work, Err(io::Error::from_raw_os_error(libc::EINVAL)))
+            else {
+                panic!("an error ends it");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert!(error.to_string().contains("O_DIRECT"), "{error}");
+        }
+        let full = Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        let next = advance(FileWork::Write(transfer(1), Sync::No), full);
+        assert!(matches!(next, Next::End(Outcome::Failed(e)) if e.raw_os_error() == Some(libc::ENOSPC)));
+    }
+
+    #[test]
+    fn paths_with_a_nul_are_refused() {
+        assert_eq!(c_path(Path::new("a\0b")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -35,6 +35,7 @@ mod work;
 pub use cores::{Core, CoreError, available_cores, spawn_core};
 pub use driver::RingDriver;
 pub use error::RingError;
+pub use file_work::DirectIoUnsupported;
 pub use host::require_open_files;
 pub use probe::{Features, TaskWork};
 pub use sockets::reserve_address;

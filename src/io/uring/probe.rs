@@ -87,7 +87,9 @@ pub(super) fn build(config: &RingConfig) -> Result<(IoUring, Features), RingErro
     let features = Features {
         task_work,
         multishot_accept: config.multishot_accept && came_in_5_19,
-        multishot_receive: config.multishot_receive && came_in_6_0,
+        // Elsewhere than in deferred work, the kernel may fill every buffer of the core for one stream
+        // before the core can ask it to stop.
+        multishot_receive: config.multishot_receive && came_in_6_0 && task_work == TaskWork::Deferred,
         receive_buffers: config.receive_buffers,
     };
     Ok((ring, features))

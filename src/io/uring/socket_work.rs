@@ -140,3 +140,45 @@ impl Send {
         Next::Again(Work::Send(self))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::op::Handle;
+
+    const NOWHERE: Target = Target { handle: Handle(0), fd: -1 };
+
+    fn failing(code: i32) -> Answer {
+        Answer { result: Err(io::Error::from_raw_os_error(code)), more: false, buffer: None }
+    }
+
+    fn accept_after(accept: Accept, code: i32) -> Option<Accept> {
+        let nothing = |outcome| panic!("nothing arrived: {outcome:?}");
+        match accept.advance(failing(code), &mut Handles::default(), nothing) {
+            Next::Again(Work::Accept(accept)) => Some(accept),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_listener_outlives_the_failures_of_connections() {
+        let again = |code| accept_after(Accept::new(NOWHERE), code).map(|accept| accept.resting);
+        assert_eq!(again(libc::ECONNABORTED), Some(false));
+        assert_eq!(again(libc::EMFILE), Some(true), "asking again at once would spin");
+        assert_eq!(again(libc::ECANCELED), None);
+        assert_eq!(again(libc::EINVAL), None);
+        let resting = accept_after(Accept::new(NOWHERE), libc::ENFILE).expect("a listener at rest");
+        assert!(accept_after(resting, libc::ETIME).is_some_and(|accept| !accept.resting));
+    }
+
+    #[test]
+    fn a_short_send_goes_on() {
+        let sent = |count| Answer { result: Ok(count), more: false, buffer: None };
+        let send = Send::new(NOWHERE, SendBuf::Owned(vec![1; 10]));
+        let Next::Again(Work::Send(rest)) = send.advance(sent(4)) else { panic!("it goes on") };
+        assert_eq!(rest.done, 4);
+        assert!(matches!(rest.advance(sent(6)), Next::End(Outcome::Sent(buf)) if buf.bytes() == [1; 10]));
+        let stuck = Send::new(NOWHERE, SendBuf::Owned(vec![1; 10])).advance(sent(0));
+        assert!(matches!(stuck, Next::End(Outcome::Failed(e)) if e.kind() == io::ErrorKind::WriteZero));
+    }
+}

@@ -12,7 +12,7 @@ fn a_file_gives_back_what_was_written() {
         file.write(at(2), blocks(3, 2), Sync::Data).await.unwrap();
         assert_eq!(file.len().await.unwrap(), 4 * BLOCK_BYTES as u64);
         assert_eq!(read_pages(&file, 0, 8).await.unwrap(), [1, 0, 3, 3]);
-        assert_eq!(read_pages(&file, 4, 1).await.unwrap(), [0u8; 0]);
+        assert!(read_pages(&file, 4, 1).await.unwrap().is_empty());
         file.set_len(5000).await.unwrap();
         let (count, _) = file.read(at(0), AlignedBuf::zeroed(8192)).await.unwrap();
         assert_eq!(count, 5000);

@@ -1,0 +1,362 @@
+//! One connection: requests in, answers out, in order.
+//!
+//! A **turn** parses and starts the requests that are there, as far as they may overlap, then answers
+//! them in order. What is there to be sent goes out in one buffer before anything is waited for.
+//!
+//! Invariant: every request that was started is answered, or its client is gone; then it is finished
+//! all the same.
+
+use std::collections::VecDeque;
+
+use super::bulk::Bulk;
+use super::note::Note;
+use super::parser::head::{Head, Method};
+use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
+use super::problem::Problem;
+use super::response::{Body, Frame, NDJSON, Response, Rest, Source, append_end, append_piece};
+use super::routes::{self, Class, Started, Work, bulk};
+use super::seat::Doing;
+use super::wire::{Filled, Wire};
+use crate::limits;
+use crate::shard::node::Node;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What of a request its answer needs.
+#[derive(Default)]
+struct Shell {
+    /// The client wants the connection to end.
+    close: bool,
+    is_http10: bool,
+    head_only: bool,
+    note: Option<Box<Note>>,
+}
+
+/// How a turn's parsing ended.
+enum Turn {
+    /// The next request has to wait for those before it.
+    Again,
+    /// The next request is not all there.
+    Hungry,
+    Bulk(Box<(bulk::Plan, Shell)>),
+    /// Nothing more is read.
+    Last,
+}
+
+/// How the connection ends, once that is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Plain,
+    /// Bytes of the client's may still be on their way.
+    Unread,
+}
+
+pub struct Connection {
+    node: Node,
+    wire: Wire,
+    reader: RequestReader,
+    /// Started and not yet answered.
+    open: VecDeque<(Work, Shell)>,
+    log_requests: bool,
+    ending: Option<Ending>,
+}
+
+impl Connection {
+    pub fn new(node: Node, wire: Wire, log_requests: bool) -> Connection {
+        let reader = RequestReader::new(routes::streams);
+        Connection { node, wire, reader, open: VecDeque::new(), log_requests, ending: None }
+    }
+
+    pub async fn run(mut self) {
+        while self.ending.is_none() && !self.wire.is_gone() {
+            let turn = self.start_requests();
+            self.answer_all().await;
+            match turn {
+                Turn::Hungry if self.ending.is_none() => self.take_more().await,
+                Turn::Bulk(bulk) => self.run_bulk(bulk.0, bulk.1).await,
+                Turn::Again | Turn::Hungry | Turn::Last => {}
+            }
+        }
+        self.end().await;
+    }
+
+    /// Answers that the server has no place for this connection.
+    pub async fn refuse(mut self) {
+        let detail = "the server holds as many connections as it may";
+        self.answer_last(Problem::new(503, "too_many_connections", detail)).await;
+        self.end().await;
+    }
+
+    /// Sends what is left and makes sure that it arrives.
+    async fn end(&mut self) {
+        self.wire.flush().await;
+        if self.ending == Some(Ending::Unread) && !self.wire.is_gone() {
+            self.wire.inbound.clear();
+            self.wire.linger().await;
+        }
+    }
+
+    // ---- parsing
+
+    fn start_requests(&mut self) -> Turn {
+        let mut class = None;
+        while self.open.len() < limits::PIPELINE_REQUESTS_MAX {
+            let mut input = self.wire.inbound.bytes();
+            let before = input.len();
+            let next = self.reader.next(&mut input);
+            let used = before - input.len();
+            let request = match next {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    self.wire.inbound.consume(used);
+                    return Turn::Hungry;
+                }
+                Err(fault) => return self.refuse_input(fault),
+            };
+            if !may_join(class, routes::class_of(&request.head)) {
+                if self.reader.put_back() {
+                    self.wire.inbound.consume(used);
+                }
+                return Turn::Again;
+            }
+            class = Some(routes::class_of(&request.head));
+            let streams = request.body == RequestBody::Stream;
+            let mut shell = shell_of(&request, self.log_requests, self.wire.now());
+            let started = routes::start(&self.node, &request);
+            self.wire.inbound.consume(used);
+            let work = match started {
+                Ok(Started::Bulk(plan)) => return Turn::Bulk(Box::new((plan, shell))),
+                Ok(Started::Work(work)) => work,
+                Err(problem) => Work::Ready(problem.into()),
+            };
+            // A refused stream leaves a body that nobody reads.
+            if streams {
+                shell.close = true;
+                self.ending = Some(Ending::Unread);
+            }
+            let is_last = shell.close;
+            self.open.push_back((work, shell));
+            if is_last {
+                return Turn::Last;
+            }
+        }
+        Turn::Again
+    }
+
+    fn refuse_input(&mut self, fault: Fault) -> Turn {
+        let shell = Shell { close: true, ..Shell::default() };
+        self.open.push_back((Work::Ready(Problem::from(fault).into()), shell));
+        self.ending = Some(Ending::Unread);
+        Turn::Last
+    }
+
+    /// Waits for more of the next request.
+    async fn take_more(&mut self) {
+        self.send_owed_continue();
+        self.wire.flush().await;
+        if !self.wire.inbound.is_empty() {
+            return;
+        }
+        if !self.wire.may_hold(self.reader.held_bytes()) {
+            return self.answer_last(too_many_bodies()).await;
+        }
+        let doing = match self.reader.stage() {
+            Stage::Idle => Doing::Idle,
+            Stage::Head => Doing::Head,
+            Stage::Body => Doing::Body,
+        };
+        match self.wire.fill(doing).await {
+            Filled::More => {}
+            Filled::Expired if doing != Doing::Idle => self.answer_last(timed_out()).await,
+            Filled::Expired | Filled::Ended | Filled::Drained => self.ending = Some(Ending::Plain),
+        }
+    }
+
+    fn send_owed_continue(&mut self) {
+        if self.reader.take_owed_continue() {
+            self.wire.out.extend_from_slice(CONTINUE);
+        }
+    }
+
+    // ---- answering
+
+    async fn answer_all(&mut self) {
+        while let Some((work, shell)) = self.open.pop_front() {
+            let response = match work.try_finish() {
+                Ok(response) => response,
+                Err(work) => {
+                    self.wire.flush().await;
+                    self.wire.wait(work.finish()).await
+                }
+            };
+            self.answer(response, shell).await;
+        }
+    }
+
+    /// The answer to a request that is not read to its end.
+    async fn answer_last(&mut self, problem: Problem) {
+        self.ending = Some(Ending::Unread);
+        self.answer(problem.into(), Shell { close: true, ..Shell::default() }).await;
+    }
+
+    async fn answer(&mut self, response: Response, shell: Shell) {
+        match self.encode(response, &shell) {
+            Rest::Nothing => self.wire.flush_if_large().await,
+            Rest::Value { bytes, start } => self.wire.send_shared(bytes, start).await,
+            Rest::Stream { source, chunked } => self.send_stream(source, chunked).await,
+        }
+    }
+
+    fn encode(&mut self, mut response: Response, shell: &Shell) -> Rest {
+        let note = shell.note.as_deref();
+        response.render_problem(|| self.request_id(note));
+        let is_last_of_drain =
+            self.wire.is_draining() && self.open.is_empty() && self.wire.inbound.is_empty();
+        let close = shell.close || is_last_of_drain || (shell.is_http10 && response.has_unknown_length());
+        if close {
+            self.ending.get_or_insert(Ending::Plain);
+        }
+        let frame = Frame {
+            close,
+            is_http10: shell.is_http10,
+            head_only: shell.head_only,
+            note,
+            now: self.wire.now(),
+        };
+        if let Some(note) = note {
+            note.log_answer(response.status, frame.now);
+        }
+        response.encode(&frame, &mut self.wire.out)
+    }
+
+    /// The client's own id, else one made up, so that a problem can be found in the log.
+    fn request_id(&self, note: Option<&Note>) -> String {
+        match note.and_then(Note::request_id) {
+            Some(id) => id.to_owned(),
+            None => format!("{:016x}", self.wire.random()),
+        }
+    }
+
+    async fn send_stream(&mut self, mut source: Box<dyn Source>, chunked: bool) {
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            match self.wire.wait(source.next(&mut piece)).await {
+                Ok(more) => {
+                    append_piece(&piece, chunked, &mut self.wire.out);
+                    if !more {
+                        append_end(chunked, &mut self.wire.out);
+                        return;
+                    }
+                }
+                Err(problem) => {
+                    tracing::warn!(code = problem.code, detail = %problem.detail, "an answer was cut short");
+                    self.ending = Some(Ending::Plain);
+                    return;
+                }
+            }
+            self.wire.flush_if_large().await;
+            if self.wire.is_gone() {
+                return;
+            }
+        }
+    }
+
+    // ---- bulk
+
+    /// Reads lines and answers them until the body ends.
+    async fn run_bulk(&mut self, plan: bulk::Plan, shell: Shell) {
+        self.send_owed_continue();
+        let chunked = !shell.is_http10;
+        self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
+        let mut bulk = Bulk::new(self.node.clone(), plan, chunked);
+        let end = self.read_bulk(&mut bulk).await;
+        bulk.finish(&mut self.wire).await;
+        match end {
+            BulkEnd::Whole => append_end(chunked, &mut self.wire.out),
+            BulkEnd::Broken(problem) => {
+                // Without its end the answer is seen to be cut.
+                problem.iter().for_each(|problem| bulk.append_problem(problem, &mut self.wire));
+                self.ending = Some(Ending::Unread);
+            }
+        }
+    }
+
+    async fn read_bulk(&mut self, bulk: &mut Bulk) -> BulkEnd {
+        loop {
+            let mut input = self.wire.inbound.bytes();
+            let before = input.len();
+            let part = self.reader.next_part(&mut input);
+            let used = before - input.len();
+            if let Ok(Part::Data(data)) = part {
+                bulk.feed(data);
+            }
+            let (is_more, is_end) = (part == Ok(Part::More), part == Ok(Part::End));
+            if let Err(fault) = part {
+                return BulkEnd::Broken(Some(fault.into()));
+            }
+            self.wire.inbound.consume(used);
+            if is_end {
+                bulk.end_of_lines();
+                bulk.advance(&mut self.wire).await;
+                return BulkEnd::Whole;
+            }
+            bulk.advance(&mut self.wire).await;
+            if is_more && let Some(end) = self.take_more_lines(bulk).await {
+                return end;
+            }
+            if self.wire.is_gone() {
+                return BulkEnd::Broken(None);
+            }
+        }
+    }
+
+    /// Answers what was read so far, then waits for more of the body.
+    async fn take_more_lines(&mut self, bulk: &mut Bulk) -> Option<BulkEnd> {
+        bulk.finish(&mut self.wire).await;
+        self.wire.flush().await;
+        if !self.wire.inbound.is_empty() {
+            return None;
+        }
+        if !self.wire.may_hold(bulk.held_bytes()) {
+            return Some(BulkEnd::Broken(Some(too_many_bodies())));
+        }
+        match self.wire.fill(Doing::Body).await {
+            Filled::More => None,
+            Filled::Expired => Some(BulkEnd::Broken(Some(timed_out()))),
+            Filled::Ended | Filled::Drained => Some(BulkEnd::Broken(None)),
+        }
+    }
+}
+
+/// How the body of a bulk ended; a broken one names its problem when somebody may read it.
+enum BulkEnd {
+    Whole,
+    Broken(Option<Problem>),
+}
+
+/// Whether a request may start beside those of the turn so far.
+fn may_join(turn: Option<Class>, class: Class) -> bool {
+    match turn {
+        None => true,
+        Some(turn) => turn == class && class != Class::Alone,
+    }
+}
+
+fn shell_of(request: &Request<'_>, log_requests: bool, now: crate::types::Mono) -> Shell {
+    let head: &Head<'_> = &request.head;
+    Shell {
+        close: !head.keep_alive,
+        is_http10: head.is_http10,
+        head_only: head.method == Method::Head,
+        note: Note::of(head, log_requests, now),
+    }
+}
+
+fn timed_out() -> Problem {
+    Problem::new(408, "request_timeout", "the request did not arrive in time")
+}
+
+fn too_many_bodies() -> Problem {
+    Problem::new(503, "overloaded", "the core holds as many bytes of unfinished requests as it may")
+}

@@ -1,0 +1,163 @@
+//! Entity tags and the conditions made of them. The strong tag of a record is `"<seq>"`.
+
+use super::parser::Fields;
+use super::problem::Problem;
+use crate::shard::record::Condition;
+use crate::types::Seq;
+
+/// No record ever reaches this version: a tag that is not ours matches nothing.
+const NO_VERSION: Seq = Seq(u64::MAX);
+
+/// The tags of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tags {
+    /// `*`
+    Any,
+    /// The versions named; tags that cannot be a version are left out.
+    Versions(Vec<Seq>),
+}
+
+impl Tags {
+    /// `weak` tags count in `If-None-Match`, never in `If-Match` (RFC 9110, section 13.1).
+    fn parse(text: &str, weak_counts: bool) -> Option<Tags> {
+        if text == "*" {
+            return Some(Tags::Any);
+        }
+        let mut versions = Vec::new();
+        for tag in text.split(',').map(str::trim) {
+            let (tag, is_weak) = tag.strip_prefix("W/").map_or((tag, false), |tag| (tag, true));
+            let opaque = tag.strip_prefix('"')?.strip_suffix('"')?;
+            if opaque.contains('"') {
+                return None;
+            }
+            versions.extend(version(opaque).filter(|_| weak_counts || !is_weak));
+        }
+        Some(Tags::Versions(versions))
+    }
+
+    fn matches(&self, seq: Seq) -> bool {
+        match self {
+            Tags::Any => true,
+            Tags::Versions(versions) => versions.contains(&seq),
+        }
+    }
+}
+
+/// Only the one way in which the server writes a version.
+fn version(opaque: &str) -> Option<Seq> {
+    let number: u64 = opaque.parse().ok()?;
+    (itoa::Buffer::new().format(number) == opaque).then_some(Seq(number))
+}
+
+fn malformed(name: &str) -> Problem {
+    Problem::header(name, "is neither * nor a list of entity tags in double quotes")
+}
+
+/// The condition of a PUT or DELETE.
+pub fn write_condition(fields: &Fields<'_>) -> Result<Condition, Problem> {
+    match (fields.if_match, fields.if_none_match) {
+        (None, None) => Ok(Condition::None),
+        (Some(_), Some(_)) => {
+            Err(Problem::header("If-Match", "cannot be combined with If-None-Match on a write"))
+        }
+        (None, Some("*")) => Ok(Condition::Absent),
+        (None, Some(_)) => Err(Problem::header("If-None-Match", "takes only * on a write")),
+        (Some(text), None) => match Tags::parse(text, false).ok_or_else(|| malformed("If-Match"))? {
+            Tags::Any => Ok(Condition::Present),
+            Tags::Versions(versions) => match versions[..] {
+                [] => Ok(Condition::SeqIs(NO_VERSION)),
+                [seq] => Ok(Condition::SeqIs(seq)),
+                _ => Err(Problem::header("If-Match", "takes one entity tag on a write")),
+            },
+        },
+    }
+}
+
+/// What a GET asks of the version that it finds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ReadCondition {
+    if_match: Option<Tags>,
+    if_none_match: Option<Tags>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Send,
+    NotModified,
+    Failed,
+}
+
+impl ReadCondition {
+    /// `None` for a plain GET.
+    pub fn of(fields: &Fields<'_>) -> Result<Option<Box<ReadCondition>>, Problem> {
+        if fields.if_match.is_none() && fields.if_none_match.is_none() {
+            return Ok(None);
+        }
+        let parse = |text: Option<&str>, name, weak_counts| {
+            text.map(|text| Tags::parse(text, weak_counts).ok_or_else(|| malformed(name))).transpose()
+        };
+        let if_match = parse(fields.if_match, "If-Match", false)?;
+        let if_none_match = parse(fields.if_none_match, "If-None-Match", true)?;
+        Ok(Some(Box::new(ReadCondition { if_match, if_none_match })))
+    }
+
+    /// In the order of RFC 9110, section 13.2.2. `current` is `None` when there is no record.
+    pub fn judge(&self, current: Option<Seq>) -> Verdict {
+        let holds = |tags: &Tags| current.is_some_and(|seq| tags.matches(seq));
+        if self.if_match.as_ref().is_some_and(|tags| !holds(tags)) {
+            Verdict::Failed
+        } else if self.if_none_match.as_ref().is_some_and(holds) {
+            Verdict::NotModified
+        } else {
+            Verdict::Send
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<'a>(if_match: Option<&'a str>, if_none_match: Option<&'a str>) -> Fields<'a> {
+        Fields { if_match, if_none_match, ..Fields::default() }
+    }
+
+    #[test]
+    fn write_conditions() {
+        let condition = |m, n| write_condition(&fields(m, n)).map_err(|problem| problem.status);
+        assert_eq!(condition(None, None), Ok(Condition::None));
+        assert_eq!(condition(Some("*"), None), Ok(Condition::Present));
+        assert_eq!(condition(Some("\"7\""), None), Ok(Condition::SeqIs(Seq(7))));
+        for foreign in ["\"abc\"", "W/\"7\"", "\"07\"", "\"+7\"", "\"\""] {
+            assert_eq!(condition(Some(foreign), None), Ok(Condition::SeqIs(NO_VERSION)), "{foreign}");
+        }
+        assert_eq!(condition(None, Some("*")), Ok(Condition::Absent));
+        for (m, n) in [
+            (Some("7"), None),
+            (Some("\"7"), None),
+            (Some("\"1\", \"2\""), None),
+            (None, Some("\"7\"")),
+            (Some("*"), Some("*")),
+            (Some(""), None),
+        ] {
+            assert_eq!(condition(m, n), Err(400), "{m:?} {n:?}");
+        }
+    }
+
+    #[test]
+    fn read_conditions() {
+        let judge = |m, n, current: Option<u64>| {
+            ReadCondition::of(&fields(m, n)).unwrap().unwrap().judge(current.map(Seq))
+        };
+        assert_eq!(judge(None, Some("\"5\""), Some(5)), Verdict::NotModified);
+        assert_eq!(judge(None, Some("W/\"5\""), Some(5)), Verdict::NotModified);
+        assert_eq!(judge(None, Some("\"4\", \"5\""), Some(5)), Verdict::NotModified);
+        assert_eq!(judge(None, Some("\"4\""), Some(5)), Verdict::Send);
+        assert_eq!(judge(None, Some("*"), None), Verdict::Send);
+        assert_eq!(judge(Some("\"5\""), None, Some(5)), Verdict::Send);
+        assert_eq!(judge(Some("W/\"5\""), None, Some(5)), Verdict::Failed);
+        assert_eq!(judge(Some("*"), None, None), Verdict::Failed);
+        assert_eq!(judge(Some("\"4\""), Some("\"5\""), Some(5)), Verdict::Failed);
+        assert_eq!(ReadCondition::of(&fields(None, None)), Ok(None));
+    }
+}

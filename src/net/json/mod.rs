@@ -1,0 +1,4 @@
+//! JSON in and out: bodies taken apart without a tree, values kept verbatim.
+
+pub mod object;
+pub mod value;

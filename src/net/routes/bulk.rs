@@ -1,0 +1,219 @@
+//! `POST /v1/kv/{collection}/bulk`: what a line asks for, and the line that answers it. Pure.
+
+use std::sync::Arc;
+
+use super::work::put_status;
+use super::{collection, durability, is_ndjson, no_parameters, refuse_content_coding, require_type};
+use crate::net::json::object::{self, JsonObject};
+use crate::net::json::value;
+use crate::net::lines::Line;
+use crate::net::parser::head::Head;
+use crate::net::problem::Problem;
+use crate::net::response::NDJSON;
+use crate::net::ttl;
+use crate::shard::catalogue::Collection;
+use crate::shard::key::{Key, KeyType};
+use crate::shard::node::Node;
+use crate::shard::payload::Payload;
+use crate::shard::record::{Change, Condition, Durability, Found, Refusal, Write, Written};
+use crate::types::{Seq, WallMs};
+
+/// What holds for all lines of a bulk.
+pub struct Plan {
+    pub collection: Arc<Collection>,
+    pub durability: Durability,
+}
+
+pub fn plan(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
+    no_parameters(head)?;
+    require_type(head, NDJSON, is_ndjson)?;
+    refuse_content_coding(head)?;
+    let collection = collection(node, name)?;
+    let durability = durability(node, head, &collection)?;
+    Ok(Plan { collection, durability })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    Get(Key),
+    Write(Write),
+}
+
+impl Plan {
+    /// What a line asks for.
+    pub fn decode(&self, line: Line<'_>, now: WallMs) -> Result<Operation, Problem> {
+        match line {
+            Line::Whole(line) => decode_line(line, self.collection.definition.key_type, self.durability, now),
+            Line::TooLong => Err(Problem::new(413, "line_too_long", "the line is too long")),
+        }
+    }
+}
+
+fn decode_line(
+    line: &[u8],
+    key_type: KeyType,
+    durability: Durability,
+    now: WallMs,
+) -> Result<Operation, Problem> {
+    let mut members = JsonObject::parse(line)?;
+    let op = object::text(members.required("op")?, "/op")?;
+    let key = value::key_from_json(members.required("key")?, key_type, "/key")?;
+    let change = match op.as_ref() {
+        "get" => {
+            members.finish()?;
+            return Ok(Operation::Get(key));
+        }
+        "put" => take_put(&mut members, now)?,
+        "delete" => Change::Delete,
+        _ => return Err(Problem::wrong("/op", "is none of put, delete, get")),
+    };
+    let condition = take_condition(&mut members)?;
+    members.finish()?;
+    Ok(Operation::Write(Write { key, change, condition, durability }))
+}
+
+fn take_put(members: &mut JsonObject<'_>, now: WallMs) -> Result<Change, Problem> {
+    let payload = take_payload(members)?;
+    let Some(ttl) = members.optional("ttl") else { return Ok(Change::Put { payload, expires: None }) };
+    let text = object::text(ttl, "/ttl")?;
+    let expires = ttl::expiry(&text, now).map_err(|what| Problem::wrong("/ttl", what))?;
+    Ok(Change::Put { payload, expires: Some(expires) })
+}
+
+fn take_payload(members: &mut JsonObject<'_>) -> Result<Payload, Problem> {
+    match (members.take("value"), members.take("value_b64")) {
+        (Some(value), None) => value::payload_from_json(value, "/value"),
+        (None, Some(value)) => value::payload_from_base64(value, "/value_b64"),
+        (None, None) => Err(Problem::wrong("/value", "is missing")),
+        (Some(_), Some(_)) => Err(Problem::wrong("/value_b64", "cannot be given beside a value")),
+    }
+}
+
+fn take_condition(members: &mut JsonObject<'_>) -> Result<Condition, Problem> {
+    match members.optional("if_seq") {
+        None => Ok(Condition::None),
+        Some(seq) => object::typed(seq, "/if_seq", "a version number").map(|seq| Condition::SeqIs(Seq(seq))),
+    }
+}
+
+// ---- the lines of the answer, each with its end
+
+pub fn append_written(result: &Result<Written, Refusal>, is_put: bool, out: &mut Vec<u8>) {
+    match result {
+        Ok(written) => append_status(if is_put { put_status(written) } else { 204 }, Some(written.seq), out),
+        Err(refusal) => return append_problem(&Problem::from(*refusal), out),
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+pub fn append_found(found: Option<&Found>, out: &mut Vec<u8>) {
+    let Some(found) = found else { return append_problem(&Problem::absent(), out) };
+    append_status(200, Some(found.seq), out);
+    out.push(b',');
+    value::append_value(&found.payload, out);
+    out.extend_from_slice(b"}\n");
+}
+
+pub fn append_problem(problem: &Problem, out: &mut Vec<u8>) {
+    append_status(problem.status, problem.current, out);
+    out.extend_from_slice(b",\"code\":\"");
+    out.extend_from_slice(problem.code.as_bytes());
+    out.extend_from_slice(b"\",\"detail\":");
+    value::append_string(&problem.detail, out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn append_status(status: u16, seq: Option<Seq>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"status\":");
+    value::append_number(u64::from(status), out);
+    if let Some(seq) = seq {
+        out.extend_from_slice(b",\"seq\":");
+        value::append_number(seq.0, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::payload;
+    use crate::types::Lsn;
+
+    fn decode(line: &str) -> Result<Operation, (u16, String)> {
+        decode_line(line.as_bytes(), KeyType::U64, Durability::Interval, WallMs(1000)).map_err(|problem| {
+            let pointer = problem.errors.first().map(|error| error.pointer.clone());
+            (problem.status, pointer.unwrap_or_default())
+        })
+    }
+
+    #[test]
+    fn lines_become_operations() {
+        assert_eq!(decode(r#"{"op":"get","key":7}"#), Ok(Operation::Get(Key::from_u64(7))));
+        let write = |change, condition| {
+            Ok(Operation::Write(Write {
+                key: Key::from_u64(7),
+                change,
+                condition,
+                durability: Durability::Interval,
+            }))
+        };
+        let payload = Payload::new(payload::TEXT, b"a");
+        assert_eq!(
+            decode(r#"{"op":"put","key":7,"value":"a","ttl":"2s","if_seq":3}"#),
+            write(Change::Put { payload, expires: Some(WallMs(3000)) }, Condition::SeqIs(Seq(3)))
+        );
+        let payload = Payload::new(payload::OCTET_STREAM, b"\xff\0");
+        assert_eq!(
+            decode("{\"op\":\"put\",\"key\":7,\"value_b64\":\"/wA=\"}\r"),
+            write(Change::Put { payload, expires: None }, Condition::None)
+        );
+        assert_eq!(
+            decode(r#"{"op":"delete","key":7,"if_seq":null}"#),
+            write(Change::Delete, Condition::None)
+        );
+    }
+
+    #[test]
+    fn wrong_lines_say_where() {
+        for (line, status, pointer) in [
+            ("", 400, ""),
+            ("x", 400, ""),
+            ("[]", 422, ""),
+            (r#"{"key":7}"#, 422, "/op"),
+            (r#"{"op":"get"}"#, 422, "/key"),
+            (r#"{"op":"get","key":"7"}"#, 422, "/key"),
+            (r#"{"op":"add","key":7}"#, 422, "/op"),
+            (r#"{"op":1,"key":7}"#, 422, "/op"),
+            (r#"{"op":"get","key":7,"value":1}"#, 422, "/value"),
+            (r#"{"op":"put","key":7}"#, 422, "/value"),
+            (r#"{"op":"put","key":7,"value":1,"value_b64":""}"#, 422, "/value_b64"),
+            (r#"{"op":"put","key":7,"value_b64":"_"}"#, 422, "/value_b64"),
+            (r#"{"op":"put","key":7,"value":1,"ttl":30}"#, 422, "/ttl"),
+            (r#"{"op":"put","key":7,"value":1,"ttl":"30"}"#, 422, "/ttl"),
+            (r#"{"op":"put","key":7,"value":1,"if_seq":"3"}"#, 422, "/if_seq"),
+            (r#"{"op":"delete","key":7,"ttl":"1s"}"#, 422, "/ttl"),
+        ] {
+            assert_eq!(decode(line), Err((status, pointer.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_are_lines() {
+        let written = |created| Written { lsn: Lsn(1), seq: Seq(9), created, reached: Durability::Fsync };
+        let line = |result: Result<Written, Refusal>, is_put| {
+            let mut out = Vec::new();
+            append_written(&result, is_put, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(line(Ok(written(true)), true), "{\"status\":201,\"seq\":9}\n");
+        assert_eq!(line(Ok(written(false)), true), "{\"status\":204,\"seq\":9}\n");
+        assert_eq!(line(Ok(written(false)), false), "{\"status\":204,\"seq\":9}\n");
+        assert_eq!(
+            line(Err(Refusal::ConditionFailed { current: Some(Seq(4)) }), true),
+            "{\"status\":412,\"seq\":4,\"code\":\"condition_failed\",\
+             \"detail\":\"the record is at version 4\"}\n"
+        );
+        let mut out = Vec::new();
+        append_found(None, &mut out);
+        assert!(out.starts_with(b"{\"status\":404,\"code\":\"no_such_record\""));
+    }
+}

@@ -1,0 +1,199 @@
+//! `/v1/collections`: create, describe, list, drop.
+
+use serde_json::{Value, json};
+
+use super::{Work, collection, json_body, no_parameters, whole_body};
+use crate::limits;
+use crate::net::json::object::{self, JsonObject};
+use crate::net::json::value;
+use crate::net::parser::Request;
+use crate::net::parser::head::Head;
+use crate::net::parser::target::decode_segment;
+use crate::net::problem::Problem;
+use crate::net::response::Response;
+use crate::shard::catalogue::{Collection, Definition};
+use crate::shard::key::{Key, KeyType};
+use crate::shard::node::Node;
+use crate::shard::record::Durability;
+use crate::shard::stats::CollectionStats;
+
+pub fn create(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
+    no_parameters(&request.head)?;
+    let name = decode_segment(name)?.into_owned();
+    check_name(&name)?;
+    let body = if whole_body(request)?.is_empty() { JsonObject::default() } else { json_body(request)? };
+    let definition = decode_definition(body)?;
+    let node = node.clone();
+    Ok(Work::task(async move {
+        let created = node.create_collection(&name, definition).await??;
+        let description = node.collection(&name).map(|collection| describe_json(&collection, None));
+        let status = if created { 201 } else { 200 };
+        Ok(Response::json(status, &description.unwrap_or_else(|| json!({ "name": name }))))
+    }))
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.len() > limits::COLLECTION_NAME_BYTES_MAX || !name.bytes().all(is_plain) || name.starts_with('.')
+    {
+        let detail = format!(
+            "a collection name has 1 to {} letters, digits, '-', '_' or '.', and no '.' at its start",
+            limits::COLLECTION_NAME_BYTES_MAX
+        );
+        return Err(Problem::new(422, "invalid_name", detail));
+    }
+    Ok(())
+}
+
+fn decode_definition(mut body: JsonObject<'_>) -> Result<Definition, Problem> {
+    let key_type = match body.optional("key_type") {
+        None => KeyType::String,
+        Some(raw) => object::typed(raw, "/key_type", "one of \"u64\", \"string\"")?,
+    };
+    let durability: Option<Durability> = body
+        .optional("durability")
+        .map(|raw| object::typed(raw, "/durability", "one of \"fsync\", \"interval\", \"memory\""))
+        .transpose()?;
+    let split_at = match body.optional("split_at") {
+        None => Vec::new(),
+        Some(raw) => decode_splits(raw, key_type)?,
+    };
+    refuse_missing_parts(&mut body)?;
+    body.finish()?;
+    Ok(Definition { key_type, durability, split_at })
+}
+
+fn refuse_missing_parts(body: &mut JsonObject<'_>) -> Result<(), Problem> {
+    for (name, what) in [("embedding", "\"embedding\""), ("fields", "\"fields\"")] {
+        if body.optional(name).is_some() {
+            return Err(Problem::not_implemented(what));
+        }
+    }
+    let Some(placement) = body.optional("placement") else { return Ok(()) };
+    match object::text(placement, "/placement")?.as_ref() {
+        "range" => Ok(()),
+        "hash" => Err(Problem::not_implemented("\"placement\": \"hash\"")),
+        _ => Err(Problem::wrong("/placement", "is neither \"range\" nor \"hash\"")),
+    }
+}
+
+/// First keys of the tablets but the first: ascending.
+pub fn decode_splits(raw: &serde_json::value::RawValue, key_type: KeyType) -> Result<Vec<Key>, Problem> {
+    let keys: Vec<Key> = object::array(raw, "/split_at")?
+        .iter()
+        .enumerate()
+        .map(|(index, raw)| value::key_from_json(raw, key_type, &format!("/split_at/{index}")))
+        .collect::<Result<_, _>>()?;
+    match keys.windows(2).position(|pair| pair[0] >= pair[1]) {
+        None => Ok(keys),
+        Some(index) => {
+            Err(Problem::wrong(format!("/split_at/{}", index + 1), "is not greater than the key before"))
+        }
+    }
+}
+
+pub fn describe(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let collection = collection(node, name)?;
+    let node = node.clone();
+    Ok(Work::task(async move {
+        let stats = node.collection_stats(&collection).await?;
+        Ok(Response::json(200, &describe_json(&collection, Some(stats))))
+    }))
+}
+
+pub fn list(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let catalogue = node.catalogue();
+    let collections: Vec<Value> =
+        catalogue.collections.values().map(|collection| describe_json(collection, None)).collect();
+    Ok(Work::Ready(Response::json(200, &json!({ "collections": collections }))))
+}
+
+pub fn remove(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let name = decode_segment(name)?.into_owned();
+    let node = node.clone();
+    Ok(Work::task(async move {
+        node.drop_collection(&name).await??;
+        Ok(Response::empty(204))
+    }))
+}
+
+fn describe_json(collection: &Collection, stats: Option<CollectionStats>) -> Value {
+    let definition = &collection.definition;
+    let mut description = json!({
+        "name": collection.name,
+        "key_type": definition.key_type,
+        "durability": definition.durability,
+        "placement": "range",
+        "created_ms": collection.created.0,
+        "tablets": collection.tablets.len(),
+        "indexes": [],
+    });
+    if let Some(stats) = stats {
+        description["records"] = stats.records.into();
+        description["bytes"] = stats.bytes.into();
+    }
+    description
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(body: &str) -> Result<Definition, (u16, String)> {
+        let object = JsonObject::parse(body.as_bytes()).unwrap();
+        decode_definition(object).map_err(|problem| {
+            let pointer = problem.errors.first().map(|error| error.pointer.clone());
+            (problem.status, pointer.unwrap_or_default())
+        })
+    }
+
+    #[test]
+    fn definitions_have_defaults() {
+        let plain = Definition { key_type: KeyType::String, durability: None, split_at: Vec::new() };
+        assert_eq!(decode("{}"), Ok(plain.clone()));
+        assert_eq!(decode(r#"{"placement":"range","embedding":null}"#), Ok(plain));
+        assert_eq!(
+            decode(r#"{"key_type":"u64","durability":"interval","split_at":[10,20]}"#),
+            Ok(Definition {
+                key_type: KeyType::U64,
+                durability: Some(Durability::Interval),
+                split_at: vec![Key::from_u64(10), Key::from_u64(20)],
+            })
+        );
+    }
+
+    #[test]
+    fn wrong_and_missing_parts_are_told_apart() {
+        for (body, status, pointer) in [
+            (r#"{"key_type":"u32"}"#, 422, "/key_type"),
+            (r#"{"key_type":1}"#, 422, "/key_type"),
+            (r#"{"durability":"always"}"#, 422, "/durability"),
+            (r#"{"split_at":[1]}"#, 422, "/split_at/0"),
+            (r#"{"split_at":"a"}"#, 422, "/split_at"),
+            (r#"{"split_at":["b","a"]}"#, 422, "/split_at/1"),
+            (r#"{"split_at":["a","a"]}"#, 422, "/split_at/1"),
+            (r#"{"placement":"ring"}"#, 422, "/placement"),
+            (r#"{"keytype":"u64"}"#, 422, "/keytype"),
+            (r#"{"placement":"hash"}"#, 501, ""),
+            (r#"{"embedding":{"dim":3}}"#, 501, ""),
+            (r#"{"fields":{}}"#, 501, ""),
+        ] {
+            assert_eq!(decode(body), Err((status, pointer.to_owned())), "{body}");
+        }
+    }
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["a", "default", "A-b_c.9", &"x".repeat(limits::COLLECTION_NAME_BYTES_MAX)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in
+            [".", "..", ".a", "a/b", "a b", "\u{e9}", &"x".repeat(limits::COLLECTION_NAME_BYTES_MAX + 1)]
+        {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The core v1 routes, on the collection `default`.
+
+use std::sync::Arc;
+
+use super::work::{GetForm, WriteForm};
+use super::{Work, collection, durability, json_body, kv, no_parameters};
+use crate::net::json::value;
+use crate::net::parser::Request;
+use crate::net::parser::head::Head;
+use crate::net::parser::target::Query;
+use crate::net::problem::Problem;
+use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION};
+use crate::shard::key::Key;
+use crate::shard::node::Node;
+use crate::shard::record::{Change, Condition, Write};
+
+fn default_collection(node: &Node) -> Result<Arc<Collection>, Problem> {
+    collection(node, DEFAULT_COLLECTION)
+}
+
+pub fn get_fast(node: &Node, head: &Head<'_>, key: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    kv::get_record(node, head, &default_collection(node)?, key)
+}
+
+pub fn lookup_fast(node: &Node, head: &Head<'_>, key: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let collection = default_collection(node)?;
+    let key = kv::path_key(&collection, key)?;
+    Ok(Work::Get { answer: node.get(&collection, &key), form: GetForm::Offset })
+}
+
+pub fn lookup(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+    let mut query = Query::parse(head.query)?;
+    let text = query.take("key").ok_or_else(|| Problem::parameter("key", "is missing"))?;
+    query.finish()?;
+    let collection = default_collection(node)?;
+    let key_type = collection.definition.key_type;
+    let key = Key::parse(key_type, &text)?;
+    Ok(Work::Get { answer: node.get(&collection, &key), form: GetForm::Record { key, key_type } })
+}
+
+pub fn put(node: &Node, request: &Request<'_>) -> Result<Work, Problem> {
+    no_parameters(&request.head)?;
+    let collection = default_collection(node)?;
+    let mut body = json_body(request)?;
+    let key = value::key_from_json(body.required("key")?, collection.definition.key_type, "/key")?;
+    let payload = value::payload_from_json(body.required("value")?, "/value")?;
+    body.finish()?;
+    let write = Write {
+        key,
+        change: Change::Put { payload, expires: None },
+        condition: Condition::None,
+        durability: durability(node, &request.head, &collection)?,
+    };
+    Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Offset })
+}

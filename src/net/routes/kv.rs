@@ -1,0 +1,194 @@
+//! `/v1/kv/{collection}/{key}` and `mget`: records as raw bytes with their content type.
+
+use std::sync::Arc;
+
+use super::work::{GetForm, WriteForm};
+use super::{Work, collection, durability, json_body, no_parameters, whole_body};
+use crate::limits;
+use crate::net::entity_tag::{ReadCondition, write_condition};
+use crate::net::json::{object, value};
+use crate::net::parser::Request;
+use crate::net::parser::head::{Framing, Head};
+use crate::net::parser::target::{Query, decode_segment};
+use crate::net::problem::Problem;
+use crate::net::response::{JSON, LocalFuture, Response, Source};
+use crate::net::ttl;
+use crate::shard::catalogue::Collection;
+use crate::shard::key::{Key, KeyType};
+use crate::shard::node::Node;
+use crate::shard::payload::{self, Payload};
+use crate::shard::record::{Change, Found, Write};
+use crate::types::WallMs;
+
+pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let collection = collection(node, name)?;
+    get_record(node, head, &collection, key)
+}
+
+/// The record of an encoded key, as raw bytes.
+pub fn get_record(
+    node: &Node,
+    head: &Head<'_>,
+    collection: &Arc<Collection>,
+    key: &str,
+) -> Result<Work, Problem> {
+    let key = path_key(collection, key)?;
+    let form = GetForm::Value(ReadCondition::of(&head.fields)?);
+    Ok(Work::Get { answer: node.get(collection, &key), form })
+}
+
+pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+    let head = &request.head;
+    let collection = collection(node, name)?;
+    let key = path_key(&collection, key)?;
+    let expires = take_ttl(head, node.runtime().wall())?;
+    if head.framing == Framing::Absent {
+        return Err(Problem::new(411, "length_required", "a value needs a Content-Length or chunks"));
+    }
+    let body = whole_body(request)?;
+    value::check_value_len(body.len())?;
+    let payload = Payload::new(content_type(head)?, body);
+    let write = Write {
+        key,
+        change: Change::Put { payload, expires },
+        condition: write_condition(&head.fields)?,
+        durability: durability(node, head, &collection)?,
+    };
+    Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Put })
+}
+
+pub fn delete(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let collection = collection(node, name)?;
+    let write = Write {
+        key: path_key(&collection, key)?,
+        change: Change::Delete,
+        condition: write_condition(&head.fields)?,
+        durability: durability(node, head, &collection)?,
+    };
+    Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Delete })
+}
+
+pub fn path_key(collection: &Collection, segment: &str) -> Result<Key, Problem> {
+    Ok(Key::parse(collection.definition.key_type, &decode_segment(segment)?)?)
+}
+
+fn take_ttl(head: &Head<'_>, now: WallMs) -> Result<Option<WallMs>, Problem> {
+    let mut query = Query::parse(head.query)?;
+    let text = query.take("ttl");
+    query.finish()?;
+    text.map(|text| ttl::expiry(&text, now).map_err(|what| Problem::parameter("ttl", what))).transpose()
+}
+
+/// The type to store: what the client says, as long as it could be sent back in a header.
+fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
+    let Some(given) = head.fields.content_type.filter(|given| !given.is_empty()) else {
+        return Ok(payload::OCTET_STREAM);
+    };
+    if given.len() > limits::CONTENT_TYPE_BYTES_MAX {
+        return Err(Problem::header("Content-Type", "is too long"));
+    }
+    if !given.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(Problem::header("Content-Type", "is not visible ASCII"));
+    }
+    Ok(given)
+}
+
+pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
+    no_parameters(&request.head)?;
+    let collection = collection(node, name)?;
+    let key_type = collection.definition.key_type;
+    let keys = decode_keys(request, key_type)?;
+    let answer = node.get_many(&collection, keys.clone());
+    Ok(Work::task(async move {
+        let found = answer.get().await?;
+        let records = keys.into_iter().zip(found);
+        Ok(Response::stream(JSON, Records { key_type, records, begun: false }))
+    }))
+}
+
+fn decode_keys(request: &Request<'_>, key_type: KeyType) -> Result<Vec<Key>, Problem> {
+    let mut body = json_body(request)?;
+    let keys = object::array(body.required("keys")?, "/keys")?;
+    body.finish()?;
+    if keys.len() > limits::MGET_KEYS_MAX {
+        return Err(Problem::wrong("/keys", format!("has more than {} keys", limits::MGET_KEYS_MAX)));
+    }
+    keys.iter()
+        .enumerate()
+        .map(|(index, raw)| value::key_from_json(raw, key_type, &format!("/keys/{index}")))
+        .collect()
+}
+
+/// `{"records":[..]}`, encoded as fast as the client reads: the values may be many and large.
+struct Records<I> {
+    key_type: KeyType,
+    records: I,
+    begun: bool,
+}
+
+impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
+    /// True when there is more.
+    fn append_some(&mut self, out: &mut Vec<u8>) -> bool {
+        while out.len() < limits::SEND_BATCH_BYTES_MAX {
+            let Some((key, found)) = self.records.next() else {
+                out.extend_from_slice(if self.begun { b"]}" } else { b"{\"records\":[]}" });
+                return false;
+            };
+            out.extend_from_slice(if self.begun { b"," } else { b"{\"records\":[" });
+            self.begun = true;
+            match found {
+                Some(found) => value::append_record(&key, self.key_type, &found, out),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        true
+    }
+}
+
+impl<I: Iterator<Item = (Key, Option<Found>)>> Source for Records<I> {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>> {
+        let more = self.append_some(out);
+        Box::pin(async move { Ok(more) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Lsn, Seq};
+
+    #[test]
+    fn many_records_are_one_document_in_order() {
+        let found = |text: &str| Found {
+            payload: Payload::new(payload::TEXT, text.as_bytes()),
+            lsn: Lsn(1),
+            seq: Seq(2),
+            expires: None,
+        };
+        let document = |records: Vec<(Key, Option<Found>)>| {
+            let mut source = Records { key_type: KeyType::U64, records: records.into_iter(), begun: false };
+            let mut out = Vec::new();
+            while source.append_some(&mut out) {}
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(document(Vec::new()), r#"{"records":[]}"#);
+        assert_eq!(
+            document(vec![(Key::from_u64(1), Some(found("a"))), (Key::from_u64(2), None)]),
+            r#"{"records":[{"key":1,"value":"a","seq":2},null]}"#
+        );
+    }
+
+    #[test]
+    fn a_stored_type_can_be_sent_back() {
+        let of = |text| {
+            let head = format!("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Type: {text}\r\n\r\n");
+            content_type(&Head::parse(head.as_bytes()).unwrap()).map(str::to_owned).map_err(|p| p.status)
+        };
+        assert_eq!(of("text/html; charset=x"), Ok("text/html; charset=x".to_owned()));
+        assert_eq!(of(""), Ok(payload::OCTET_STREAM.to_owned()));
+        assert_eq!(of("a\u{e9}"), Err(400));
+        assert_eq!(of(&"a".repeat(limits::CONTENT_TYPE_BYTES_MAX + 1)), Err(400));
+    }
+}

@@ -1,0 +1,262 @@
+//! `/metrics`: what every shard tells about itself, as Prometheus or OpenMetrics text.
+//!
+//! Records per sync is `kyrodb_log_records_total` over `kyrodb_log_commits_total`.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Work, no_parameters};
+use crate::net::parser::head::Head;
+use crate::net::problem::Problem;
+use crate::net::response::Response;
+use crate::shard::node::Node;
+use crate::shard::stats::{LATENCY_BUCKETS, Latency, Phase, ShardStats};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub fn scrape(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let openmetrics =
+        head.fields.accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let node = node.clone();
+    Ok(Work::task(async move { Ok(render(node.stats().await, openmetrics)) }))
+}
+
+fn render(shards: Vec<ShardStats>, openmetrics: bool) -> Response {
+    let mut registry = Registry::with_prefix("kyrodb");
+    registry.register_collector(Box::new(Shards(shards)));
+    let mut out = String::with_capacity(16 * 1024);
+    text::encode(&mut out, &registry).expect("a string takes every character");
+    if openmetrics {
+        return Response::bytes(200, OPENMETRICS, out.into_bytes());
+    }
+    Response::bytes(200, PROMETHEUS, prometheus_text(&out).into_bytes())
+}
+
+/// The older text format: the type line names counters with their suffix and knows no `info`; units and
+/// the end mark are not part of it.
+fn prometheus_text(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len());
+    let mut help = "";
+    for line in openmetrics.lines() {
+        if let Some(text) = line.strip_prefix("# HELP ") {
+            help = text.split_once(' ').map_or("", |(_, help)| help);
+        } else if let Some(declared) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = declared.split_once(' ').unwrap_or((declared, "untyped"));
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", kind),
+                "info" => ("_info", "gauge"),
+                _ => ("", kind),
+            };
+            push_line(&mut out, &format!("# HELP {name}{suffix} {help}"));
+            push_line(&mut out, &format!("# TYPE {name}{suffix} {kind}"));
+        } else if !line.starts_with("# UNIT ") && line != "# EOF" {
+            push_line(&mut out, line);
+        }
+    }
+    out
+}
+
+fn push_line(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
+}
+
+type Read = fn(&ShardStats) -> u64;
+
+const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
+    ("refused_requests", "Requests that the engine refused", None, |s| s.refused),
+    ("forwarded_requests", "Requests that came from another core", None, |s| s.from_other_cores),
+    ("log_commits", "Log blocks written", None, |s| s.log_commits),
+    ("log_records", "Records written to the log", None, |s| s.log_records),
+    ("log_written", "Bytes written to the log, padding included", Some(Unit::Bytes), |s| s.log_bytes),
+    ("checkpoints", "Checkpoints finished", None, |s| s.checkpoints),
+    ("checkpoint_failures", "Checkpoints that failed", None, |s| s.checkpoint_failures),
+    ("checkpoint_written", "Bytes written by checkpoints", Some(Unit::Bytes), |s| s.checkpoint_bytes),
+    ("expired_records", "Records removed because their time to live was over", None, |s| s.expired_records),
+    ("turns", "Turns of the executor", None, |s| s.turns.turns),
+    ("turn_stalls", "Turns of the executor over 2 ms of thread CPU", None, |s| s.turns.stalls),
+];
+
+const GAUGES: &[(&str, &str, Option<Unit>, Read)] = &[
+    ("shard_serving", "1 while the shard takes reads and writes", None, |s| {
+        u64::from(s.phase == Phase::Serving)
+    }),
+    ("shard_poisoned", "1 when the shard's log failed", None, |s| u64::from(s.phase == Phase::Poisoned)),
+    ("disk_full", "1 while the shard refuses writes for want of disk", None, |s| u64::from(s.disk_full)),
+    ("replayed_records", "Records replayed at start", None, |s| s.replayed_records),
+    ("log_backlog", "Bytes of records that wait for the disk", Some(Unit::Bytes), |s| s.log_backlog_bytes),
+    ("log_writes_in_flight", "Log writes under way", None, |s| s.log_writes_in_flight),
+    ("log_segments", "Log segments kept", None, |s| s.log_segments),
+    ("log_durable_lsn", "Highest log sequence number on stable storage", None, |s| s.durable_lsn.0),
+    ("inbox_frames", "Requests from other cores that wait for an answer", None, |s| s.inbox_frames),
+    ("records", "Visible records", None, |s| s.live_records),
+    ("records_size", "Keys and payloads of visible records", Some(Unit::Bytes), |s| s.live_bytes),
+    ("memory_used", "Estimated memory of the shard's data", Some(Unit::Bytes), |s| s.memory_bytes),
+    ("memory_budget", "Memory that the shard may use", Some(Unit::Bytes), |s| s.memory_budget_bytes),
+    ("runs", "Sorted runs kept", None, |s| s.runs),
+    ("runs_size", "Bytes of the sorted runs", Some(Unit::Bytes), |s| s.run_bytes),
+];
+
+type ReadLatency = fn(&ShardStats) -> &Latency;
+
+const LATENCIES: &[(&str, &str, ReadLatency)] = &[
+    ("write_latency", "From acceptance of a write to its acknowledgement", |s| &s.write_latency),
+    ("log_commit_latency", "From submission of a log block to its completion", |s| &s.commit_latency),
+];
+
+const KINDS: &[(&str, Read)] =
+    &[("get", |s| s.gets), ("put", |s| s.puts), ("delete", |s| s.deletes), ("scan", |s| s.scans)];
+
+#[derive(Debug)]
+struct Shards(Vec<ShardStats>);
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_requests(&mut encoder)?;
+        for (name, help, unit, read) in COUNTERS {
+            self.encode_counter(&mut encoder, (name, help, unit.as_ref()), *read)?;
+        }
+        for (name, help, unit, read) in GAUGES {
+            self.encode_gauge(&mut encoder, (name, help, unit.as_ref()), |shard| read(shard) as i64)?;
+        }
+        let longest =
+            ("turn_cpu_max", "Thread CPU of the longest turn of the executor", Some(&Unit::Seconds));
+        self.encode_gauge(&mut encoder, longest, |shard| shard.turns.cpu_ns_max as f64 / 1e9)?;
+        for (name, help, read) in LATENCIES {
+            self.encode_latency(&mut encoder, name, help, *read)?;
+        }
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor("build", "The running version", None, MetricType::Info)?
+            .encode_info(&version)
+    }
+}
+
+type Named<'a> = (&'a str, &'a str, Option<&'a Unit>);
+
+impl Shards {
+    fn labelled(&self) -> impl Iterator<Item = (&ShardStats, String)> {
+        self.0.iter().map(|shard| (shard, shard.shard.to_string()))
+    }
+
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests to the engine by kind";
+        let mut metric = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        for (shard, id) in self.labelled() {
+            for (kind, read) in KINDS {
+                let labels = [("shard", id.as_str()), ("kind", kind)];
+                metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&read(shard), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_counter(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help, unit): Named<'_>,
+        read: Read,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (shard, id) in self.labelled() {
+            let labels = [("shard", id.as_str())];
+            metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&read(shard), None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_gauge<V: EncodeGaugeValue>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help, unit): Named<'_>,
+        read: impl Fn(&ShardStats) -> V,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (shard, id) in self.labelled() {
+            metric.encode_family(&[("shard", id.as_str())])?.encode_gauge(&read(shard))?;
+        }
+        Ok(())
+    }
+
+    fn encode_latency(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        read: ReadLatency,
+    ) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for (shard, id) in self.labelled() {
+            let latency = read(shard);
+            let labels = [("shard", id.as_str())];
+            metric.encode_family(&labels)?.encode_histogram::<NoLabels>(
+                latency.sum_ns as f64 / 1e9,
+                latency.count,
+                &buckets(latency),
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+/// Upper bound in seconds and count of every bucket.
+fn buckets(latency: &Latency) -> Vec<(f64, u64)> {
+    let bound = |index: usize| {
+        if index + 1 == LATENCY_BUCKETS { f64::INFINITY } else { (1u64 << index) as f64 / 1e6 }
+    };
+    latency.buckets.iter().enumerate().map(|(index, count)| (bound(index), *count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::response::Body;
+    use crate::types::ShardId;
+
+    fn rendered(openmetrics: bool) -> String {
+        let mut shard = ShardStats { shard: ShardId(3), gets: 7, log_bytes: 4096, ..Default::default() };
+        shard.write_latency.observe(1_500);
+        shard.write_latency.observe(100_000_000_000);
+        let Body::Bytes { bytes, .. } = render(vec![shard], openmetrics).body else { panic!("text") };
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn both_formats_hold_the_numbers() {
+        for openmetrics in [false, true] {
+            let text = rendered(openmetrics);
+            for line in [
+                "kyrodb_requests_total{shard=\"3\",kind=\"get\"} 7",
+                "kyrodb_log_written_bytes_total{shard=\"3\"} 4096",
+                "kyrodb_write_latency_seconds_count{shard=\"3\"} 2",
+                "kyrodb_write_latency_seconds_bucket{le=\"0.000002\",shard=\"3\"} 1",
+                "kyrodb_write_latency_seconds_bucket{le=\"+Inf\",shard=\"3\"} 2",
+                "kyrodb_shard_serving{shard=\"3\"} 0",
+            ] {
+                assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_formats_differ_where_they_must() {
+        let (prometheus, openmetrics) = (rendered(false), rendered(true));
+        assert!(openmetrics.ends_with("# EOF\n"));
+        assert!(openmetrics.contains("# TYPE kyrodb_requests counter\n"));
+        assert!(openmetrics.contains("# UNIT kyrodb_write_latency_seconds seconds\n"));
+        assert!(prometheus.contains("# TYPE kyrodb_requests_total counter\n"));
+        assert!(prometheus.contains("# HELP kyrodb_requests_total Requests"));
+        assert!(prometheus.contains("# TYPE kyrodb_build_info gauge\n"));
+        assert!(!prometheus.contains("# UNIT") && !prometheus.contains("# EOF"));
+    }
+}

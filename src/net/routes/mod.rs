@@ -1,0 +1,324 @@
+//! Routes: which resource a path names, and the request for it as a call of the engine.
+//!
+//! Everything up to that call is pure. A call starts at once and its answer is awaited elsewhere, so
+//! that the requests of a pipeline overlap.
+//!
+//! Invariant: what the contract names but this version lacks is answered 501, never 404.
+
+mod admin;
+pub mod bulk;
+mod collections;
+mod core_v1;
+mod health;
+mod kv;
+mod metrics;
+mod scan;
+mod work;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use work::Work;
+
+use super::json::object::JsonObject;
+use super::parser::head::{Head, Method};
+use super::parser::target::{Query, decode_segment};
+use super::parser::{Body, Request};
+use super::problem::Problem;
+use super::response::NDJSON;
+use crate::shard::catalogue::Collection;
+use crate::shard::node::Node;
+use crate::shard::record::Durability;
+
+/// What a path names. Segments are still percent-encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    CorePut,
+    CoreGet {
+        key: &'a str,
+    },
+    CoreLookupFast {
+        key: &'a str,
+    },
+    CoreLookup,
+    Record {
+        collection: &'a str,
+        key: &'a str,
+    },
+    MultiGet {
+        collection: &'a str,
+    },
+    Bulk {
+        collection: &'a str,
+    },
+    Range {
+        collection: &'a str,
+    },
+    Collections,
+    Collection {
+        name: &'a str,
+    },
+    Router,
+    Rebalance,
+    Compact,
+    Health,
+    Live,
+    Ready,
+    BuildInfo,
+    Metrics,
+    /// In the contract, but not in this version.
+    Missing {
+        what: &'static str,
+        allow: &'static str,
+    },
+}
+
+impl<'a> Resource<'a> {
+    /// The resource of a path, for this method where one path has two.
+    pub fn find(path: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
+        match path.strip_prefix("/v1/") {
+            Some(rest) => find_v1(rest, method),
+            None => find_service(path),
+        }
+    }
+
+    /// Its methods, as in the `Allow` field.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Resource::CorePut | Resource::Rebalance | Resource::Compact => "POST",
+            Resource::MultiGet { .. } | Resource::Bulk { .. } => "GET, HEAD, PUT, DELETE, POST",
+            Resource::Record { .. } => "GET, HEAD, PUT, DELETE",
+            Resource::Collection { .. } => "GET, HEAD, PUT, DELETE, POST",
+            Resource::Missing { allow, .. } => allow,
+            _ => "GET, HEAD",
+        }
+    }
+}
+
+fn find_service(path: &str) -> Option<Resource<'_>> {
+    Some(match path {
+        "/health" => Resource::Health,
+        "/livez" => Resource::Live,
+        "/readyz" => Resource::Ready,
+        "/build_info" => Resource::BuildInfo,
+        "/metrics" => Resource::Metrics,
+        "/openapi.json" => Resource::Missing { what: "the OpenAPI document", allow: "GET, HEAD" },
+        _ => return None,
+    })
+}
+
+fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
+    let (group, rest) = rest.split_once('/').map_or((rest, None), |(group, rest)| (group, Some(rest)));
+    match (group, rest) {
+        ("kv", Some(rest)) => find_kv(rest, method),
+        ("get_fast", Some(key)) => one_segment(key).map(|key| Resource::CoreGet { key }),
+        ("lookup_fast", Some(key)) => one_segment(key).map(|key| Resource::CoreLookupFast { key }),
+        ("put", None) => Some(Resource::CorePut),
+        ("lookup", None) => Some(Resource::CoreLookup),
+        ("collections", None) => Some(Resource::Collections),
+        ("collections", Some(rest)) => find_collection(rest),
+        ("router", None) => Some(Resource::Router),
+        ("router", Some("rebalance")) => Some(Resource::Rebalance),
+        ("compact", None) => Some(Resource::Compact),
+        _ => find_missing(group, rest),
+    }
+}
+
+fn find_kv<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
+    let Some((collection, key)) = rest.split_once('/') else {
+        return one_segment(rest).map(|collection| Resource::Range { collection });
+    };
+    match (key, method) {
+        ("mget", Method::Post) => Some(Resource::MultiGet { collection }),
+        ("bulk", Method::Post) => Some(Resource::Bulk { collection }),
+        _ if key.contains('/') => None,
+        _ => Some(Resource::Record { collection, key }),
+    }
+}
+
+fn find_collection(rest: &str) -> Option<Resource<'_>> {
+    let missing = |what, allow| Some(Resource::Missing { what, allow });
+    let Some((name, rest)) = rest.split_once('/') else {
+        return one_segment(rest).map(|name| Resource::Collection { name });
+    };
+    match rest {
+        _ if name.is_empty() => None,
+        "search" => missing("search", "POST"),
+        "count" => missing("counting by a filter", "POST"),
+        "bulk" => missing("writing documents in bulk", "POST"),
+        _ => {
+            let id = rest.strip_prefix("docs/")?;
+            one_segment(id).and_then(|_| missing("the document interface", "PUT, GET, PATCH, DELETE"))
+        }
+    }
+}
+
+fn find_missing(group: &str, rest: Option<&str>) -> Option<Resource<'static>> {
+    let (what, allow) = match (group, rest) {
+        ("snapshot", None) => ("taking snapshots", "POST"),
+        ("snapshots", None) => ("listing snapshots", "GET, HEAD"),
+        ("snapshots", Some(id)) => one_segment(id).map(|_| ("dropping snapshots", "DELETE"))?,
+        ("rmi", Some("build")) => ("building the learned index on demand", "POST"),
+        ("warmup", None) => ("warming up on demand", "POST"),
+        ("operations", Some(id)) => one_segment(id).map(|_| ("following operations", "GET, HEAD"))?,
+        _ => return None,
+    };
+    Some(Resource::Missing { what, allow })
+}
+
+fn one_segment(text: &str) -> Option<&str> {
+    (!text.is_empty() && !text.contains('/')).then_some(text)
+}
+
+/// Which requests of a pipeline may be under way together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Changes nothing.
+    Safe,
+    /// Writes one record; the engine keeps the order of those of one key.
+    Write,
+    /// Begins when everything before it is answered, and ends before anything after it begins.
+    Alone,
+}
+
+pub fn class_of(head: &Head<'_>) -> Class {
+    match head.method {
+        Method::Get | Method::Head => Class::Safe,
+        Method::Put | Method::Delete if head.path.starts_with("/v1/kv/") => Class::Write,
+        Method::Post if head.path == "/v1/put" => Class::Write,
+        _ => Class::Alone,
+    }
+}
+
+/// True for requests that take their body line by line.
+pub fn streams(head: &Head<'_>) -> bool {
+    head.method == Method::Post
+        && matches!(Resource::find(head.path, head.method), Some(Resource::Bulk { .. }))
+}
+
+pub enum Started {
+    Work(Work),
+    Bulk(bulk::Plan),
+}
+
+/// Starts a request. A problem means that nothing was started.
+pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
+    let head = &request.head;
+    let resource = Resource::find(head.path, head.method).ok_or_else(Problem::no_such_route)?;
+    if let (Resource::Bulk { collection }, Method::Post) = (resource, head.method) {
+        return bulk::plan(node, head, collection).map(Started::Bulk);
+    }
+    start_work(node, request, resource).map(Started::Work)
+}
+
+fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Result<Work, Problem> {
+    use Method::{Delete, Get, Head, Post, Put};
+    let head = &request.head;
+    match (resource, head.method) {
+        (Resource::Record { collection, key }, Get | Head) => kv::get(node, head, collection, key),
+        (Resource::Record { collection, key }, Put) => kv::put(node, request, collection, key),
+        (Resource::Record { collection, key }, Delete) => kv::delete(node, head, collection, key),
+        (Resource::MultiGet { collection }, Post) => kv::get_many(node, request, collection),
+        (Resource::Range { collection }, Get | Head) => scan::start(node, head, collection),
+        (Resource::CoreGet { key }, Get | Head) => core_v1::get_fast(node, head, key),
+        (Resource::CoreLookupFast { key }, Get | Head) => core_v1::lookup_fast(node, head, key),
+        (Resource::CoreLookup, Get | Head) => core_v1::lookup(node, head),
+        (Resource::CorePut, Post) => core_v1::put(node, request),
+        (Resource::Collections, Get | Head) => collections::list(node, head),
+        (Resource::Collection { name }, Get | Head) => collections::describe(node, head, name),
+        (Resource::Collection { name }, Put) => collections::create(node, request, name),
+        (Resource::Collection { name }, Delete) => collections::remove(node, head, name),
+        (Resource::Collection { .. }, Post) => Err(Problem::not_implemented("inserting documents")),
+        (Resource::Router, Get | Head) => admin::router(node, head),
+        (Resource::Rebalance, Post) => admin::rebalance(node, request),
+        (Resource::Compact, Post) => admin::compact(node, head),
+        (Resource::Health, Get | Head) => health::health(head),
+        (Resource::Live, Get | Head) => health::live(head),
+        (Resource::Ready, Get | Head) => health::ready(node, head),
+        (Resource::BuildInfo, Get | Head) => health::build_info(head),
+        (Resource::Metrics, Get | Head) => metrics::scrape(node, head),
+        (Resource::Missing { what, allow }, method) if allow.split(", ").any(|one| one == method.name()) => {
+            Err(Problem::not_implemented(what))
+        }
+        (resource, _) => Err(Problem::method_not_allowed(resource.allow())),
+    }
+}
+
+// ---- what routes share
+
+/// The collection of an encoded path segment.
+fn collection(node: &Node, segment: &str) -> Result<Arc<Collection>, Problem> {
+    let name = decode_segment(segment)?;
+    node.collection(&name).ok_or_else(|| Problem::no_such_collection(&name))
+}
+
+/// For routes without parameters.
+fn no_parameters(head: &Head<'_>) -> Result<(), Problem> {
+    Ok(Query::parse(head.query)?.finish()?)
+}
+
+/// A parameter that is true when it is given empty or as `true`.
+fn flag(query: &mut Query<'_>, name: &str) -> Result<bool, Problem> {
+    match query.take(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("" | "true") => Ok(true),
+        Some(_) => Err(Problem::parameter(name, "is neither true nor false")),
+    }
+}
+
+/// The level that the request asks for, else that of the collection, else that of the server.
+fn durability(node: &Node, head: &Head<'_>, collection: &Collection) -> Result<Durability, Problem> {
+    match head.fields.durability {
+        Some(text) => Durability::parse(text)
+            .ok_or_else(|| Problem::header("Kyro-Durability", "is none of fsync, interval, memory")),
+        None => Ok(collection.definition.durability.unwrap_or_else(|| node.default_durability())),
+    }
+}
+
+/// The body of a route that takes JSON.
+fn json_body<'a>(request: &Request<'a>) -> Result<JsonObject<'a>, Problem> {
+    let is_json = |essence: &str| essence == "application/json" || essence.ends_with("+json");
+    require_type(&request.head, "application/json", is_json)?;
+    JsonObject::parse(whole_body(request)?)
+}
+
+fn whole_body<'a>(request: &Request<'a>) -> Result<&'a [u8], Problem> {
+    refuse_content_coding(&request.head)?;
+    match request.body {
+        Body::Whole(body) => Ok(body),
+        Body::Stream => unreachable!("only the bulk route streams"),
+    }
+}
+
+/// A compressed body stored as it is would come back as something else.
+fn refuse_content_coding(head: &Head<'_>) -> Result<(), Problem> {
+    match head.fields.content_encoding {
+        None => Ok(()),
+        Some(coding) if coding.eq_ignore_ascii_case("identity") => Ok(()),
+        Some(_) => Err(Problem::new(415, "unsupported_content_encoding", "bodies are taken uncompressed")),
+    }
+}
+
+/// A request without a Content-Type is taken at its word.
+fn require_type(head: &Head<'_>, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    let Some(given) = head.fields.content_type else { return Ok(()) };
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if fits(&essence) {
+        return Ok(());
+    }
+    let detail = format!("this route takes {wanted}, not {essence:?}");
+    Err(Problem::new(415, "unsupported_media_type", Cow::Owned(detail)))
+}
+
+fn accepts_ndjson(head: &Head<'_>) -> bool {
+    head.fields.accept.is_some_and(|accept| {
+        accept.split(',').filter_map(|range| range.split(';').next()).any(|range| is_ndjson(range.trim()))
+    })
+}
+
+fn is_ndjson(essence: &str) -> bool {
+    essence.eq_ignore_ascii_case(NDJSON) || essence.eq_ignore_ascii_case("application/jsonl")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! A request under way, and its answer when it is there.
+
+use crate::net::entity_tag::{ReadCondition, Verdict};
+use crate::net::json::value;
+use crate::net::problem::Problem;
+use crate::net::response::{Body, JSON, LocalFuture, Response};
+use crate::shard::key::{Key, KeyType};
+use crate::shard::node::Answer;
+use crate::shard::payload;
+use crate::shard::record::{Found, Refusal, Written};
+
+type GetResult = Result<Option<Found>, Refusal>;
+type WriteResult = Result<Written, Refusal>;
+
+pub enum Work {
+    Get { answer: Answer<GetResult>, form: GetForm },
+    Write { answer: Answer<WriteResult>, form: WriteForm },
+    Ready(Response),
+    Task(LocalFuture<'static, Response>),
+}
+
+/// What of a record is answered.
+pub enum GetForm {
+    Value(Option<Box<ReadCondition>>),
+    /// The log offset as 8 bytes, little-endian.
+    Offset,
+    /// Key, value and version as JSON.
+    Record {
+        key: Key,
+        key_type: KeyType,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteForm {
+    Put,
+    Delete,
+    /// Log offset and version as JSON.
+    Offset,
+}
+
+impl Work {
+    /// A task whose problems are answers.
+    pub fn task(future: impl Future<Output = Result<Response, Problem>> + 'static) -> Work {
+        Work::Task(Box::pin(async { future.await.unwrap_or_else(Response::from) }))
+    }
+
+    /// The answer, when nothing has to be waited for.
+    pub fn try_finish(self) -> Result<Response, Work> {
+        match self {
+            Work::Get { answer, form } => match try_take(answer) {
+                Ok(result) => Ok(form.response(result)),
+                Err(answer) => Err(Work::Get { answer, form }),
+            },
+            Work::Write { answer, form } => match try_take(answer) {
+                Ok(result) => Ok(form.response(result)),
+                Err(answer) => Err(Work::Write { answer, form }),
+            },
+            Work::Ready(response) => Ok(response),
+            task => Err(task),
+        }
+    }
+
+    pub async fn finish(self) -> Response {
+        match self {
+            Work::Get { answer, form } => form.response(answer.get().await),
+            Work::Write { answer, form } => form.response(answer.get().await),
+            Work::Ready(response) => response,
+            Work::Task(future) => future.await,
+        }
+    }
+}
+
+fn try_take<T>(answer: Answer<T>) -> Result<T, Answer<T>> {
+    match answer {
+        Answer::Now(value) => Ok(value),
+        Answer::Later(pending) => pending.try_take().ok_or(Answer::Later(pending)),
+    }
+}
+
+impl GetForm {
+    fn response(self, result: GetResult) -> Response {
+        match (self, result) {
+            (_, Err(refusal)) => Problem::from(refusal).into(),
+            (GetForm::Value(Some(condition)), Ok(found)) => conditional(&condition, found),
+            (_, Ok(None)) => Problem::absent().into(),
+            (GetForm::Value(None), Ok(Some(found))) => whole(found),
+            (GetForm::Offset, Ok(Some(found))) => {
+                Response::bytes(200, payload::OCTET_STREAM, found.lsn.0.to_le_bytes().to_vec())
+            }
+            (GetForm::Record { key, key_type }, Ok(Some(found))) => {
+                let mut bytes = Vec::with_capacity(found.payload.value().len() + 64);
+                value::append_record(&key, key_type, &found, &mut bytes);
+                Response::bytes(200, JSON, bytes)
+            }
+        }
+    }
+}
+
+fn whole(found: Found) -> Response {
+    let mut response = Response::new(200, Body::Value(found.payload));
+    response.version = Some(found.seq);
+    response
+}
+
+fn conditional(condition: &ReadCondition, found: Option<Found>) -> Response {
+    let current = found.as_ref().map(|found| found.seq);
+    match (condition.judge(current), found) {
+        (Verdict::Failed, _) => Problem::from(Refusal::ConditionFailed { current }).into(),
+        (Verdict::NotModified, _) => {
+            let mut response = Response::empty(304);
+            response.version = current;
+            response
+        }
+        (Verdict::Send, Some(found)) => whole(found),
+        (Verdict::Send, None) => Problem::absent().into(),
+    }
+}
+
+impl WriteForm {
+    fn response(self, result: WriteResult) -> Response {
+        let written = match result {
+            Ok(written) => written,
+            Err(refusal) => return Problem::from(refusal).into(),
+        };
+        let mut response = match self {
+            WriteForm::Put => Response::empty(put_status(&written)),
+            WriteForm::Delete => Response::empty(204),
+            WriteForm::Offset => Response::bytes(200, JSON, offset_json(&written)),
+        };
+        if self == WriteForm::Put {
+            response.version = Some(written.seq);
+        }
+        response.written = Some(written);
+        response
+    }
+}
+
+pub fn put_status(written: &Written) -> u16 {
+    if written.created { 201 } else { 204 }
+}
+
+fn offset_json(written: &Written) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend_from_slice(b"{\"offset\":");
+    value::append_number(written.lsn.0, &mut bytes);
+    bytes.extend_from_slice(b",\"seq\":");
+    value::append_number(written.seq.0, &mut bytes);
+    bytes.push(b'}');
+    bytes
+}

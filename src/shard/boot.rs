@@ -1,0 +1,172 @@
+//! The life of a shard: recover, learn the map, serve, keep house, close in order.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::checkpoint::keep_checkpointing;
+use super::control::{self, WRITER, first_catalogue};
+use super::core::Core;
+use super::mailbox::Mailbox;
+use super::message::{Reply, Request};
+use super::node::Node;
+use super::options::ShardOptions;
+use super::pump::pump;
+use super::record::Refusal;
+use super::recovery::{Restored, jump_versions, recover};
+use super::serve::receive;
+use super::start_error::StartError;
+use crate::io::executor::{Class, Executor};
+use crate::limits;
+
+const MAP_RETRY: Duration = Duration::from_millis(5);
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Rounds of housekeeping between two looks at the free space of the disk.
+const DISK_ROUNDS: u32 = 10;
+
+/// Puts a shard on this executor. It begins to recover when the executor runs; [`Node::started`] says
+/// how that went.
+pub fn launch(executor: &mut Executor, mailbox: Mailbox, options: ShardOptions) -> Node {
+    let runtime = executor.runtime();
+    mailbox.set_bell(runtime.doorbell());
+    let node = Node::new(runtime, options, Rc::new(mailbox));
+    let hooked = node.clone();
+    executor.set_turn_hook(move || receive(&hooked));
+    let starting = node.clone();
+    node.runtime().spawn(Class::Foreground, async move {
+        let outcome = start(&starting).await;
+        starting.set_started(outcome);
+    });
+    node
+}
+
+async fn start(node: &Node) -> Result<(), StartError> {
+    let Restored { core, crashed } = recover(node).await?;
+    node.runtime().spawn(Class::Foreground, pump(core.clone()));
+    node.set_core(core.clone());
+    learn_map(node, &core).await?;
+    core.engine.borrow_mut().tablets.install(&node.catalogue());
+    if crashed {
+        jump_versions(&core);
+    }
+    node.open_door();
+    core.shed_wanted.notify();
+    node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, keep_shedding(core.clone()));
+    if core.checkpoint_is_due() {
+        core.checkpoint_wanted.notify();
+    }
+    Ok(())
+}
+
+/// Shard 0 has the map in its log; the others ask it until it serves.
+async fn learn_map(node: &Node, core: &Core) -> Result<(), StartError> {
+    if node.shard() == WRITER {
+        let known = core.engine.borrow().catalogue().cloned();
+        let map = match known {
+            Some(map) => map,
+            None => {
+                let first = std::sync::Arc::new(first_catalogue(node.shards(), node.runtime().wall()));
+                let logged = core.log_catalogue(&first).await;
+                logged.map_err(|_| StartError::Other { shard: WRITER })?;
+                first
+            }
+        };
+        control::install(node, map);
+        return Ok(());
+    }
+    loop {
+        if let ControlFlow::Break(()) = ask_map(node).await {
+            return Ok(());
+        }
+        node.runtime().sleep(MAP_RETRY).await;
+    }
+}
+
+async fn ask_map(node: &Node) -> ControlFlow<()> {
+    match node.call(WRITER, Request::FetchCatalogue).await {
+        Reply::Catalogue(map) => {
+            control::install(node, map);
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// Expired records and the room on the disk.
+async fn keep_house(node: Node, core: Rc<Core>) {
+    let mut round = 0u32;
+    loop {
+        node.runtime().sleep(HOUSEKEEPING).await;
+        let mut slice = node.runtime().slice();
+        while core.engine.borrow_mut().expire(node.runtime().wall(), limits::CHECKPOINT_STRETCH_RECORDS) {
+            slice.checkpoint().await;
+        }
+        if round.is_multiple_of(DISK_ROUNDS) || core.segments.is_starved() {
+            watch_disk(&node, &core).await;
+        }
+        round = round.wrapping_add(1);
+    }
+}
+
+/// Refuses puts while there is no room for another segment, or for a run of everything that lives: a
+/// checkpoint must always find room, or deletes would give nothing back.
+async fn watch_disk(node: &Node, core: &Core) {
+    let needed = room_for_checkpoint(core) * node.shards() as u64;
+    let free = node.runtime().free_space(&core.runs_dir).await.unwrap_or(u64::MAX);
+    let full = core.segments.is_starved() || free < needed;
+    let reserve = core.segments.bytes() as usize / 2;
+    let changed = core.engine.borrow().is_disk_full() != full;
+    core.engine.borrow_mut().set_disk_full(full, reserve);
+    if changed {
+        tracing::warn!(shard = %node.shard(), full, free, needed, "room on the disk");
+    }
+    if full && core.uncovered_log_bytes() > 0 {
+        // A checkpoint lets segments be used again.
+        core.checkpoint_wanted.notify();
+    }
+}
+
+/// Bytes of a run with everything that lives.
+fn room_for_checkpoint(core: &Core) -> u64 {
+    let engine = core.engine.borrow();
+    let weight = |tablet: &super::tablet::Tablet| {
+        let weight = tablet.delta.weight();
+        weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES
+    };
+    engine.tablets.iter().map(weight).sum::<u64>() + core.segments.bytes()
+}
+
+/// Frees what a new map left behind, bit by bit.
+async fn keep_shedding(core: Rc<Core>) {
+    loop {
+        let wanted = core.shed_wanted.wait();
+        let mut slice = core.runtime.slice();
+        while core.engine.borrow_mut().tablets.shed(limits::CHECKPOINT_STRETCH_RECORDS) {
+            slice.checkpoint().await;
+        }
+        wanted.await;
+    }
+}
+
+/// Takes no more writes, makes everything durable and says so in the manifest: the next start forgives
+/// nothing and gives out versions without a gap.
+pub async fn close(node: &Node) -> Result<(), Refusal> {
+    let core = node.core()?.clone();
+    core.engine.borrow_mut().close();
+    loop {
+        let progress = core.progress.wait();
+        {
+            let engine = core.engine.borrow();
+            if engine.is_poisoned() {
+                return Err(Refusal::StorageFailed { shard: node.shard() });
+            }
+            if engine.is_quiet() {
+                break;
+            }
+        }
+        progress.await;
+    }
+    core.commit_state(|state| state.clean = true).await
+}

@@ -1,0 +1,246 @@
+//! Changes of the catalogue: made by shard 0, one at a time, logged there, then put in force on every
+//! core before they are answered.
+//!
+//! The log record is the whole new map, so a change is there or it is not: there is no half-done
+//! create or drop. What other shards hold of tablets that are not on the map is dropped when they
+//! install it, also after a crash. Ids are taken from the map's counters and never given out twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::catalogue::{Catalogue, CatalogueError, Collection, DEFAULT_COLLECTION, Definition, Tablet};
+use super::key::{Key, KeyType};
+use super::message::{Reply, Request, ShipPart};
+use super::node::Node;
+use super::record::Refusal;
+use crate::limits;
+use crate::types::{CollectionId, Epoch, Seq, ShardId, TabletId, WallMs};
+
+/// The only writer of the catalogue.
+pub const WRITER: ShardId = ShardId(0);
+
+const INSTALL_RETRY: Duration = Duration::from_millis(5);
+
+/// Whether anything changed, why not, or why it could not be tried.
+pub type Changed = Result<Result<bool, CatalogueError>, Refusal>;
+
+/// The map of a new node: the collection `default`.
+pub fn first_catalogue(shards: usize, now: WallMs) -> Catalogue {
+    let definition = Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+    let empty = Catalogue {
+        epoch: Epoch::ZERO,
+        next_collection: CollectionId(1),
+        next_tablet: TabletId(1),
+        collections: BTreeMap::new(),
+    };
+    with_collection(&empty, DEFAULT_COLLECTION, definition, shards, now).expect("an empty map has room")
+}
+
+/// Takes the map if it is newer, and brings the engine in line with it.
+pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
+    let inner = node.inner();
+    if catalogue.epoch <= inner.catalogue.borrow().epoch {
+        return;
+    }
+    *inner.catalogue.borrow_mut() = catalogue.clone();
+    if let Some(core) = inner.core.get() {
+        core.engine.borrow_mut().tablets.install(&catalogue);
+        core.shed_wanted.notify();
+    }
+    inner.map_changed.notify();
+}
+
+pub async fn create(node: &Node, name: &str, definition: Definition) -> Changed {
+    let _turn = ChangeTurn::take(node).await;
+    let map = node.catalogue();
+    if let Some(present) = map.get(name) {
+        let same = present.definition == definition;
+        return Ok(if same { Ok(false) } else { Err(CatalogueError::ExistsDifferently) });
+    }
+    let now = node.runtime().wall();
+    match with_collection(&map, name, definition, node.shards(), now) {
+        Ok(next) => put_in_force(node, next).await,
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+pub async fn drop_collection(node: &Node, name: &str) -> Changed {
+    let _turn = ChangeTurn::take(node).await;
+    let mut next = (*node.catalogue()).clone();
+    if next.collections.remove(name).is_none() {
+        return Ok(Err(CatalogueError::NoSuchCollection));
+    }
+    next.epoch = next.epoch.next();
+    put_in_force(node, next).await
+}
+
+/// Cuts the one tablet of a collection at `split_at` (ascending) and spreads the parts.
+///
+/// The first part keeps the tablet. The others become tablets with new ids, which are reserved in the
+/// log before the first record goes to a new owner: a crash leaves records of tablets that no map will
+/// ever name. The map with the new tablets, durable on shard 0, is the moment of the move.
+pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
+    let _turn = ChangeTurn::take(node).await;
+    let map = node.catalogue();
+    let Some(collection) = map.get(name) else { return Ok(Err(CatalogueError::NoSuchCollection)) };
+    if !collection.is_unsplit() {
+        return Ok(Err(CatalogueError::AlreadySplit));
+    }
+    if let Err(error) = check_split(&split_at, node.shards()) {
+        return Ok(Err(error));
+    }
+    let mut reserved = (*map).clone();
+    reserved.epoch = map.epoch.next();
+    reserved.next_tablet = TabletId(map.next_tablet.0 + split_at.len() as u32);
+    let reserved = Arc::new(reserved);
+    node.core()?.log_catalogue(&reserved).await?;
+
+    let parts = parts_of(collection, &split_at, map.next_tablet, node.shards());
+    let first = &collection.tablets[0];
+    let request = Request::ShipOut { tablet: first.id, parts: parts.clone() };
+    let shipped = match node.call(first.owner, request).await {
+        Reply::Shipped(shipped) => shipped,
+        Reply::Done(Err(refusal)) => Err(refusal),
+        other => unreachable!("a shipment answered with {other:?}"),
+    };
+    match shipped {
+        Ok(first_seq) => {
+            let next = with_parts(&reserved, collection, &parts, first_seq);
+            put_in_force(node, next).await
+        }
+        Err(refusal) => {
+            // Installing the old ranges under a new epoch drops what arrived and takes writes again.
+            install_everywhere(node, &reserved).await;
+            Err(refusal)
+        }
+    }
+}
+
+/// Logs the map; once durable it holds, whatever happens.
+async fn put_in_force(node: &Node, next: Catalogue) -> Changed {
+    let next = Arc::new(next);
+    node.core()?.log_catalogue(&next).await?;
+    install_everywhere(node, &next).await;
+    Ok(Ok(true))
+}
+
+async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {
+    for shard in node.all_shards() {
+        loop {
+            let reply = node.call(shard, Request::Install { catalogue: catalogue.clone() }).await;
+            if matches!(reply, Reply::Done(Ok(()))) {
+                break;
+            }
+            node.runtime().sleep(INSTALL_RETRY).await;
+        }
+    }
+}
+
+fn check_split(split_at: &[Key], shards: usize) -> Result<(), CatalogueError> {
+    let ascending = split_at.windows(2).all(|pair| pair[0] < pair[1]);
+    if split_at.is_empty() || !ascending || split_at[0].is_empty() {
+        return Err(CatalogueError::BadSplit);
+    }
+    if split_at.len() + 1 > limits::TABLETS_PER_SHARD_MAX * shards {
+        return Err(CatalogueError::TooManyTablets);
+    }
+    Ok(())
+}
+
+fn with_collection(
+    map: &Catalogue,
+    name: &str,
+    definition: Definition,
+    shards: usize,
+    now: WallMs,
+) -> Result<Catalogue, CatalogueError> {
+    if map.collections.len() >= limits::COLLECTIONS_MAX {
+        return Err(CatalogueError::TooManyCollections);
+    }
+    if !definition.split_at.is_empty() {
+        check_split(&definition.split_at, shards)?;
+    }
+    let mut next = map.clone();
+    next.epoch = map.epoch.next();
+    let id = next.next_collection;
+    next.next_collection = CollectionId(id.0 + 1);
+    // Collections with one tablet begin on different shards.
+    let base = id.0 as usize - 1;
+    let count = definition.split_at.len() + 1;
+    let lowest = Key::from_bytes(&[]);
+    let starts = std::iter::once(&lowest).chain(&definition.split_at);
+    let tablets = starts
+        .enumerate()
+        .map(|(index, start)| Tablet {
+            id: TabletId(map.next_tablet.0 + index as u32),
+            start: start.clone(),
+            owner: spread(base, index, count, shards),
+            epoch: next.epoch,
+            first_seq: Seq(1),
+        })
+        .collect();
+    next.next_tablet = TabletId(map.next_tablet.0 + count as u32);
+    let collection = Collection { id, name: name.to_owned(), definition, created: now, tablets };
+    next.collections.insert(name.to_owned(), Arc::new(collection));
+    Ok(next)
+}
+
+/// The owner of part `index` of `count`: neighbours share a shard when there are more parts than
+/// shards.
+fn spread(base: usize, index: usize, count: usize, shards: usize) -> ShardId {
+    let step = if count >= shards { index * shards / count } else { index };
+    ShardId(((base + step) % shards) as u16)
+}
+
+fn parts_of(collection: &Collection, split_at: &[Key], first_id: TabletId, shards: usize) -> Vec<ShipPart> {
+    let base = usize::from(collection.tablets[0].owner.0);
+    let count = split_at.len() + 1;
+    let part = |(index, start): (usize, &Key)| ShipPart {
+        start: start.clone(),
+        end: split_at.get(index + 1).cloned(),
+        tablet: TabletId(first_id.0 + index as u32),
+        to: spread(base, index + 1, count, shards),
+    };
+    split_at.iter().enumerate().map(part).collect()
+}
+
+fn with_parts(map: &Catalogue, collection: &Collection, parts: &[ShipPart], first_seq: Seq) -> Catalogue {
+    let mut next = map.clone();
+    next.epoch = map.epoch.next();
+    let mut changed = collection.clone();
+    changed.tablets[0].epoch = next.epoch;
+    changed.tablets.extend(parts.iter().map(|part| Tablet {
+        id: part.tablet,
+        start: part.start.clone(),
+        owner: part.to,
+        epoch: next.epoch,
+        first_seq,
+    }));
+    next.collections.insert(changed.name.clone(), Arc::new(changed));
+    next
+}
+
+/// The right to change the catalogue, until dropped.
+struct ChangeTurn<'a> {
+    node: &'a Node,
+}
+
+impl<'a> ChangeTurn<'a> {
+    async fn take(node: &'a Node) -> ChangeTurn<'a> {
+        loop {
+            let over = node.inner().change_over.wait();
+            if !node.inner().changing.replace(true) {
+                return ChangeTurn { node };
+            }
+            over.await;
+        }
+    }
+}
+
+impl Drop for ChangeTurn<'_> {
+    fn drop(&mut self) {
+        self.node.inner().changing.set(false);
+        self.node.inner().change_over.notify();
+    }
+}

@@ -1,0 +1,513 @@
+//! The engine of one shard: requests in, effects out. No file, no clock, no task.
+//!
+//! A write is validated, judged against the present version **and the writes in flight**, gets its LSN
+//! and version, and is appended to the log that the pump carries to the disk block by block. It is
+//! applied and acknowledged when its durability allows, strictly in LSN order.
+//!
+//! Invariant: `applied <= next LSN`, and a write is visible if and only if its LSN is `<= applied`.
+//! Invariant: a `fsync` write is applied only when `durable >= its LSN`.
+//! Invariant: after a failed log write nothing is acknowledged any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::clock::HybridClock;
+use super::delta::{NEVER, Version, memory_of};
+use super::key::Key;
+use super::record::{Change, Durability, Found, Page, Refusal, Scan, Write, Written};
+use super::tablet::{Tablet, holds};
+use super::tablets::Tablets;
+use super::transfer::Cargo;
+use crate::io::log::{BlockOut, Kind, LogBuilder, Meta, RecordParts};
+use crate::limits;
+use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
+
+/// Who waits for a write: chosen by the caller, given back with the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub batch: u32,
+    pub index: u32,
+}
+
+/// What came of a ticket.
+pub type Settled = (Ticket, Result<Written, Refusal>);
+
+/// A logged write that is not applied yet.
+struct Staged {
+    tablet: TabletId,
+    effect: StagedEffect,
+    created: bool,
+    lsn: Lsn,
+    seq: Seq,
+    durability: Durability,
+    ticket: Ticket,
+}
+
+enum StagedEffect {
+    /// A put, or a delete without payload.
+    Record(Key, Option<(super::payload::Payload, WallMs)>),
+    /// A record that another shard sent: visible when the new map is installed.
+    Arrival(Key, Version),
+    Catalogue(Arc<Catalogue>),
+}
+
+struct BlockInFlight {
+    last_lsn: Lsn,
+    durable: bool,
+}
+
+/// Counters of the engine; see [`super::stats::ShardStats`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineCounters {
+    pub gets: u64,
+    pub puts: u64,
+    pub deletes: u64,
+    pub refused: u64,
+    pub expired: u64,
+    pub log_commits: u64,
+    pub log_records: u64,
+    pub log_bytes: u64,
+}
+
+pub struct Engine {
+    shard: ShardId,
+    log: LogBuilder,
+    clock: HybridClock,
+    pub tablets: Tablets,
+    staged: VecDeque<Staged>,
+    staged_bytes: u64,
+    blocks: VecDeque<BlockInFlight>,
+    first_block: u64,
+    durable: Lsn,
+    handed: Lsn,
+    applied: Lsn,
+    settled: Vec<Settled>,
+    poisoned: bool,
+    closed: bool,
+    /// Bytes that deletes may still log while the disk is full.
+    disk_full: Option<usize>,
+    memory_budget: u64,
+    counters: EngineCounters,
+    /// Shard 0: the last durable map.
+    catalogue: Option<Arc<Catalogue>>,
+}
+
+/// A block on its way to the disk, numbered for [`Engine::block_written`].
+pub struct OutgoingBlock {
+    pub number: u64,
+    pub block: BlockOut,
+}
+
+impl Engine {
+    /// `recovered` is the last LSN of the log (or of the runs) and everything up to it is durable.
+    pub fn new(
+        shard: ShardId,
+        log: LogBuilder,
+        clock: HybridClock,
+        tablets: Tablets,
+        recovered: Lsn,
+        memory_budget: u64,
+    ) -> Engine {
+        Engine {
+            shard,
+            log,
+            clock,
+            tablets,
+            staged: VecDeque::new(),
+            staged_bytes: 0,
+            blocks: VecDeque::new(),
+            first_block: 0,
+            durable: recovered,
+            handed: recovered,
+            applied: recovered,
+            settled: Vec::new(),
+            poisoned: false,
+            closed: false,
+            disk_full: None,
+            memory_budget,
+            counters: EngineCounters::default(),
+            catalogue: None,
+        }
+    }
+
+    // ---- reads
+
+    pub fn now(&mut self, wall: WallMs) -> WallMs {
+        self.clock.now(wall)
+    }
+
+    pub fn get(&mut self, tablet: TabletId, key: &Key, wall: WallMs) -> Result<Option<Found>, Refusal> {
+        let now = self.clock.now(wall);
+        self.counters.gets += 1;
+        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.covers(key)).ok_or(Refusal::Moved)?;
+        Ok(tablet.delta.get(key).and_then(|version| version.found(now)))
+    }
+
+    /// A page of one tablet's part of a range; see [`Tablet::scan`].
+    pub fn scan(&mut self, tablet: TabletId, scan: &Scan, wall: WallMs) -> Result<Page, Refusal> {
+        let now = self.clock.now(wall);
+        let tablet =
+            self.tablets.get(tablet).filter(|tablet| tablet.covers_range(scan)).ok_or(Refusal::Moved)?;
+        Ok(tablet.scan(scan, now))
+    }
+
+    // ---- writes
+
+    /// Accepts a write into the order of the log, or refuses it and changes nothing. The outcome of an
+    /// accepted write comes from [`Engine::take_settled`].
+    pub fn write(&mut self, id: TabletId, write: Write, wall: WallMs, ticket: Ticket) -> Result<(), Refusal> {
+        let accepted = self.try_write(id, write, wall, ticket);
+        if accepted.is_err() {
+            self.counters.refused += 1;
+        }
+        accepted
+    }
+
+    fn try_write(&mut self, id: TabletId, write: Write, wall: WallMs, ticket: Ticket) -> Result<(), Refusal> {
+        let now = self.clock.now(wall);
+        self.check_open(&write)?;
+        let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
+        if tablet.frozen || !tablet.covers(&write.key) {
+            return Err(Refusal::Moved);
+        }
+        let present = tablet.present(&write.key, now);
+        if !holds(write.condition, present) {
+            return Err(Refusal::ConditionFailed { current: present });
+        }
+        let (kind, effect, expires) = match write.change {
+            Change::Put { payload, expires } => {
+                let expires = expires.unwrap_or(NEVER);
+                (Kind::Put, Some((payload, expires)), Some(expires))
+            }
+            Change::Delete if present.is_none() => return Err(Refusal::Absent),
+            Change::Delete => (Kind::Delete, None, None),
+        };
+        let lsn = self.log.next_lsn();
+        let seq = tablet.stage(&write.key, lsn, expires);
+        let (collection, epoch) = (tablet.collection, tablet.epoch);
+        let payload = effect.as_ref().map_or(&[][..], |(payload, _)| payload.as_bytes());
+        let key = write.key.to_vec();
+        let expiry = expires.filter(|expires| *expires != NEVER);
+        let meta = Meta { seq, collection, tablet: id, epoch, expiry, ..self.next_meta(kind) };
+        self.log.append(&RecordParts { meta, key: &key, payload });
+        match kind {
+            Kind::Put => self.counters.puts += 1,
+            _ => self.counters.deletes += 1,
+        }
+        let created = present.is_none();
+        let effect = StagedEffect::Record(write.key, effect);
+        self.push_staged(Staged {
+            tablet: id,
+            effect,
+            created,
+            lsn,
+            seq,
+            durability: write.durability,
+            ticket,
+        });
+        Ok(())
+    }
+
+    /// Whether the shard takes this write at all.
+    fn check_open(&mut self, write: &Write) -> Result<(), Refusal> {
+        if self.poisoned {
+            return Err(Refusal::StorageFailed { shard: self.shard });
+        }
+        if self.closed {
+            return Err(Refusal::NotReady);
+        }
+        let Change::Put { payload, .. } = &write.change else {
+            return self.check_delete(write.key.len());
+        };
+        let bytes = write.key.len() + payload.as_bytes().len();
+        if self.disk_full.is_some() {
+            return Err(Refusal::DiskFull);
+        }
+        let memory = memory_of(&write.key, payload.as_bytes().len());
+        if self.tablets.memory_bytes() + self.staged_bytes + memory > self.memory_budget {
+            return Err(Refusal::MemoryFull);
+        }
+        self.check_backlog(bytes)
+    }
+
+    /// Deletes give room back: they go on for as long as the reserve lasts.
+    fn check_delete(&mut self, key_bytes: usize) -> Result<(), Refusal> {
+        if let Some(reserve) = &mut self.disk_full {
+            *reserve =
+                reserve.checked_sub(limits::LOG_RECORD_BYTES_MIN + key_bytes).ok_or(Refusal::DiskFull)?;
+        }
+        self.check_backlog(key_bytes)
+    }
+
+    fn check_backlog(&self, bytes: usize) -> Result<(), Refusal> {
+        if self.log.pending_bytes() + bytes > limits::LOG_BACKLOG_BYTES_MAX {
+            return Err(Refusal::Overloaded { queue: "log queue" });
+        }
+        Ok(())
+    }
+
+    /// Logs a new map; it is the shard's from the moment it is durable.
+    pub fn write_catalogue(&mut self, catalogue: Arc<Catalogue>, ticket: Ticket) -> Result<(), Refusal> {
+        if self.poisoned {
+            return Err(Refusal::StorageFailed { shard: self.shard });
+        }
+        let mut payload = Vec::new();
+        catalogue.encode(&mut payload);
+        self.check_backlog(payload.len())?;
+        let meta = self.next_meta(Kind::Catalogue);
+        let lsn = self.log.append(&RecordParts { meta, key: &[], payload: &payload });
+        self.push_staged(Staged {
+            tablet: TabletId::ZERO,
+            effect: StagedEffect::Catalogue(catalogue),
+            created: false,
+            lsn,
+            seq: Seq::ZERO,
+            durability: Durability::Fsync,
+            ticket,
+        });
+        Ok(())
+    }
+
+    fn next_meta(&mut self, kind: Kind) -> Meta {
+        Meta { commit_ts: self.clock.tick(), ..Meta::new(kind) }
+    }
+
+    /// Logs a record that another shard sent, version kept. The tablet need not be on the map yet.
+    pub fn write_arrival(
+        &mut self,
+        tablet: TabletId,
+        collection: CollectionId,
+        cargo: Cargo,
+        ticket: Ticket,
+    ) -> Result<(), Refusal> {
+        if self.poisoned {
+            return Err(Refusal::StorageFailed { shard: self.shard });
+        }
+        let Cargo { key, mut version } = cargo;
+        let payload = version.payload.as_ref().map_or(&[][..], |payload| payload.as_bytes());
+        self.check_backlog(key.len() + payload.len())?;
+        let kind = if version.payload.is_some() { Kind::Put } else { Kind::Delete };
+        let expiry = (version.expires != NEVER).then_some(version.expires);
+        let meta = Meta { seq: version.seq, collection, tablet, expiry, ..self.next_meta(kind) };
+        let lsn = self.log.append(&RecordParts { meta, key: &key.to_vec(), payload });
+        version.lsn = lsn;
+        let seq = version.seq;
+        self.tablets.entry(tablet, collection);
+        self.push_staged(Staged {
+            tablet,
+            effect: StagedEffect::Arrival(key, version),
+            created: false,
+            lsn,
+            seq,
+            durability: Durability::Fsync,
+            ticket,
+        });
+        Ok(())
+    }
+
+    fn push_staged(&mut self, staged: Staged) {
+        debug_assert!(self.staged.back().is_none_or(|last| last.lsn < staged.lsn), "LSN order");
+        self.counters.log_records += 1;
+        self.staged_bytes += staged.memory();
+        let waits = staged.durability != Durability::Memory;
+        self.staged.push_back(staged);
+        if !waits {
+            self.settle();
+        }
+    }
+
+    // ---- the log's way to the disk
+
+    /// The next block to write, when there is one and the disk has room for it: one write at a time
+    /// while blocks would be small, up to four when they are full.
+    pub fn next_block(&mut self) -> Option<OutgoingBlock> {
+        let under_way = self.blocks.iter().filter(|block| !block.durable).count();
+        let pending = self.log.pending_bytes();
+        let fills = pending >= limits::LOG_BLOCK_FILL_BYTES;
+        let room = under_way == 0 || (fills && under_way < limits::LOG_WRITES_IN_FLIGHT_MAX);
+        if self.poisoned || pending == 0 || !room {
+            return None;
+        }
+        let block = self.log.next_block(self.durable)?;
+        let number = self.first_block + self.blocks.len() as u64;
+        self.blocks.push_back(BlockInFlight { last_lsn: block.last_lsn, durable: false });
+        self.counters.log_commits += 1;
+        self.counters.log_bytes += block.buf.len() as u64;
+        Some(OutgoingBlock { number, block })
+    }
+
+    /// The block with this last LSN was handed to the disk: `interval` writes in it may be answered.
+    pub fn block_handed(&mut self, last_lsn: Lsn) {
+        if !self.poisoned {
+            self.handed = self.handed.max(last_lsn);
+            self.settle();
+        }
+    }
+
+    /// A block is on stable storage, or never will be: the first failure is final.
+    pub fn block_written(&mut self, number: u64, written: bool) {
+        if self.poisoned {
+            return;
+        }
+        if !written {
+            self.poison();
+            return;
+        }
+        let index = number.checked_sub(self.first_block).expect("a block completes once");
+        self.blocks[index as usize].durable = true;
+        while self.blocks.front().is_some_and(|block| block.durable) {
+            if let Some(block) = self.blocks.pop_front() {
+                self.first_block += 1;
+                self.durable = self.durable.max(block.last_lsn);
+            }
+        }
+        self.settle();
+    }
+
+    /// Takes back the buffer of a written block.
+    pub fn reuse(&mut self, buf: crate::io::buf::AlignedBuf) {
+        self.log.reuse(buf);
+    }
+
+    /// The log failed. Everything unanswered is refused, its outcome unknown until the next start.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+        let refusal = Refusal::StorageFailed { shard: self.shard };
+        let unanswered = self.staged.drain(..).map(|staged| (staged.ticket, Err(refusal)));
+        self.settled.extend(unanswered);
+        self.staged_bytes = 0;
+        self.tablets.iter_mut().for_each(Tablet::forget_staged);
+    }
+
+    /// Applies and answers, in LSN order, everything whose durability is reached.
+    fn settle(&mut self) {
+        while let Some(front) = self.staged.front() {
+            let reached = self.reached(front.lsn);
+            if reached < front.durability {
+                break;
+            }
+            let Some(staged) = self.staged.pop_front() else { break };
+            // The promise of `fsync`, also in release: nothing is answered before it is durable.
+            assert!(staged.durability != Durability::Fsync || staged.lsn <= self.durable, "ack before sync");
+            assert!(staged.lsn > self.applied, "applied out of order");
+            self.applied = staged.lsn;
+            self.staged_bytes -= staged.memory();
+            let written = Written { lsn: staged.lsn, seq: staged.seq, created: staged.created, reached };
+            let ticket = staged.ticket;
+            self.apply(staged);
+            self.settled.push((ticket, Ok(written)));
+        }
+    }
+
+    fn reached(&self, lsn: Lsn) -> Durability {
+        if lsn <= self.durable {
+            Durability::Fsync
+        } else if lsn <= self.handed {
+            Durability::Interval
+        } else {
+            Durability::Memory
+        }
+    }
+
+    fn apply(&mut self, staged: Staged) {
+        let Staged { lsn, seq, tablet, effect, .. } = staged;
+        match effect {
+            StagedEffect::Record(key, put) => {
+                let (payload, expires) =
+                    put.map_or((None, NEVER), |(payload, expires)| (Some(payload), expires));
+                self.tablets.apply(tablet, key, Version { lsn, seq, expires, payload });
+            }
+            StagedEffect::Arrival(key, version) => self.tablets.apply(tablet, key, version),
+            StagedEffect::Catalogue(catalogue) => self.catalogue = Some(catalogue),
+        }
+    }
+
+    /// The outcomes since the last call, in LSN order.
+    pub fn take_settled(&mut self, into: &mut Vec<Settled>) {
+        into.append(&mut self.settled);
+    }
+
+    /// Turns due records into tombstones; true when more may be due.
+    pub fn expire(&mut self, wall: WallMs, count: usize) -> bool {
+        let now = self.clock.now(wall);
+        let expired = self.tablets.expire(now, count);
+        self.counters.expired += expired as u64;
+        expired >= count
+    }
+
+    /// Takes no more writes: the node is going down.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    // ---- what it is at
+
+    pub fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.catalogue.as_ref()
+    }
+
+    pub fn restore_catalogue(&mut self, catalogue: Arc<Catalogue>) {
+        self.catalogue = Some(catalogue);
+    }
+
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// No write waits for the disk.
+    pub fn is_quiet(&self) -> bool {
+        self.staged.is_empty() && self.blocks.is_empty() && self.log.pending_bytes() == 0
+    }
+
+    /// Refuses puts from now on, and deletes after `reserve` bytes of log; or takes both again.
+    pub fn set_disk_full(&mut self, full: bool, reserve: usize) {
+        match (full, self.disk_full) {
+            (true, None) => self.disk_full = Some(reserve),
+            (true, Some(_)) => {}
+            (false, _) => self.disk_full = None,
+        }
+    }
+
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.is_some()
+    }
+
+    pub fn memory_budget(&self) -> u64 {
+        self.memory_budget
+    }
+
+    pub fn log_backlog_bytes(&self) -> usize {
+        self.log.pending_bytes()
+    }
+
+    pub fn blocks_in_flight(&self) -> usize {
+        self.blocks.len()
+    }
+
+    pub fn clock_last(&self) -> u64 {
+        self.clock.last()
+    }
+
+    pub fn counters(&self) -> EngineCounters {
+        self.counters
+    }
+}
+
+impl Staged {
+    fn memory(&self) -> u64 {
+        match &self.effect {
+            StagedEffect::Record(key, Some((payload, _))) => memory_of(key, payload.as_bytes().len()),
+            StagedEffect::Record(key, None) | StagedEffect::Arrival(key, _) => memory_of(key, 0),
+            StagedEffect::Catalogue(_) => 0,
+        }
+    }
+}

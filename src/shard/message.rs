@@ -1,0 +1,99 @@
+//! What cores say to one another: owned requests and their answers.
+
+use std::sync::Arc;
+
+use super::catalogue::{Catalogue, CatalogueError, Definition};
+use super::key::Key;
+use super::record::{Found, Page, Refusal, Scan, Write, Written};
+use super::stats::{CollectionStats, ShardStats};
+use super::transfer::Cargo;
+use crate::types::{CollectionId, Seq, ShardId, TabletId};
+
+pub type WriteResult = Result<Written, Refusal>;
+
+#[derive(Debug)]
+pub enum Request {
+    Get {
+        tablet: TabletId,
+        key: Key,
+    },
+    GetMany {
+        items: Vec<(TabletId, Key)>,
+    },
+    Write {
+        items: Vec<(TabletId, Write)>,
+    },
+    Scan {
+        tablet: TabletId,
+        scan: Scan,
+    },
+    CollectionStats {
+        collection: CollectionId,
+    },
+    Stats,
+    Checkpoint,
+    /// Take this map; answered when it is in force on the core.
+    Install {
+        catalogue: Arc<Catalogue>,
+    },
+
+    // ---- to shard 0, the writer of the catalogue
+    FetchCatalogue,
+    Create {
+        name: String,
+        definition: Definition,
+    },
+    Drop {
+        name: String,
+    },
+    Split {
+        name: String,
+        split_at: Vec<Key>,
+    },
+
+    // ---- moving a range: from shard 0 to its owner, and from the owner to the new one
+    /// Send the records of these parts of a tablet away and stop writes to it at the end.
+    ShipOut {
+        tablet: TabletId,
+        parts: Vec<ShipPart>,
+    },
+    /// Log these records of a tablet to be; answered when they are durable.
+    ShipIn {
+        tablet: TabletId,
+        collection: CollectionId,
+        records: Vec<Cargo>,
+    },
+}
+
+/// A part of a tablet on its way to another shard.
+#[derive(Clone, Debug)]
+pub struct ShipPart {
+    pub start: Key,
+    pub end: Option<Key>,
+    pub tablet: TabletId,
+    pub to: ShardId,
+}
+
+#[derive(Debug)]
+pub enum Reply {
+    Get(Result<Option<Found>, Refusal>),
+    GetMany(Result<Vec<Option<Found>>, Refusal>),
+    Write(Vec<WriteResult>),
+    Page(Result<Page, Refusal>),
+    CollectionStats(CollectionStats),
+    Stats(Box<ShardStats>),
+    Done(Result<(), Refusal>),
+    Catalogue(Arc<Catalogue>),
+    Changed(Result<Result<bool, CatalogueError>, Refusal>),
+    /// Everything is durable at the new owners; versions go on from here.
+    Shipped(Result<Seq, Refusal>),
+}
+
+/// One message in an inbox.
+#[derive(Debug)]
+pub struct Frame<T> {
+    pub from: ShardId,
+    /// The caller's number of the call.
+    pub call: u32,
+    pub body: T,
+}

@@ -1,0 +1,35 @@
+//! What a shard is told at its start.
+
+use std::path::PathBuf;
+
+use super::record::Durability;
+use crate::limits;
+
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// The node's data directory; a shard lives in a folder of its own below it.
+    pub data_dir: PathBuf,
+    pub log_segment_bytes: usize,
+    /// Budget of one shard.
+    pub memory_bytes: u64,
+    /// Of writes that name none, in collections that name none.
+    pub durability: Durability,
+    /// A checkpoint begins when this much log is not covered: bounds replay to half a second.
+    pub checkpoint_log_bytes: u64,
+}
+
+impl ShardOptions {
+    pub fn new(data_dir: impl Into<PathBuf>) -> ShardOptions {
+        ShardOptions {
+            data_dir: data_dir.into(),
+            log_segment_bytes: limits::LOG_SEGMENT_BYTES_DEFAULT,
+            memory_bytes: limits::MEMORY_BYTES_DEFAULT,
+            durability: Durability::Fsync,
+            checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
+        }
+    }
+
+    pub fn shard_dir(&self, shard: crate::types::ShardId) -> PathBuf {
+        self.data_dir.join(format!("shard-{:03}", shard.0))
+    }
+}

@@ -1,0 +1,363 @@
+//! From the files of a shard back to its engine.
+//!
+//! Manifest, then runs from the oldest, then the log behind them. Versions meet by LSN, so nothing
+//! depends on what a run and the log both hold. What lies behind the last valid block is cut, and a new
+//! segment begins that says so before anything is served: a late write of a dead process never counts.
+//!
+//! Invariant: a record is given back if and only if it is in a run that the manifest names, or in the
+//! valid part of the log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::clock::HybridClock;
+use super::core::Core;
+use super::delta::{NEVER, Version};
+use super::engine::Engine;
+use super::key::Key;
+use super::node::Node;
+use super::payload::Payload;
+use super::runs;
+use super::segments::Segments;
+use super::start_error::StartError;
+use super::state::ShardState;
+use super::tablets::Tablets;
+use crate::io::buf::AlignedBuf;
+use crate::io::codec::Reader;
+use crate::io::executor::Class;
+use crate::io::log::{
+    Kind, LogBuilder, RecordRef, Recovered, Replay, ReplayStart, SegmentFile, Step, parse_segment_file_name,
+    segment_file_name,
+};
+use crate::io::manifest::Manifest;
+use crate::io::op::{OpenMode, Sync};
+use crate::io::runtime::{File, Runtime};
+use crate::limits;
+use crate::types::{Lsn, RunId, SegmentId};
+
+/// A shard with its files open, before it knows the map.
+pub struct Restored {
+    pub core: Rc<Core>,
+    /// The log was not closed in order: versions may have been given out that are not in it.
+    pub crashed: bool,
+}
+
+struct Dirs {
+    shard: PathBuf,
+    log: PathBuf,
+    runs: PathBuf,
+}
+
+/// What the log gave.
+struct Replayed {
+    tablets: Tablets,
+    catalogue: Option<Catalogue>,
+    /// The first record that is not what its kind says.
+    bad: Option<Lsn>,
+    bytes: u64,
+}
+
+pub async fn recover(node: &Node) -> Result<Restored, StartError> {
+    let dirs = make_dirs(node).await?;
+    let opened = Manifest::open(node.runtime(), &dirs.shard, node.shard()).await;
+    match opened.map_err(StartError::Manifest)? {
+        None => begin(node, &dirs).await,
+        Some((manifest, bytes)) => {
+            let state = ShardState::decode(&bytes).map_err(StartError::State)?;
+            resume(node, &dirs, manifest, state).await
+        }
+    }
+}
+
+async fn make_dirs(node: &Node) -> Result<Dirs, StartError> {
+    let options = &node.inner().options;
+    let shard = options.shard_dir(node.shard());
+    let dirs = Dirs { log: shard.join("log"), runs: shard.join("runs"), shard };
+    for dir in [&dirs.shard, &dirs.log, &dirs.runs] {
+        create_dir(node.runtime(), dir).await.map_err(|error| io_at(dir, error))?;
+    }
+    Ok(dirs)
+}
+
+async fn create_dir(runtime: &Runtime, dir: &Path) -> io::Result<()> {
+    match runtime.create_dir(dir).await {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    runtime.sync_dir(dir.parent().expect("below the data directory")).await
+}
+
+fn io_at(path: &Path, error: io::Error) -> StartError {
+    StartError::Io { path: path.to_owned(), error }
+}
+
+/// A shard that has never been.
+async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
+    let left_over = !segment_files(node.runtime(), &dirs.log).await?.is_empty()
+        || !list(node.runtime(), &dirs.runs).await?.is_empty();
+    if left_over {
+        return Err(StartError::ManifestMissing { dir: dirs.shard.clone() });
+    }
+    let options = &node.inner().options;
+    let state = ShardState {
+        shards: node.shards() as u16,
+        log_segment_bytes: options.log_segment_bytes as u64,
+        first_segment: SegmentId(1),
+        next_run: RunId(1),
+        ..ShardState::default()
+    };
+    let manifest = Manifest::create(node.runtime(), &dirs.shard, node.shard(), &state.encode())
+        .await
+        .map_err(StartError::Manifest)?;
+    let log = LogBuilder::fresh(node.shard(), SegmentId(1), options.log_segment_bytes);
+    let segments = make_segments(node, dirs, BTreeMap::new(), Vec::new(), SegmentId(1));
+    let from = Beginning { log, segments, last_lsn: Lsn::ZERO, clock: 0 };
+    let replayed = Replayed { tablets: Tablets::new(node.shard()), catalogue: None, bad: None, bytes: 0 };
+    let core = open(node, dirs, from, replayed, manifest, state).await?;
+    Ok(Restored { core, crashed: false })
+}
+
+async fn resume(
+    node: &Node,
+    dirs: &Dirs,
+    manifest: Manifest,
+    state: ShardState,
+) -> Result<Restored, StartError> {
+    let wanted = node.shards() as u16;
+    if state.shards != wanted {
+        return Err(StartError::ShardCount { found: state.shards, wanted });
+    }
+    let runtime = node.runtime();
+    remove_unnamed_runs(runtime, dirs, &state).await?;
+    let tablets = load_runs(node, dirs, &state).await?;
+    let files = segment_files(runtime, &dirs.log).await?;
+    let (recovered, replayed) = replay(node, dirs, &state, &files, tablets).await?;
+    if let Some(lsn) = replayed.bad {
+        return Err(StartError::Record { lsn });
+    }
+    sync_segments(runtime, dirs, &state, &files, &recovered).await?;
+
+    let crashed = !(state.clean && recovered.last_lsn == state.floor);
+    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 1 };
+    let next_lsn = Lsn(recovered.last_lsn.0 + jump);
+    let segment_bytes = node.inner().options.log_segment_bytes;
+    let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
+    let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
+    let segments = make_segments(node, dirs, live, spare, log.segment());
+    let clock = state.clock.max(recovered.max_commit_ts);
+    let from = Beginning { log, segments, last_lsn: recovered.last_lsn, clock };
+    let core = open(node, dirs, from, replayed, manifest, state).await?;
+    for id in void {
+        let path = dirs.log.join(segment_file_name(id));
+        runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
+    }
+    Ok(Restored { core, crashed })
+}
+
+async fn list(runtime: &Runtime, dir: &Path) -> Result<Vec<crate::io::op::DirEntry>, StartError> {
+    runtime.list(dir).await.map_err(|error| io_at(dir, error))
+}
+
+async fn segment_files(runtime: &Runtime, dir: &Path) -> Result<Vec<SegmentFile>, StartError> {
+    let entries = list(runtime, dir).await?;
+    let segment = |entry: &crate::io::op::DirEntry| {
+        Some(SegmentFile { id: parse_segment_file_name(&entry.name)?, len: entry.len })
+    };
+    Ok(entries.iter().filter_map(segment).collect())
+}
+
+/// Leftovers of checkpoints that were not published.
+async fn remove_unnamed_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Result<(), StartError> {
+    for entry in list(runtime, &dirs.runs).await? {
+        let named = |id| state.runs.iter().any(|run| run.id == id);
+        if runs::parse_run_file_name(&entry.name).is_some_and(|id| !named(id)) {
+            let path = dirs.runs.join(&entry.name);
+            runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
+async fn load_runs(node: &Node, dirs: &Dirs, state: &ShardState) -> Result<Tablets, StartError> {
+    let mut tablets = Tablets::new(node.shard());
+    for (tablet, collection, next_seq) in &state.tablets {
+        tablets.raise_seq(*tablet, *collection, *next_seq);
+    }
+    for run in &state.runs {
+        runs::load(node.runtime(), &dirs.runs, run, &mut tablets).await.map_err(StartError::Run)?;
+        node.inner().replayed.set(node.inner().replayed.get() + run.entries);
+    }
+    Ok(tablets)
+}
+
+async fn replay(
+    node: &Node,
+    dirs: &Dirs,
+    state: &ShardState,
+    files: &[SegmentFile],
+    tablets: Tablets,
+) -> Result<(Recovered, Replayed), StartError> {
+    let start = ReplayStart {
+        shard: node.shard(),
+        from: state.first_segment,
+        first_wanted: state.covered.next(),
+        floor: state.floor,
+    };
+    let mut replay = Replay::new(start, files).map_err(StartError::Log)?;
+    let mut replayed = Replayed { tablets, catalogue: state.catalogue.clone(), bad: None, bytes: 0 };
+    let mut open_file: Option<(SegmentId, File)> = None;
+    let mut count = node.inner().replayed.get();
+    loop {
+        let read = match replay.step() {
+            Step::Done(recovered) => return Ok((recovered, replayed)),
+            Step::Read(read) => read,
+        };
+        let path = dirs.log.join(segment_file_name(read.segment));
+        if open_file.as_ref().is_none_or(|(id, _)| *id != read.segment) {
+            let file = node.runtime().open(path.clone(), OpenMode::Read).await;
+            open_file = Some((read.segment, file.map_err(|error| io_at(&path, error))?));
+        }
+        let Some((_, file)) = &open_file else { unreachable!("opened above") };
+        let (len, buf) = file
+            .read(read.offset, AlignedBuf::zeroed(read.len))
+            .await
+            .map_err(|error| io_at(&path, error))?;
+        let mut sink = |record: RecordRef<'_>| {
+            count += 1;
+            replayed.take(&record);
+        };
+        replay.feed(&buf[..len.min(read.len)], &mut sink).map_err(StartError::Log)?;
+        node.inner().replayed.set(count);
+        node.runtime().yield_now().await;
+    }
+}
+
+impl Replayed {
+    fn take(&mut self, record: &RecordRef<'_>) {
+        self.bytes += record.parts.encoded_len() as u64;
+        if self.try_take(record).is_none() {
+            self.bad.get_or_insert(record.lsn);
+        }
+    }
+
+    fn try_take(&mut self, record: &RecordRef<'_>) -> Option<()> {
+        let meta = &record.parts.meta;
+        let payload = match meta.kind {
+            Kind::Put => Some(Payload::from_bytes(record.parts.payload)?),
+            Kind::Delete => None,
+            Kind::Catalogue => {
+                self.catalogue = Some(Catalogue::decode(&mut Reader::new(record.parts.payload)).ok()?);
+                return Some(());
+            }
+            // No writer of these kinds exists yet.
+            Kind::Prepare | Kind::Commit | Kind::Tablet => return None,
+        };
+        let expires = meta.expiry.unwrap_or(NEVER);
+        let version = Version { lsn: record.lsn, seq: meta.seq, expires, payload };
+        self.tablets.restore(meta.tablet, meta.collection, Key::from_bytes(record.parts.key), version);
+        Some(())
+    }
+}
+
+/// What was read back may have been in a cache only: from here on it is built upon.
+async fn sync_segments(
+    runtime: &Runtime,
+    dirs: &Dirs,
+    state: &ShardState,
+    files: &[SegmentFile],
+    recovered: &Recovered,
+) -> Result<(), StartError> {
+    for file in files {
+        if (state.first_segment..=recovered.cut.segment).contains(&file.id) {
+            let path = dirs.log.join(segment_file_name(file.id));
+            let synced = async { runtime.open(path.clone(), OpenMode::ReadWrite).await?.sync().await };
+            synced.await.map_err(|error| io_at(&path, error))?;
+        }
+    }
+    runtime.sync_dir(&dirs.log).await.map_err(|error| io_at(&dirs.log, error))
+}
+
+/// Segments with log in them, those from before the checkpoint, and those behind the cut.
+///
+/// The last are removed, not used again: a write of the dead process may still be on its way to them.
+fn sort_out(
+    files: &[SegmentFile],
+    state: &ShardState,
+    recovered: &Recovered,
+    segment_bytes: usize,
+) -> (BTreeMap<SegmentId, Lsn>, Vec<SegmentId>, Vec<SegmentId>) {
+    let (mut live, mut spare, mut void) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for file in files {
+        if file.id > recovered.cut.segment {
+            void.push(file.id);
+        } else if file.id >= state.first_segment {
+            live.insert(file.id, recovered.last_lsn);
+        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SEGMENTS_SPARE_MAX {
+            spare.push(file.id);
+        } else {
+            void.push(file.id);
+        }
+    }
+    (live, spare, void)
+}
+
+fn make_segments(
+    node: &Node,
+    dirs: &Dirs,
+    live: BTreeMap<SegmentId, Lsn>,
+    spare: Vec<SegmentId>,
+    next: SegmentId,
+) -> Rc<Segments> {
+    let bytes = node.inner().options.log_segment_bytes;
+    Rc::new(Segments::new(node.runtime().clone(), dirs.log.clone(), bytes, live, spare, next))
+}
+
+/// Where the log goes on.
+struct Beginning {
+    log: LogBuilder,
+    segments: Rc<Segments>,
+    last_lsn: Lsn,
+    clock: u64,
+}
+
+/// Makes the new segment's beginning durable, then the state that stands on it.
+async fn open(
+    node: &Node,
+    dirs: &Dirs,
+    from: Beginning,
+    replayed: Replayed,
+    manifest: Manifest,
+    state: ShardState,
+) -> Result<Rc<Core>, StartError> {
+    let Beginning { mut log, segments, last_lsn, clock } = from;
+    node.runtime().spawn(Class::Background, segments.clone().keep_ahead());
+    let block = log.next_block(last_lsn).expect("the first block is built in any case");
+    segments.note_block(block.segment, block.begun_lsn);
+    let file = segments.file(block.segment).await;
+    let path = dirs.log.join(segment_file_name(block.segment));
+    file.write(block.offset, block.buf, Sync::Data).await.map_err(|error| io_at(&path, error))?;
+
+    let options = &node.inner().options;
+    let Replayed { tablets, catalogue, bytes, .. } = replayed;
+    let clock = HybridClock::resume(clock);
+    let mut engine = Engine::new(node.shard(), log, clock, tablets, last_lsn, options.memory_bytes);
+    if let Some(catalogue) = catalogue {
+        engine.restore_catalogue(Arc::new(catalogue));
+    }
+    let mailbox = node.inner().mailbox.clone();
+    let runtime = node.runtime().clone();
+    let core = Core::new(runtime, mailbox, engine, segments, manifest, state, options, bytes);
+    core.commit_state(|state| state.clean = false)
+        .await
+        .map_err(|_| StartError::Other { shard: node.shard() })?;
+    Ok(Rc::new(core))
+}
+
+/// Versions that a crash may have taken with it are not given out again.
+pub fn jump_versions(core: &Core) {
+    core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
+}

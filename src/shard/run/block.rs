@@ -1,0 +1,147 @@
+//! Payload blocks: what one direct read brings.
+//!
+//! ```text
+//! 0     8      12     16   24      32     36    40     42  44      48
+//! +-----+------+------+----+-------+------+-----+------+---+-------+---------+------+-----------+
+//! |hash | magic| block| run| offset| block| used| en-  | 0 | tablet| entries | 0 .. | slot n-1, |
+//! | u64 | u32  | no.  | u64| u64   | len  | u32 | tries|   | u32   |         |      | .. slot 0 |
+//! +-----+------+------+----+-------+------+-----+------+---+-------+---------+------+-----------+
+//!                                                                  ^ 48      ^ used         len ^
+//! ```
+//!
+//! Slot i (u16, counted from the end) is where entry i begins; entries stand one behind the other in key
+//! order. A block has one page; a jumbo block has as many as its one entry needs. The header says
+//! which run and place the block is for, so a misdirected or swapped block is never taken for another.
+
+use super::PAGE_BYTES;
+use super::entry::{ENTRY_BYTES_MAX, EntryRef};
+use super::error::{Fault, Field, Part, Place, RunError};
+use super::field::{put_at, u16_at, u32_at, u64_at};
+use super::locators::BlockPlace;
+use super::seal::{self, SEALED_AT};
+use crate::types::{FileOffset, RunId, TabletId};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"KRBK");
+const MAGIC_AT: usize = SEALED_AT;
+const NUMBER_AT: usize = MAGIC_AT + 4;
+const RUN_AT: usize = NUMBER_AT + 4;
+const OFFSET_AT: usize = RUN_AT + 8;
+const LEN_AT: usize = OFFSET_AT + 8;
+const USED_AT: usize = LEN_AT + 4;
+const COUNT_AT: usize = USED_AT + 4;
+const TABLET_AT: usize = COUNT_AT + 4;
+pub(super) const BLOCK_HEADER_BYTES: usize = TABLET_AT + 4;
+pub(super) const SLOT_BYTES: usize = 2;
+
+pub(super) const BLOCK_PAGES_MAX: u32 =
+    (BLOCK_HEADER_BYTES + ENTRY_BYTES_MAX + SLOT_BYTES).div_ceil(PAGE_BYTES) as u32;
+
+/// What the header of a block says; the hash is put over it by [`seal::seal`].
+pub(super) struct BlockHeader {
+    pub run: RunId,
+    pub number: u32,
+    pub offset: FileOffset,
+    pub len: usize,
+    pub used: usize,
+    pub count: usize,
+    pub tablet: TabletId,
+}
+
+impl BlockHeader {
+    pub fn encode(&self, out: &mut [u8]) {
+        put_at(out, MAGIC_AT, MAGIC.to_le_bytes());
+        put_at(out, NUMBER_AT, self.number.to_le_bytes());
+        put_at(out, RUN_AT, self.run.0.to_le_bytes());
+        put_at(out, OFFSET_AT, self.offset.0.to_le_bytes());
+        put_at(out, LEN_AT, (self.len as u32).to_le_bytes());
+        put_at(out, USED_AT, (self.used as u32).to_le_bytes());
+        put_at(out, COUNT_AT, (self.count as u16).to_le_bytes());
+        put_at(out, TABLET_AT, self.tablet.0.to_le_bytes());
+    }
+}
+
+/// Where slot `index` of a block of `len` bytes is.
+pub(super) fn slot_at(len: usize, index: usize) -> usize {
+    len - SLOT_BYTES * (index + 1)
+}
+
+/// A block whose hash and place were checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    place: Place,
+    bytes: &'a [u8],
+    tablet: TabletId,
+    used: usize,
+    count: usize,
+}
+
+impl<'a> Block<'a> {
+    /// From exactly the bytes that the block table names.
+    pub(super) fn decode(bytes: &'a [u8], run: RunId, at: &BlockPlace) -> Result<Block<'a>, RunError> {
+        let place = Place { run, part: Part::Block, offset: at.offset };
+        let hash = seal::check_seal(place, bytes, at.len)?;
+        place.check_field(Field::Magic, MAGIC.into(), u32_at(bytes, MAGIC_AT).into())?;
+        place.check_field(Field::Run, run.0, u64_at(bytes, RUN_AT))?;
+        place.check_field(Field::BlockNumber, at.number.into(), u32_at(bytes, NUMBER_AT).into())?;
+        place.check_field(Field::Offset, at.offset.0, u64_at(bytes, OFFSET_AT))?;
+        place.check_field(Field::Length, at.len as u64, u32_at(bytes, LEN_AT).into())?;
+        place.check_hash(at.hash, hash)?;
+        let count = usize::from(u16_at(bytes, COUNT_AT));
+        place.check_field(Field::EntryCount, at.entries, count as u64)?;
+        let used = u32_at(bytes, USED_AT) as usize;
+        let room = at.len.saturating_sub(SLOT_BYTES * count);
+        place.check_sense((BLOCK_HEADER_BYTES..=room).contains(&used), Field::Length)?;
+        Ok(Block { place, bytes, tablet: TabletId(u32_at(bytes, TABLET_AT)), used, count })
+    }
+
+    pub fn tablet(&self) -> TabletId {
+        self.tablet
+    }
+
+    /// Entries; at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Entry `index` in key order. Panics when `index >= len()`.
+    pub fn entry(&self, index: usize) -> Result<EntryRef<'a>, RunError> {
+        assert!(index < self.count);
+        self.entry_from(self.slot(index))
+    }
+
+    /// The entry of this key, by binary search.
+    pub fn find(&self, key: &[u8]) -> Result<Option<EntryRef<'a>>, RunError> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            let entry = self.entry(middle)?;
+            match entry.key.cmp(key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(Some(entry)),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where entry `index` begins; for `len()`, where the last one ends.
+    pub(super) fn entry_start(&self, index: usize) -> usize {
+        if index < self.count { self.slot(index) } else { self.used }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    fn slot(&self, index: usize) -> usize {
+        usize::from(u16_at(self.bytes, slot_at(self.bytes.len(), index)))
+    }
+
+    fn entry_from(&self, start: usize) -> Result<EntryRef<'a>, RunError> {
+        let bytes = self.bytes.get(start..self.used).filter(|_| start >= BLOCK_HEADER_BYTES);
+        bytes
+            .and_then(|bytes| EntryRef::decode(self.tablet, bytes))
+            .ok_or_else(|| self.place.fault(Fault::Malformed { field: Field::Entry }))
+    }
+}

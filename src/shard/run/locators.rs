@@ -1,0 +1,163 @@
+//! The block table: where each payload block is and which entries it holds.
+//!
+//! ```text
+//! per block: | number of its first entry u64 | first page u32 | pages u32 | its hash u64 |
+//! ```
+//!
+//! Entries are numbered through the whole run, in its order. The blocks stand one behind the other from
+//! page 1 on. A block of more than one page holds one entry. The hash, kept here besides in the block,
+//! binds this very version of the block to the run: a stale one is not taken for it.
+
+use super::PAGE_BYTES;
+use super::block::BLOCK_PAGES_MAX;
+use super::error::{Field, Part, Place, RunError};
+use super::field::{put_at, u32_at, u64_at};
+use super::footer::Footer;
+use crate::types::FileOffset;
+
+pub(super) const LOCATOR_BYTES: usize = 24;
+const FIRST_PAGE: u32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Locator {
+    pub first_entry: u64,
+    pub first_page: u32,
+    pub pages: u32,
+    pub hash: u64,
+}
+
+impl Locator {
+    pub fn encode(&self) -> [u8; LOCATOR_BYTES] {
+        let mut out = [0; LOCATOR_BYTES];
+        put_at(&mut out, 0, self.first_entry.to_le_bytes());
+        put_at(&mut out, 8, self.first_page.to_le_bytes());
+        put_at(&mut out, 12, self.pages.to_le_bytes());
+        put_at(&mut out, 16, self.hash.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Locator {
+        Locator {
+            first_entry: u64_at(bytes, 0),
+            first_page: u32_at(bytes, 8),
+            pages: u32_at(bytes, 12),
+            hash: u64_at(bytes, 16),
+        }
+    }
+}
+
+/// A payload block, by the block table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockPlace {
+    pub number: u32,
+    pub offset: FileOffset,
+    /// In bytes, whole pages.
+    pub len: usize,
+    pub first_entry: u64,
+    pub entries: u64,
+    pub(super) hash: u64,
+}
+
+/// Consecutive blocks that are read in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSpan {
+    pub first_block: u32,
+    /// Exclusive.
+    pub end_block: u32,
+    pub offset: FileOffset,
+    /// In bytes, whole pages.
+    pub len: usize,
+}
+
+/// In memory: 24 bytes a block.
+#[derive(Clone, Debug)]
+pub struct Locators {
+    table: Vec<Locator>,
+    entries: u64,
+}
+
+impl Locators {
+    /// From the section, padding included.
+    pub fn decode(bytes: &[u8], footer: &Footer) -> Result<Locators, RunError> {
+        let (place, table) = footer.locators().open(footer.file.run, Part::Locators, bytes)?;
+        let wanted = u64::from(footer.blocks) * LOCATOR_BYTES as u64;
+        place.check_sense(table.len() as u64 == wanted, Field::BlockCount)?;
+        let table = table.chunks_exact(LOCATOR_BYTES).map(Locator::decode).collect();
+        let locators = Locators { table, entries: footer.entries };
+        locators.check(place)?;
+        Ok(locators)
+    }
+
+    fn check(&self, place: Place) -> Result<(), RunError> {
+        let (mut page, mut entry) = (FIRST_PAGE, 0);
+        for (block, locator) in self.table.iter().enumerate() {
+            let entries = self.first_entry(block + 1).saturating_sub(locator.first_entry);
+            place.check_sense(locator.first_entry == entry && entries > 0, Field::EntryCount)?;
+            place.check_sense(locator.first_page == page, Field::Offset)?;
+            let pages_fit = locator.pages == 1 || (locator.pages <= BLOCK_PAGES_MAX && entries == 1);
+            let end = page.checked_add(locator.pages);
+            place.check_sense(locator.pages > 0 && pages_fit && end.is_some(), Field::Length)?;
+            (page, entry) = (end.unwrap_or(page), entry + entries);
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Number of the first entry of a block; for the block count, that of all entries.
+    pub(super) fn first_entry(&self, block: usize) -> u64 {
+        self.table.get(block).map_or(self.entries, |locator| locator.first_entry)
+    }
+
+    /// Where the payload blocks end.
+    pub(super) fn end(&self) -> FileOffset {
+        let page = self.table.last().map_or(FIRST_PAGE, |last| last.first_page + last.pages);
+        page_offset(page)
+    }
+
+    /// Panics when there is no such block.
+    pub fn block(&self, number: u32) -> BlockPlace {
+        let locator = self.table[number as usize];
+        BlockPlace {
+            number,
+            offset: page_offset(locator.first_page),
+            len: locator.pages as usize * PAGE_BYTES,
+            first_entry: locator.first_entry,
+            entries: self.first_entry(number as usize + 1) - locator.first_entry,
+            hash: locator.hash,
+        }
+    }
+
+    /// The block of the entry with this number; `None` beyond the last.
+    pub fn block_of_entry(&self, entry: u64) -> Option<BlockPlace> {
+        let after = self.table.partition_point(|locator| locator.first_entry <= entry);
+        (entry < self.entries).then(|| self.block(after as u32 - 1))
+    }
+
+    /// As many blocks from `first_block` on as fit into `bytes`, but at least one; `None` beyond the
+    /// last block.
+    pub fn span(&self, first_block: u32, bytes: usize) -> Option<BlockSpan> {
+        let rest = self.table.get(first_block as usize..).filter(|rest| !rest.is_empty())?;
+        let start = rest[0].first_page;
+        let fits =
+            |locator: &Locator| (locator.first_page - start + locator.pages) as usize <= bytes / PAGE_BYTES;
+        let count = rest.partition_point(fits).max(1);
+        let last = rest[count - 1];
+        Some(BlockSpan {
+            first_block,
+            end_block: first_block + count as u32,
+            offset: page_offset(start),
+            len: (last.first_page + last.pages - start) as usize * PAGE_BYTES,
+        })
+    }
+}
+
+fn page_offset(page: u32) -> FileOffset {
+    FileOffset(u64::from(page) * PAGE_BYTES as u64)
+}

@@ -1,0 +1,7 @@
+//! Runs as a whole: what is written is read back, and no damage is ever read as data.
+
+mod damage;
+mod garbage;
+mod golden;
+mod model;
+mod round_trip;

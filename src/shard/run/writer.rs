@@ -1,0 +1,163 @@
+//! Writes a run: entries in order go in, chunks of the file come out, to be written one after the other.
+//!
+//! Memory: one chunk, or the chunks of one jumbo block, as long as the caller takes them; and until the
+//! end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise) and 24 bytes a block.
+//!
+//! Invariant: entries ascend by (collection, tablet, key). Broken order would be silent loss at the next
+//! read, so it is asserted, also in release.
+
+use super::block_builder::{self, BlockBuilder};
+use super::chunks::Chunks;
+use super::directory::{TabletEntry, TabletInfo};
+use super::entry::EntryRef;
+use super::extent::Extent;
+use super::header::RunHeader;
+use super::key_part::KeyPart;
+use super::locators::Locator;
+use super::pieces::Pieces;
+use super::tail::{RunTail, Written};
+use super::{PAGE_BYTES, footer::Footer, footer::RunFile};
+use crate::io::buf::AlignedBuf;
+use crate::shard::key::KeyType;
+use crate::types::{FileOffset, Lsn};
+
+pub struct RunWriter {
+    header: RunHeader,
+    chunks: Chunks,
+    block: BlockBuilder,
+    /// The last one is being written.
+    tablets: Vec<(TabletEntry, KeyPart)>,
+    last_key: Vec<u8>,
+    locators: Pieces,
+    /// Counts up; the places in it are set at the end.
+    footer: Footer,
+}
+
+impl RunWriter {
+    pub fn new(header: RunHeader) -> RunWriter {
+        assert!(header.covered.after <= header.covered.through);
+        let (page, header_hash) = header.encode();
+        let mut chunks = Chunks::default();
+        chunks.append(&page);
+        let footer = Footer {
+            file: RunFile { run: header.run, len: 0, footer_hash: 0 },
+            shard: header.shard,
+            blocks: 0,
+            entries: 0,
+            lsn_min: Lsn::ZERO,
+            lsn_max: Lsn::ZERO,
+            header_hash,
+            sections: Vec::new(),
+        };
+        RunWriter {
+            header,
+            chunks,
+            block: BlockBuilder::new(),
+            tablets: Vec::new(),
+            last_key: Vec::new(),
+            locators: Pieces::default(),
+            footer,
+        }
+    }
+
+    /// The entries that follow are of this tablet. Also for a tablet without any: its `next_seq` must
+    /// not be forgotten.
+    pub fn start_tablet(&mut self, info: TabletInfo) {
+        self.close_block();
+        if let Some((last, _)) = self.tablets.last() {
+            assert!(last.id() < (info.collection, info.tablet), "tablets out of order");
+        }
+        let entry = TabletEntry {
+            info,
+            entries: 0,
+            live: 0,
+            first_block: self.footer.blocks,
+            blocks: 0,
+            keys: Extent::default(),
+        };
+        self.tablets.push((entry, KeyPart::new(info.key_type)));
+        self.last_key.clear();
+    }
+
+    /// The next entry of the tablet. Raises the tablet's `next_seq` when the entry is newer.
+    pub fn push(&mut self, entry: EntryRef<'_>) {
+        self.check(&entry);
+        let len = entry.encoded_len();
+        if !self.block.is_empty() && !self.block.fits(len) {
+            self.close_block();
+        }
+        let starts_block = self.block.is_empty();
+        if block_builder::is_jumbo(len) {
+            self.push_jumbo(&entry);
+        } else {
+            self.block.push(self.chunks.page(), &entry);
+        }
+        self.count(&entry, starts_block);
+    }
+
+    fn check(&self, entry: &EntryRef<'_>) {
+        entry.assert_encodable();
+        let (tablet, _) = self.tablets.last().expect("an entry before the first tablet");
+        assert_eq!(entry.tablet, tablet.info.tablet, "an entry of another tablet");
+        assert!(tablet.entries == 0 || *self.last_key < *entry.key, "keys out of order");
+        assert!(tablet.info.key_type != KeyType::U64 || entry.key.len() == 8, "not a u64 key");
+        assert!(entry.lsn > self.header.covered.after, "an entry of an older run");
+    }
+
+    fn count(&mut self, entry: &EntryRef<'_>, starts_block: bool) {
+        let (tablet, keys) = self.tablets.last_mut().expect("checked");
+        tablet.entries += 1;
+        tablet.live += u64::from(entry.payload.is_some());
+        tablet.info.next_seq = tablet.info.next_seq.max(entry.seq.next());
+        keys.push(entry.key, starts_block);
+        self.last_key.clear();
+        self.last_key.extend_from_slice(entry.key);
+        let first = self.footer.entries == 0;
+        self.footer.lsn_min = if first { entry.lsn } else { self.footer.lsn_min.min(entry.lsn) };
+        self.footer.lsn_max = self.footer.lsn_max.max(entry.lsn);
+        self.footer.entries += 1;
+    }
+
+    fn push_jumbo(&mut self, entry: &EntryRef<'_>) {
+        let offset = self.chunks.offset();
+        let (len, hash) =
+            block_builder::append_jumbo(&mut self.chunks, self.header.run, self.footer.blocks, entry);
+        self.note_block(offset, len, hash, self.footer.entries);
+    }
+
+    fn close_block(&mut self) {
+        if self.block.is_empty() {
+            return;
+        }
+        let (tablet, _) = self.tablets.last().expect("a block has a tablet");
+        let offset = self.chunks.offset();
+        let first_entry = self.footer.entries - self.block.len() as u64;
+        let hash = self.block.seal(&mut self.chunks, self.header.run, self.footer.blocks, tablet.info.tablet);
+        self.note_block(offset, PAGE_BYTES, hash, first_entry);
+    }
+
+    fn note_block(&mut self, offset: FileOffset, len: usize, hash: u64, first_entry: u64) {
+        let page = offset.0 / PAGE_BYTES as u64;
+        let first_page = u32::try_from(page).expect("a run of over 16 TiB");
+        let pages = (len / PAGE_BYTES) as u32;
+        self.locators.extend(&Locator { first_entry, first_page, pages, hash }.encode());
+        self.footer.blocks += 1;
+        self.tablets.last_mut().expect("a block has a tablet").0.blocks += 1;
+    }
+
+    /// The next chunk of the file, of [`crate::limits::RUN_CHUNK_BYTES`]; `None` until it is full.
+    pub fn take_ready(&mut self) -> Option<AlignedBuf> {
+        self.chunks.take_ready()
+    }
+
+    /// No more entries: the rest of the file, which is made as it is taken.
+    pub fn finish(mut self) -> RunTail {
+        self.close_block();
+        RunTail::new(Written {
+            chunks: self.chunks,
+            tablets: self.tablets,
+            locators: self.locators,
+            footer: self.footer,
+        })
+    }
+}

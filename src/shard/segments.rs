@@ -1,0 +1,186 @@
+//! The segment files of one shard's log: made ahead of the writer, recycled behind the checkpoints.
+//!
+//! A segment is a file of zeros (or of an older segment's blocks, which its new id makes void) that is
+//! durable, entry and size included, before the first block goes into it: a log write then changes no
+//! metadata. Two segments are kept ahead. When the second cannot be made the disk is full: puts are
+//! refused, and the room that is left belongs to deletes and to the shard's own records.
+//!
+//! Invariant: a segment is given up only when every record that begins in it is covered by a run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::io::buf::AlignedBuf;
+use crate::io::executor::sync::Signal;
+use crate::io::log::segment_file_name;
+use crate::io::op::{OpenMode, Sync};
+use crate::io::runtime::{File, Runtime};
+use crate::limits;
+use crate::types::{FileOffset, Lsn, SegmentId};
+
+const RETRY: Duration = Duration::from_millis(100);
+
+pub struct Segments {
+    runtime: Runtime,
+    dir: PathBuf,
+    segment_bytes: u64,
+    /// Ready for blocks.
+    files: RefCell<BTreeMap<SegmentId, Rc<File>>>,
+    /// Segments with blocks in them: the LSN of the last record that begins there.
+    live: RefCell<BTreeMap<SegmentId, Lsn>>,
+    /// Files of given-up segments.
+    spare: RefCell<Vec<SegmentId>>,
+    current: Cell<SegmentId>,
+    starved: Cell<bool>,
+    changed: Signal,
+}
+
+impl Segments {
+    /// `live` are the segments to keep, `spare` those that may be used again; `next` is the first id
+    /// that no file has had.
+    pub fn new(
+        runtime: Runtime,
+        dir: PathBuf,
+        segment_bytes: usize,
+        live: BTreeMap<SegmentId, Lsn>,
+        spare: Vec<SegmentId>,
+        next: SegmentId,
+    ) -> Segments {
+        Segments {
+            runtime,
+            dir,
+            segment_bytes: segment_bytes as u64,
+            files: RefCell::default(),
+            live: RefCell::new(live),
+            spare: RefCell::new(spare),
+            current: Cell::new(next),
+            starved: Cell::new(false),
+            changed: Signal::default(),
+        }
+    }
+
+    /// The file of the segment, when it is ready.
+    pub async fn file(&self, id: SegmentId) -> Rc<File> {
+        loop {
+            let changed = self.changed.wait();
+            if let Some(file) = self.files.borrow().get(&id) {
+                return file.clone();
+            }
+            changed.await;
+        }
+    }
+
+    /// A block with a record that begins at `begun` goes into the segment.
+    pub fn note_block(&self, id: SegmentId, begun: Lsn) {
+        self.live.borrow_mut().insert(id, begun);
+        if self.current.get() < id {
+            self.current.set(id);
+            // Files behind the writer stay open only as long as their writes are under way.
+            self.files.borrow_mut().retain(|ready, _| *ready >= id);
+            self.changed.notify();
+        }
+    }
+
+    /// Whether the last attempt to make a segment failed for want of room.
+    pub fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    pub fn live_count(&self) -> usize {
+        self.live.borrow().len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// The first segment that holds a record above `covered`.
+    pub fn first_needed(&self, covered: Lsn) -> SegmentId {
+        let live = self.live.borrow();
+        live.iter().find(|(_, begun)| **begun > covered).map_or(self.current.get(), |(id, _)| *id)
+    }
+
+    /// Gives up every segment before `first`; the manifest must say so already.
+    pub async fn trim(&self, first: SegmentId) {
+        let gone: Vec<SegmentId> = self.live.borrow().range(..first).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.live.borrow_mut().remove(&id);
+            self.files.borrow_mut().remove(&id);
+            if self.spare.borrow().len() < limits::LOG_SEGMENTS_SPARE_MAX {
+                self.spare.borrow_mut().push(id);
+            } else if let Err(error) = self.runtime.remove_file(self.path(id)).await {
+                tracing::warn!(segment = %id, %error, "a trimmed log segment could not be removed");
+            }
+        }
+        self.changed.notify();
+    }
+
+    /// Keeps segments ready ahead of the writer, for ever.
+    pub async fn keep_ahead(self: Rc<Self>) {
+        loop {
+            let changed = self.changed.wait();
+            let Some(id) = self.first_missing() else {
+                changed.await;
+                continue;
+            };
+            match self.make(id).await {
+                Ok(file) => {
+                    self.files.borrow_mut().insert(id, Rc::new(file));
+                    self.starved.set(false);
+                    self.changed.notify();
+                }
+                Err(error) => {
+                    if !self.starved.replace(true) {
+                        tracing::warn!(segment = %id, %error, "no room for another log segment");
+                    }
+                    self.runtime.sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn first_missing(&self) -> Option<SegmentId> {
+        let current = self.current.get();
+        let files = self.files.borrow();
+        (0..=limits::LOG_SEGMENTS_AHEAD as u64)
+            .map(|n| SegmentId(current.0 + n))
+            .find(|id| !files.contains_key(id))
+    }
+
+    async fn make(&self, id: SegmentId) -> io::Result<File> {
+        let path = self.path(id);
+        let spare = self.spare.borrow_mut().pop();
+        if let Some(old) = spare {
+            self.runtime.rename(self.path(old), path.clone()).await?;
+        } else if let Err(error) = self.fill_with_zeros(&path).await {
+            // Half a segment is of no use, and its room may be the last.
+            let _ = self.runtime.remove_file(path).await;
+            return Err(error);
+        }
+        self.runtime.sync_dir(self.dir.clone()).await?;
+        self.runtime.open(path, OpenMode::ReadWrite).await
+    }
+
+    async fn fill_with_zeros(&self, path: &std::path::Path) -> io::Result<()> {
+        let file = self.runtime.open(path, OpenMode::CreateNew).await?;
+        let mut zeros = AlignedBuf::zeroed(limits::MIB.min(self.segment_bytes as usize));
+        let mut offset = 0;
+        while offset < self.segment_bytes {
+            let left = self.segment_bytes - offset;
+            if left < zeros.len() as u64 {
+                zeros = AlignedBuf::zeroed(left as usize);
+            }
+            zeros = file.write(FileOffset(offset), zeros, Sync::No).await?;
+            offset += zeros.len() as u64;
+        }
+        file.sync().await
+    }
+
+    fn path(&self, id: SegmentId) -> PathBuf {
+        self.dir.join(segment_file_name(id))
+    }
+}

@@ -1,0 +1,183 @@
+//! Requests to this core, from its own tasks and from other cores.
+
+use super::batch::Origin;
+use super::core::Core;
+use super::message::{Frame, Reply, Request};
+use super::node::Node;
+use super::stats::{CollectionStats, Phase, ShardStats};
+use super::{control, transfer};
+use crate::io::executor::Class;
+use crate::io::executor::sync::{Pending, Promise, promise};
+use crate::limits;
+use crate::types::{CollectionId, ShardId};
+
+/// Where an answer goes.
+enum AnswerTo {
+    Task(Promise<Reply>),
+    Core { from: ShardId, call: u32 },
+}
+
+impl AnswerTo {
+    fn give(self, node: &Node, reply: Reply) {
+        match self {
+            AnswerTo::Task(promise) => promise.give(reply),
+            AnswerTo::Core { from, call } => node.inner().mailbox.answer(from, call, reply),
+        }
+    }
+}
+
+/// The turn hook: takes up what other cores have put into the inboxes. True when there was something.
+pub fn receive(node: &Node) -> bool {
+    let mailbox = &node.inner().mailbox;
+    let mut any = false;
+    while let Some(frame) = mailbox.next_answer() {
+        any = true;
+        node.finish_call(frame.call, frame.body);
+    }
+    for _ in 0..limits::CALLS_PER_TURN_MAX {
+        let Some(frame) = mailbox.next_call() else { break };
+        any = true;
+        handle_call(node, frame);
+    }
+    any
+}
+
+pub(super) fn handle_local(node: &Node, request: Request) -> Pending<Reply> {
+    let (promise, pending) = promise();
+    handle(node, request, AnswerTo::Task(promise));
+    pending
+}
+
+fn handle_call(node: &Node, frame: Frame<Request>) {
+    let Frame { from, call, body } = frame;
+    if let Ok(core) = node.core() {
+        core.numbers.borrow_mut().from_other_cores += 1;
+    }
+    handle(node, body, AnswerTo::Core { from, call });
+}
+
+fn handle(node: &Node, request: Request, answer: AnswerTo) {
+    match request {
+        Request::Stats => answer.give(node, Reply::Stats(Box::new(stats(node)))),
+        Request::Install { catalogue } => {
+            control::install(node, catalogue);
+            answer.give(node, Reply::Done(Ok(())));
+        }
+        request => match node.core().cloned() {
+            Ok(core) => handle_ready(node, &core, request, answer),
+            Err(refusal) => answer.give(node, Reply::Done(Err(refusal))),
+        },
+    }
+}
+
+fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer: AnswerTo) {
+    let wall = core.runtime.wall();
+    match request {
+        Request::Get { tablet, key } => {
+            let found = core.engine.borrow_mut().get(tablet, &key, wall);
+            answer.give(node, Reply::Get(found));
+        }
+        Request::GetMany { items } => {
+            let mut engine = core.engine.borrow_mut();
+            let found = items.iter().map(|(tablet, key)| engine.get(*tablet, key, wall)).collect();
+            drop(engine);
+            answer.give(node, Reply::GetMany(found));
+        }
+        Request::Write { items } => match answer {
+            AnswerTo::Core { from, call } => core.submit(items.into_iter(), Origin::Call { from, call }),
+            AnswerTo::Task(_) => unreachable!("a task's own writes go straight to the engine"),
+        },
+        Request::Scan { tablet, scan } => {
+            core.numbers.borrow_mut().scans += 1;
+            let page = core.engine.borrow_mut().scan(tablet, &scan, wall);
+            answer.give(node, Reply::Page(page));
+        }
+        Request::CollectionStats { collection } => {
+            answer.give(node, Reply::CollectionStats(collection_stats(core, collection)));
+        }
+        slow => handle_slow(node, slow, answer),
+    }
+}
+
+/// Requests that wait for something: each is a task of its own.
+fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
+    let task = node.clone();
+    node.runtime().spawn(Class::Foreground, async move {
+        let reply = match request {
+            Request::Checkpoint => Reply::Done(super::checkpoint::request(&task).await),
+            Request::FetchCatalogue => Reply::Catalogue(task.catalogue()),
+            Request::Create { name, definition } => {
+                Reply::Changed(control::create(&task, &name, definition).await)
+            }
+            Request::Drop { name } => Reply::Changed(control::drop_collection(&task, &name).await),
+            Request::Split { name, split_at } => Reply::Changed(control::split(&task, &name, split_at).await),
+            Request::ShipOut { tablet, parts } => {
+                Reply::Shipped(transfer::ship_out(&task, tablet, &parts).await)
+            }
+            Request::ShipIn { tablet, collection, records } => {
+                Reply::Done(transfer::ship_in(&task, tablet, collection, records).await)
+            }
+            other => unreachable!("answered at once: {other:?}"),
+        };
+        answer.give(&task, reply);
+    });
+}
+
+fn collection_stats(core: &Core, collection: CollectionId) -> CollectionStats {
+    let engine = core.engine.borrow();
+    let mut sum = CollectionStats::default();
+    for tablet in engine.tablets.iter().filter(|tablet| tablet.collection == collection) {
+        sum.records += tablet.delta.weight().live_records;
+        sum.bytes += tablet.delta.weight().live_bytes;
+    }
+    sum
+}
+
+fn stats(node: &Node) -> ShardStats {
+    let inner = node.inner();
+    let mut stats = ShardStats {
+        shard: node.shard(),
+        replayed_records: inner.replayed.get(),
+        inbox_frames: inner.mailbox.waiting() as u64,
+        turns: inner.runtime.turn_stats(),
+        ..ShardStats::default()
+    };
+    if let Ok(core) = node.core() {
+        fill_stats(core, &mut stats);
+    }
+    stats
+}
+
+fn fill_stats(core: &Core, stats: &mut ShardStats) {
+    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.state.borrow());
+    let counters = engine.counters();
+    stats.phase = if engine.is_poisoned() { Phase::Poisoned } else { Phase::Serving };
+    stats.gets = counters.gets;
+    stats.puts = counters.puts;
+    stats.deletes = counters.deletes;
+    stats.refused = counters.refused;
+    stats.expired_records = counters.expired;
+    stats.log_commits = counters.log_commits;
+    stats.log_records = counters.log_records;
+    stats.log_bytes = counters.log_bytes;
+    stats.log_backlog_bytes = engine.log_backlog_bytes() as u64;
+    stats.log_writes_in_flight = engine.blocks_in_flight() as u64;
+    stats.log_segments = core.segments.live_count() as u64;
+    stats.durable_lsn = engine.durable();
+    stats.memory_bytes = engine.tablets.memory_bytes();
+    stats.memory_budget_bytes = engine.memory_budget();
+    stats.disk_full = engine.is_disk_full();
+    for tablet in engine.tablets.iter() {
+        stats.live_records += tablet.delta.weight().live_records;
+        stats.live_bytes += tablet.delta.weight().live_bytes;
+    }
+    stats.scans = numbers.scans;
+    stats.from_other_cores = numbers.from_other_cores;
+    stats.write_latency = numbers.write_latency;
+    stats.commit_latency = numbers.commit_latency;
+    stats.checkpoints = numbers.checkpoints;
+    stats.checkpoint_failures = numbers.checkpoint_failures;
+    stats.checkpoint_bytes = numbers.checkpoint_bytes;
+    stats.runs = state.runs.len() as u64;
+    stats.run_bytes = state.runs.iter().map(|run| run.file_len).sum();
+}

@@ -1,0 +1,76 @@
+//! The first split of a collection that began with one tablet: by its own keys, when a checkpoint
+//! finds enough of them. Equal-width splits of the key space would put every real data set on one core.
+
+use std::ops::Bound;
+use std::rc::Rc;
+
+use super::core::Core;
+use super::key::Key;
+use super::node::Node;
+use crate::io::executor::Class;
+use crate::limits;
+use crate::rmi::quantiles::separators;
+use crate::types::TabletId;
+
+/// Asks shard 0 to split the collections whose only tablet is here and large enough.
+pub fn propose(node: &Node, core: &Rc<Core>) {
+    if node.shards() == 1 {
+        return;
+    }
+    let catalogue = node.catalogue();
+    for collection in catalogue.collections.values().filter(|collection| collection.is_unsplit()) {
+        let tablet = &collection.tablets[0];
+        let large = |present: &super::tablet::Tablet| present.delta.len() >= limits::SPLIT_RECORDS_MIN;
+        let here = core.engine.borrow().tablets.get(tablet.id).is_some_and(large);
+        if tablet.owner == node.shard() && here {
+            let (node, core) = (node.clone(), core.clone());
+            let (name, id) = (collection.name.clone(), tablet.id);
+            node.runtime().clone().spawn(Class::Background, async move {
+                split(&node, &core, &name, id).await;
+            });
+        }
+    }
+}
+
+async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
+    let sample = sample(core, tablet).await;
+    let split_at = separators(&sample, node.shards());
+    if split_at.is_empty() {
+        return;
+    }
+    match node.split_collection(name, split_at).await {
+        Ok(Ok(())) => tracing::info!(collection = name, "split by a sample of its keys"),
+        Ok(Err(error)) => tracing::info!(collection = name, %error, "not split"),
+        Err(refusal) => {
+            tracing::warn!(collection = name, %refusal, "not split; the next checkpoint tries again")
+        }
+    }
+}
+
+/// Every nth visible key, in order.
+async fn sample(core: &Core, tablet: TabletId) -> Vec<Key> {
+    let len = core.engine.borrow().tablets.get(tablet).map_or(0, |tablet| tablet.delta.len());
+    let step = len.div_ceil(limits::SPLIT_SAMPLE_KEYS).max(1);
+    let mut slice = core.runtime.slice();
+    let mut sample = Vec::with_capacity(len / step + 1);
+    let mut at: Option<Key> = None;
+    loop {
+        {
+            let engine = core.engine.borrow();
+            let Some(tablet) = engine.tablets.get(tablet) else { return sample };
+            let start = at.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut visited = 0;
+            let mut last = None;
+            for (key, version) in tablet.delta.range(start, Bound::Unbounded).take(step) {
+                visited += 1;
+                last = Some((key, version.payload.is_some()));
+            }
+            let Some((key, live)) = last else { return sample };
+            at = Some(key.clone());
+            if live && visited == step {
+                sample.push(key.clone());
+            }
+        }
+        slice.checkpoint().await;
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a shard does not start. Nothing was changed on the disk.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::runs::LoadError;
+use super::state::StateError;
+use crate::io::log::ReplayError;
+use crate::io::manifest::ManifestError;
+use crate::types::{Lsn, ShardId};
+
+#[derive(Debug)]
+pub enum StartError {
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
+    Manifest(ManifestError),
+    State(StateError),
+    Log(ReplayError),
+    Run(LoadError),
+    /// There are logs or runs, but nothing that names them.
+    ManifestMissing {
+        dir: PathBuf,
+    },
+    /// The directory was made for another number of shards.
+    ShardCount {
+        found: u16,
+        wanted: u16,
+    },
+    /// A record that is whole and in its place, but not what its kind says.
+    Record {
+        lsn: Lsn,
+    },
+    /// Of another shard of this node.
+    Other {
+        shard: ShardId,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            StartError::Manifest(error) => error.fmt(f),
+            StartError::State(error) => error.fmt(f),
+            StartError::Log(error) => error.fmt(f),
+            StartError::Run(error) => write!(f, "{error}; `kyrodb verify` lists all damage"),
+            StartError::ManifestMissing { dir } => write!(
+                f,
+                "{}: the manifest and its superblock are gone, but logs or runs are there; restore the \
+                 directory from a backup",
+                dir.display()
+            ),
+            StartError::ShardCount { found, wanted } => write!(
+                f,
+                "the data directory was made with {found} shards and {wanted} are asked for; start with \
+                 --shards {found} (resharding is not there yet)"
+            ),
+            StartError::Record { lsn } => {
+                write!(f, "the record with LSN {lsn} is not what its kind says; `kyrodb wal dump` shows it")
+            }
+            StartError::Other { shard } => write!(f, "shard {shard} did not start"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,213 @@
+//! What the manifest of a shard says: the whole state in each of its records.
+//!
+//! Byte map, little-endian (`bytes` is a u32 length and that many bytes):
+//!
+//! ```text
+//! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue) | u8 0 | u16 shards | u16 0
+//! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
+//! u32 runs, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
+//! u32 tablets, each: u32 id | u32 collection | u64 next version
+//! bytes catalogue (empty when flag 2 is not set)
+//! ```
+
+use std::fmt;
+
+use super::catalogue::Catalogue;
+use crate::io::codec::{Put, Reader, Truncated};
+use crate::types::{CollectionId, Lsn, RunId, SegmentId, Seq, TabletId};
+
+const VERSION: u16 = 1;
+const FLAG_CLEAN: u8 = 1;
+const FLAG_CATALOGUE: u8 = 2;
+
+/// A run that the manifest names. It covers the log in `(from, to]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunMeta {
+    pub id: RunId,
+    pub from: Lsn,
+    pub to: Lsn,
+    pub file_len: u64,
+    pub footer_hash: u64,
+    pub entries: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardState {
+    /// The log was closed in order: nothing in it may be forgiven, and no version was given out
+    /// behind it.
+    pub clean: bool,
+    /// Cores of the node: another number needs resharding.
+    pub shards: u16,
+    pub log_segment_bytes: u64,
+    /// The log is durable at least up to here; damage below is damage.
+    pub floor: Lsn,
+    /// Every record up to here is in a run.
+    pub covered: Lsn,
+    /// Where replay begins.
+    pub first_segment: SegmentId,
+    pub next_run: RunId,
+    /// Last commit timestamp.
+    pub clock: u64,
+    /// Oldest first; each begins where the one before ends.
+    pub runs: Vec<RunMeta>,
+    pub tablets: Vec<(TabletId, CollectionId, Seq)>,
+    /// Shard 0's.
+    pub catalogue: Option<Catalogue>,
+}
+
+/// Why a manifest record is not a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateError {
+    Truncated,
+    /// Written by a newer server.
+    Newer {
+        version: u16,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::Truncated => f.write_str("the manifest's state ends in the middle of a value"),
+            StateError::Newer { version } => {
+                write!(
+                    f,
+                    "the data has format {version}, written by a newer kyrodb; this one reads {VERSION}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl From<Truncated> for StateError {
+    fn from(_: Truncated) -> StateError {
+        StateError::Truncated
+    }
+}
+
+impl ShardState {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u16(VERSION);
+        let clean = if self.clean { FLAG_CLEAN } else { 0 };
+        let catalogue = if self.catalogue.is_some() { FLAG_CATALOGUE } else { 0 };
+        out.put_u8(clean | catalogue);
+        out.put_u8(0);
+        out.put_u16(self.shards);
+        out.put_u16(0);
+        out.put_u64(self.log_segment_bytes);
+        for number in [self.floor.0, self.covered.0, self.first_segment.0, self.next_run.0, self.clock] {
+            out.put_u64(number);
+        }
+        out.put_u32(self.runs.len() as u32);
+        for run in &self.runs {
+            for number in [run.id.0, run.from.0, run.to.0, run.file_len, run.footer_hash, run.entries] {
+                out.put_u64(number);
+            }
+        }
+        out.put_u32(self.tablets.len() as u32);
+        for (tablet, collection, next_seq) in &self.tablets {
+            out.put_u32(tablet.0);
+            out.put_u32(collection.0);
+            out.put_u64(next_seq.0);
+        }
+        let mut bytes = Vec::new();
+        if let Some(catalogue) = &self.catalogue {
+            catalogue.encode(&mut bytes);
+        }
+        out.put_bytes(&bytes);
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<ShardState, StateError> {
+        let mut reader = Reader::new(bytes);
+        let version = reader.u16()?;
+        if version != VERSION {
+            return Err(StateError::Newer { version });
+        }
+        let flags = reader.u8()?;
+        reader.u8()?;
+        let shards = reader.u16()?;
+        reader.u16()?;
+        let mut state = ShardState {
+            clean: flags & FLAG_CLEAN != 0,
+            shards,
+            log_segment_bytes: reader.u64()?,
+            floor: Lsn(reader.u64()?),
+            covered: Lsn(reader.u64()?),
+            first_segment: SegmentId(reader.u64()?),
+            next_run: RunId(reader.u64()?),
+            clock: reader.u64()?,
+            ..ShardState::default()
+        };
+        for _ in 0..reader.u32()? {
+            state.runs.push(decode_run(&mut reader)?);
+        }
+        for _ in 0..reader.u32()? {
+            let (tablet, collection) = (TabletId(reader.u32()?), CollectionId(reader.u32()?));
+            state.tablets.push((tablet, collection, Seq(reader.u64()?)));
+        }
+        let catalogue = reader.bytes()?;
+        if flags & FLAG_CATALOGUE != 0 {
+            state.catalogue = Some(Catalogue::decode(&mut Reader::new(catalogue))?);
+        }
+        Ok(state)
+    }
+}
+
+fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, Truncated> {
+    Ok(RunMeta {
+        id: RunId(reader.u64()?),
+        from: Lsn(reader.u64()?),
+        to: Lsn(reader.u64()?),
+        file_len: reader.u64()?,
+        footer_hash: reader.u64()?,
+        entries: reader.u64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> ShardState {
+        ShardState {
+            clean: true,
+            shards: 2,
+            log_segment_bytes: 1 << 20,
+            floor: Lsn(9),
+            covered: Lsn(7),
+            first_segment: SegmentId(3),
+            next_run: RunId(5),
+            clock: 77,
+            runs: vec![RunMeta {
+                id: RunId(4),
+                from: Lsn(0),
+                to: Lsn(7),
+                file_len: 8192,
+                footer_hash: 0xabcd,
+                entries: 6,
+            }],
+            tablets: vec![(TabletId(1), CollectionId(1), Seq(8))],
+            catalogue: Some(Catalogue::default()),
+        }
+    }
+
+    #[test]
+    fn comes_back_whole_and_never_in_part() {
+        let bytes = sample().encode();
+        assert_eq!(ShardState::decode(&bytes), Ok(sample()));
+        for len in 0..bytes.len() {
+            assert!(ShardState::decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let mut bytes = sample().encode();
+        bytes[0] = 9;
+        assert_eq!(ShardState::decode(&bytes), Err(StateError::Newer { version: 9 }));
+    }
+}

@@ -1,0 +1,138 @@
+//! The tablets of one shard: those on the map, those still arriving, and what is left of those gone.
+
+use std::collections::BTreeMap;
+
+use super::catalogue::Catalogue;
+use super::delta::Version;
+use super::key::Key;
+use super::tablet::Tablet;
+use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
+
+pub struct Tablets {
+    shard: ShardId,
+    owned: BTreeMap<TabletId, Tablet>,
+    /// Freed bit by bit: a large map takes longer than a turn.
+    dropped: Vec<Tablet>,
+    /// Sum over all of them.
+    memory_bytes: u64,
+}
+
+impl Tablets {
+    pub fn new(shard: ShardId) -> Tablets {
+        Tablets { shard, owned: BTreeMap::new(), dropped: Vec::new(), memory_bytes: 0 }
+    }
+
+    pub fn get(&self, id: TabletId) -> Option<&Tablet> {
+        self.owned.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: TabletId) -> Option<&mut Tablet> {
+        self.owned.get_mut(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Tablet> {
+        self.owned.values()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tablet> {
+        self.owned.values_mut()
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// The tablet, begun if it is not there: it was found in a run, in the log or in a move, and the
+    /// map decides later whether it stays.
+    pub fn entry(&mut self, id: TabletId, collection: CollectionId) -> &mut Tablet {
+        self.owned.entry(id).or_insert_with(|| Tablet::new(id, collection))
+    }
+
+    /// Makes a staged write visible. A tablet dropped meanwhile takes its writes with it.
+    pub fn apply(&mut self, id: TabletId, key: Key, version: Version) {
+        if let Some(tablet) = self.owned.get_mut(&id) {
+            let before = tablet.delta.weight().memory_bytes;
+            tablet.apply(key, version);
+            self.memory_bytes = self.memory_bytes + tablet.delta.weight().memory_bytes - before;
+        }
+    }
+
+    /// A version from a run or from the log.
+    pub fn restore(&mut self, id: TabletId, collection: CollectionId, key: Key, version: Version) {
+        let tablet = self.entry(id, collection);
+        let before = tablet.delta.weight().memory_bytes;
+        tablet.restore(key, version);
+        let after = tablet.delta.weight().memory_bytes;
+        self.memory_bytes = self.memory_bytes + after - before;
+    }
+
+    /// Versions of the tablet go on from `next_seq` or later.
+    pub fn raise_seq(&mut self, id: TabletId, collection: CollectionId, next_seq: Seq) {
+        let tablet = self.entry(id, collection);
+        tablet.next_seq = tablet.next_seq.max(next_seq);
+    }
+
+    /// Jumps over all versions that may have been given out and lost.
+    pub fn jump_seqs(&mut self, by: u64) {
+        for tablet in self.owned.values_mut() {
+            tablet.next_seq = Seq(tablet.next_seq.0 + by);
+        }
+    }
+
+    /// Brings the tablets in line with the map: new ones begin, those that are gone are freed later.
+    pub fn install(&mut self, catalogue: &Catalogue) {
+        let mut mapped = BTreeMap::new();
+        for collection in catalogue.collections.values() {
+            for (index, tablet) in collection.tablets.iter().enumerate() {
+                if tablet.owner == self.shard {
+                    mapped.insert(tablet.id, (collection.id, tablet, collection.end_of(index)));
+                }
+            }
+        }
+        let gone = self.owned.extract_if(.., |id, _| !mapped.contains_key(id));
+        self.dropped.extend(gone.map(|(_, tablet)| tablet));
+        for (id, (collection, entry, end)) in mapped {
+            self.entry(id, collection).take_over(entry, end);
+        }
+    }
+
+    /// Frees at most about `count` entries that nobody can reach any more; true when there may be more.
+    pub fn shed(&mut self, count: usize) -> bool {
+        let mut any = false;
+        for tablet in self.owned.values_mut() {
+            any |= tablet.shed_outside(count);
+        }
+        if let Some(tablet) = self.dropped.last_mut() {
+            any = true;
+            if !tablet.delta.shed(count) {
+                self.dropped.pop();
+            }
+        }
+        if any {
+            self.recount_memory();
+        }
+        any
+    }
+
+    /// Turns due records into tombstones, at most `count` a tablet; gives how many.
+    pub fn expire(&mut self, now: WallMs, count: usize) -> usize {
+        let expired = self.owned.values_mut().map(|tablet| tablet.expire(now, count)).sum();
+        if expired > 0 {
+            self.recount_memory();
+        }
+        expired
+    }
+
+    /// Removes tombstones up to `covered` from a stretch of a tablet: no run is left that they hide
+    /// anything of. Gives the key to go on behind.
+    pub fn purge(&mut self, id: TabletId, after: Option<&Key>, covered: Lsn, count: usize) -> Option<Key> {
+        let next = self.owned.get_mut(&id)?.purge(after, covered, count);
+        self.recount_memory();
+        next
+    }
+
+    fn recount_memory(&mut self) {
+        let tablets = self.owned.values().chain(&self.dropped);
+        self.memory_bytes = tablets.map(|tablet| tablet.delta.weight().memory_bytes).sum();
+    }
+}
