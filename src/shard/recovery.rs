@@ -19,6 +19,7 @@ use super::core::Core;
 use super::delta::{NEVER, Version};
 use super::engine::Engine;
 use super::key::Key;
+use super::ledger::Ledger;
 use super::node::Node;
 use super::payload::Payload;
 use super::runs;
@@ -350,5 +351,5 @@ async fn open(
     }
     let mailbox = node.inner().mailbox.clone();
     let runtime = node.runtime().clone();
-    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, manifest, state, options, bytes)))
+    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, Ledger::new(manifest, state), options, bytes)))
 }

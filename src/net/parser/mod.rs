@@ -276,6 +276,8 @@ impl RequestReader {
     }
 }
 
+// Made and taken apart once a request, in the same function: boxing would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 enum Advance<'b> {
     More,
     Straight(Request<'b>),
