@@ -47,7 +47,8 @@ async fn start(node: &Node) -> Result<(), StartError> {
     learn_map(node, &core).await?;
     core.engine.borrow_mut().tablets.install(&node.catalogue());
     if crashed {
-        jump_versions(&core);
+        let jumped = jump_versions(&core).await;
+        jumped.map_err(|_| StartError::Other { shard: node.shard() })?;
     }
     node.open_door();
     core.shed_wanted.notify();

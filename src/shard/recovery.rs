@@ -21,6 +21,7 @@ use super::engine::Engine;
 use super::key::Key;
 use super::node::Node;
 use super::payload::Payload;
+use super::record::Refusal;
 use super::runs;
 use super::segments::Segments;
 use super::start_error::StartError;
@@ -142,8 +143,11 @@ async fn resume(
     sync_segments(runtime, dirs, &state, &files, &recovered).await?;
 
     let crashed = !(state.clean && recovered.last_lsn == state.floor);
-    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 1 };
-    let next_lsn = Lsn(recovered.last_lsn.0 + jump);
+    let next_lsn = match crashed {
+        true => recovered.next_lsn(),
+        // An earlier recovery may have jumped and logged nothing.
+        false => recovered.last_lsn.next().max(recovered.base_lsn),
+    };
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
     let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
@@ -357,7 +361,9 @@ async fn open(
     Ok(Rc::new(core))
 }
 
-/// Versions that a crash may have taken with it are not given out again.
-pub fn jump_versions(core: &Core) {
+/// Versions that a crash may have taken with it are not given out again. The jump is durable before
+/// anyone is served: the next crash may take everything else of this life with it.
+pub async fn jump_versions(core: &Core) -> Result<(), Refusal> {
     core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
+    core.commit_state(|_| ()).await
 }
