@@ -28,7 +28,9 @@ pub struct Tablet {
     pub delta: Delta,
     /// Invariant: greater than every version given out, also by earlier lives of the tablet.
     pub next_seq: Seq,
-    /// The range is being moved: writes wait until the new map is there.
+    /// Parts of the range are being sent away, tombstones too: none may be purged before it was sent.
+    pub moving: bool,
+    /// The end of that: writes wait until the new map is there.
     pub frozen: bool,
     staged: BTreeMap<Key, Staged>,
     expiries: BTreeSet<(WallMs, Key)>,
@@ -45,6 +47,7 @@ impl Tablet {
             end: None,
             delta: Delta::default(),
             next_seq: Seq(1),
+            moving: false,
             frozen: false,
             staged: BTreeMap::new(),
             expiries: BTreeSet::new(),
@@ -57,6 +60,7 @@ impl Tablet {
         self.next_seq = self.next_seq.max(entry.first_seq);
         self.start = entry.start.clone();
         self.end = end.cloned();
+        self.moving = false;
         self.frozen = false;
     }
 
@@ -104,6 +108,9 @@ impl Tablet {
     /// Removes tombstones with LSNs up to `covered` among the next `count` entries behind `after`.
     /// Gives the last key looked at, `None` at the end.
     pub fn purge(&mut self, after: Option<&Key>, covered: Lsn, count: usize) -> Option<Key> {
+        if self.moving {
+            return None;
+        }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let stretch: Vec<(Key, bool)> = self
             .delta
