@@ -140,7 +140,7 @@ impl Engine {
     pub fn get(&mut self, tablet: TabletId, key: &Key, wall: WallMs) -> Result<Option<Found>, Refusal> {
         let now = self.clock.now(wall);
         self.counters.gets += 1;
-        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.covers(key)).ok_or(Refusal::Moved)?;
+        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
         Ok(tablet.delta.get(key).and_then(|version| version.found(now)))
     }
 
@@ -148,7 +148,7 @@ impl Engine {
     pub fn scan(&mut self, tablet: TabletId, scan: &Scan, wall: WallMs) -> Result<Page, Refusal> {
         let now = self.clock.now(wall);
         let tablet =
-            self.tablets.get(tablet).filter(|tablet| tablet.covers_range(scan)).ok_or(Refusal::Moved)?;
+            self.tablets.get(tablet).filter(|tablet| tablet.serves_range(scan)).ok_or(Refusal::Moved)?;
         Ok(tablet.scan(scan, now))
     }
 
@@ -168,7 +168,7 @@ impl Engine {
         let now = self.clock.now(wall);
         self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
-        if tablet.frozen || !tablet.covers(&write.key) {
+        if tablet.frozen || !tablet.serves(&write.key) {
             return Err(Refusal::Moved);
         }
         let present = tablet.present(&write.key, now);

@@ -23,6 +23,8 @@ pub struct Tablet {
     pub id: TabletId,
     pub collection: CollectionId,
     pub epoch: Epoch,
+    /// The map gave it to this shard. Before that it is only being gathered, and serves nobody.
+    mapped: bool,
     start: Key,
     end: Option<Key>,
     pub delta: Delta,
@@ -43,6 +45,7 @@ impl Tablet {
             id,
             collection,
             epoch: Epoch::ZERO,
+            mapped: false,
             start: Key::from_bytes(&[]),
             end: None,
             delta: Delta::default(),
@@ -57,6 +60,7 @@ impl Tablet {
     /// The map gives this shard the tablet with this range.
     pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>) {
         self.epoch = entry.epoch;
+        self.mapped = true;
         self.next_seq = self.next_seq.max(entry.first_seq);
         self.start = entry.start.clone();
         self.end = end.cloned();
@@ -68,9 +72,14 @@ impl Tablet {
         self.start <= *key && self.end.as_ref().is_none_or(|end| key < end)
     }
 
-    /// True when the whole range asked for is this tablet's: a caller with an old map gets no
-    /// left-overs of a moved range.
-    pub fn covers_range(&self, scan: &Scan) -> bool {
+    /// Whether reads of this key are answered here.
+    pub fn serves(&self, key: &Key) -> bool {
+        self.mapped && self.covers(key)
+    }
+
+    /// True when the whole range asked for is read here: a caller with an old map gets no left-overs
+    /// of a moved range.
+    pub fn serves_range(&self, scan: &Scan) -> bool {
         let starts = match &scan.start {
             Bound::Included(start) | Bound::Excluded(start) => self.start <= *start,
             Bound::Unbounded => self.start.is_empty(),
@@ -81,7 +90,7 @@ impl Tablet {
             (Bound::Excluded(end), Some(limit)) => end <= limit,
             (Bound::Unbounded, Some(_)) => false,
         };
-        starts && ends
+        self.mapped && starts && ends
     }
 
     /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at.
