@@ -141,6 +141,11 @@ impl Tablet {
         self.delta.get(key).filter(|version| version.is_visible(now)).map(|version| version.seq)
     }
 
+    /// Whether a write of this key is in flight.
+    pub fn is_staged(&self, key: &Key) -> bool {
+        self.staged.contains_key(key)
+    }
+
     /// Marks a write as logged; from here on conditions see it.
     pub fn stage(&mut self, key: &Key, lsn: Lsn, expires: Option<WallMs>) -> Seq {
         let seq = self.next_seq;
