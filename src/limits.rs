@@ -55,6 +55,8 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 1024 * MIB;
 pub const LOG_BLOCK_BYTES_MAX: usize = 256 * KIB;
 /// Below this a block waits for the write before it: a fuller block beats two half-full ones.
 pub const LOG_BLOCK_FILL_BYTES: usize = 64 * KIB;
+/// Records applied and answered at a time: a full block holds several times as many.
+pub const SETTLE_RECORDS_MAX: usize = 256;
 pub const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Records that wait for the disk, in encoded bytes; beyond it writes are refused with 503.
 pub const LOG_BACKLOG_BYTES_MAX: usize = 64 * MIB;
