@@ -157,6 +157,8 @@ impl From<CatalogueError> for Problem {
             CatalogueError::ExistsDifferently => (409, "exists_differently"),
             CatalogueError::TooManyCollections => (422, "too_many_collections"),
             CatalogueError::TooManyTablets => (422, "too_many_tablets"),
+            CatalogueError::BadSplit => (422, "bad_split"),
+            CatalogueError::AlreadySplit => (409, "already_split"),
         };
         Problem::new(status, code, error.to_string())
     }
