@@ -33,7 +33,7 @@ pub const SHARDS_MAX: usize = 64;
 pub const INBOX_FRAMES_MAX: usize = 1024;
 
 /// Calls of other cores that a core takes up in one turn.
-pub const CALLS_PER_TURN_MAX: usize = 64;
+pub const TURN_CALLS_MAX: usize = 64;
 /// Attempts at a request whose range is just moving, 2 ms apart; then it is refused with 503.
 pub const MOVED_ATTEMPTS_MAX: u32 = 2500;
 
@@ -59,6 +59,7 @@ pub const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Records that wait for the disk, in encoded bytes; beyond it writes are refused with 503.
 pub const LOG_BACKLOG_BYTES_MAX: usize = 64 * MIB;
 pub const SYNC_INTERVAL_MS_DEFAULT: u64 = 50;
+pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 /// After a crash LSNs and versions jump ahead by more than could have been given out unsynced.
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
@@ -154,10 +155,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const DRAIN_SECONDS_DEFAULT: u64 = 5;
+pub const DRAIN_SECONDS_MAX: u64 = 3600;
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 // ---- memory
 
+pub const MEMORY_BYTES_MIN: u64 = 64 * MIB as u64;
 pub const MEMORY_BYTES_DEFAULT: u64 = 2 * GIB as u64;
 
 pub const KIB: usize = 1024;

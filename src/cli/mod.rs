@@ -1,5 +1,85 @@
-//! The command line.
+//! The command line: what users and scripts see of KyroDB besides HTTP.
+//!
+//! Owns: the commands and their options ([`args`]), the layered configuration ([`config`],
+//! [`options`]), the HTTP client of the data commands ([`client`], [`bulk`], [`wire`]), the benchmarks
+//! ([`bench`]), output and exit codes ([`output`], [`failure`]).
+//!
+//! Data goes to stdout; progress, logs and errors to stderr. Runs on the main thread and on plain
+//! threads of its own: a command waits for one server, not for thousands of clients. Only the load
+//! generator and the raw disk loop of [`bench`] run on an executor.
+//!
+//! Must not know: how the engine does anything. Its doors are in [`engine`].
+
+mod args;
+pub mod bench;
+mod bulk;
+mod client;
+mod compare;
+pub mod config;
+mod data_dir;
+mod engine;
+mod failure;
+#[cfg(test)]
+mod fake_server;
+mod import;
+mod logging;
+mod options;
+mod output;
+mod progress;
+mod records;
+mod serve;
+mod settings;
+mod size;
+mod source;
+mod spread;
+#[cfg(test)]
+mod tests;
+mod values;
+mod wire;
+
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{BenchCommand, Cli, Command, ServeArgs, WalCommand};
+use failure::Failure;
+use output::Output;
+
+/// The whole program.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let mut out = Output::stdout(cli.output);
+    match run(cli.command, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_silent() {
+                eprintln!("kyrodb: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
+    match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
+        Command::Serve(args) => serve::serve(&settings::of(&args)?.config()),
+        Command::Put(args) => records::put(&args, out),
+        Command::Get(args) => records::get(&args, out),
+        Command::Delete(args) => records::delete(&args, out),
+        Command::Scan(args) => records::scan(&args, out),
+        Command::Import(args) => import::import(&args, out),
+        Command::Export(args) => records::export(&args, out),
+        Command::Wal(WalCommand::Dump(args)) => engine::dump_log(&args.data_dir, out),
+        Command::Verify(args) => engine::verify(&args.data_dir, out),
+        Command::Config(command) => settings::run(&command, out),
+        Command::Bench(BenchCommand::Kv(args)) => bench::kv::run(&args, out),
+        Command::Bench(BenchCommand::Wal(args)) => bench::wal::command(&args, out),
+        Command::Bench(BenchCommand::Rmi(_)) => Err(Failure::NotThereYet { command: "bench rmi" }),
+        Command::Bench(BenchCommand::Vector(_)) => Err(Failure::NotThereYet { command: "bench vector" }),
+        Command::Repair(_) => Err(Failure::NotThereYet { command: "repair" }),
+        Command::Restore(_) => Err(Failure::NotThereYet { command: "restore" }),
+        Command::Backup(_) => Err(Failure::NotThereYet { command: "backup" }),
+        Command::Doctor(_) => Err(Failure::NotThereYet { command: "doctor" }),
+        Command::Key(_) => Err(Failure::NotThereYet { command: "key" }),
+    }
 }

@@ -20,6 +20,7 @@ pub mod control;
 pub mod core;
 pub mod delta;
 pub mod engine;
+pub mod inspect;
 pub mod key;
 pub mod mailbox;
 pub mod message;

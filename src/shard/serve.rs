@@ -34,7 +34,7 @@ pub fn receive(node: &Node) -> bool {
         any = true;
         node.finish_call(frame.call, frame.body);
     }
-    for _ in 0..limits::CALLS_PER_TURN_MAX {
+    for _ in 0..limits::TURN_CALLS_MAX {
         let Some(frame) = mailbox.next_call() else { break };
         any = true;
         handle_call(node, frame);

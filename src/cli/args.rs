@@ -1,0 +1,336 @@
+//! The command line as clap reads it: names, defaults and help of every command. No behaviour.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::bench::kv::KvArgs;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was found, 2 usage, 3 not found, \
+                          4 conflict, 5 unavailable.";
+
+/// A durable thread-per-core key-value server on io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "kyrodb", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Format of the data on stdout
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Without one: `serve`
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Ndjson,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Store a value under a key
+    Put(PutArgs),
+    /// Print the value of a key
+    Get(KeyArgs),
+    /// Delete a key
+    Delete(DeleteArgs),
+    /// Print a range of keys with their values
+    Scan(ScanArgs),
+    /// Load a file into a collection, or compare the two
+    Import(ImportArgs),
+    /// Print a whole collection as NDJSON, in key order
+    Export(ExportArgs),
+    /// Look into the log of a stopped data directory
+    #[command(subcommand)]
+    Wal(WalCommand),
+    /// Read everything in a stopped data directory and name every damage
+    Verify(DirArgs),
+    /// Bring a damaged data directory back (not there yet)
+    Repair(RestArgs),
+    /// Check or print the server's configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Restore a backup (not there yet)
+    Restore(RestArgs),
+    /// Take a backup (not there yet)
+    Backup(RestArgs),
+    /// Examine the machine and the data directory (not there yet)
+    Doctor(RestArgs),
+    /// Manage API keys (not there yet)
+    Key(RestArgs),
+}
+
+/// Whatever a command of a later release may take.
+#[derive(Debug, Args)]
+pub struct RestArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// TOML file with options
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the data is [default: ./kyrodb-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Address and port [default: 127.0.0.1:3030]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Shards, one a core [default: the cores available]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// Memory for data [default: 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Size of a log segment [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub log_segment_bytes: Option<String>,
+    /// When a write is acknowledged by default: fsync, interval or memory [default: fsync]
+    #[arg(long, value_name = "LEVEL")]
+    pub durability: Option<String>,
+    /// At `interval`, at most this much is lost on a power cut [default: 50]
+    #[arg(long, value_name = "MS")]
+    pub sync_interval_ms: Option<String>,
+    /// Time for requests under way when the server is told to stop [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_seconds: Option<String>,
+    /// No log line a request
+    #[arg(long)]
+    pub disable_http_log: bool,
+}
+
+impl ServeArgs {
+    /// The options given, by their names in [`super::options::OPTIONS`].
+    pub fn flags(&self) -> Vec<(&'static str, String)> {
+        let texts = [
+            ("data_dir", &self.data_dir),
+            ("listen", &self.listen),
+            ("shards", &self.shards),
+            ("memory", &self.memory),
+            ("log_segment_bytes", &self.log_segment_bytes),
+            ("durability", &self.durability),
+            ("sync_interval_ms", &self.sync_interval_ms),
+            ("drain_seconds", &self.drain_seconds),
+        ];
+        let given = texts.into_iter().filter_map(|(name, text)| text.clone().map(|text| (name, text)));
+        given.chain(self.disable_http_log.then(|| ("disable_http_log", "true".to_owned()))).collect()
+    }
+}
+
+/// Which collection of which server.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:3030")]
+    pub url: String,
+    #[arg(long, short, default_value = "default")]
+    pub collection: String,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    pub key: String,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    pub key: String,
+    /// The value; or give --file
+    pub value: Option<String>,
+    /// Take the value from a file; - is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[arg(long, default_value = "application/octet-stream")]
+    pub content_type: String,
+    /// Forget the record after this time: 30s, 5m, 1h
+    #[arg(long)]
+    pub ttl: Option<String>,
+    /// Only when the record is at this version
+    #[arg(long, value_name = "SEQ", conflicts_with = "if_absent")]
+    pub if_seq: Option<u64>,
+    /// Only when there is no record
+    #[arg(long)]
+    pub if_absent: bool,
+    /// fsync, interval or memory
+    #[arg(long)]
+    pub durability: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    pub key: String,
+    /// Only when the record is at this version
+    #[arg(long, value_name = "SEQ")]
+    pub if_seq: Option<u64>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// First key
+    #[arg(long)]
+    pub start: Option<String>,
+    /// First key that is not wanted any more
+    #[arg(long)]
+    pub end: Option<String>,
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// At most so many records
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// From the end towards the start
+    #[arg(long)]
+    pub reverse: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// A line a record: {"key":..,"value":..}, or a line of the bulk route
+    Ndjson,
+    /// u64 count, then that many u64, little-endian
+    Sosd,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    pub file: PathBuf,
+    /// By default sosd for *.u64 and *.sosd, else ndjson
+    #[arg(long, value_enum)]
+    pub format: Option<FileFormat>,
+    /// Bytes of the values made for the keys of a sosd file
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub value_bytes: usize,
+    /// Only the first N records of the file
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Read everything back and compare, instead of writing
+    #[arg(long)]
+    pub verify: bool,
+    /// Connections that write or read at a time
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+    /// fsync, interval or memory
+    #[arg(long)]
+    pub durability: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DirArgs {
+    #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WalCommand {
+    /// Print every record of the log
+    Dump(DirArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration is good
+    Check(ServeArgs),
+    /// Print every option with its value and where it comes from
+    Dump(ServeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// YCSB-style load on a running server
+    Kv(KvArgs),
+    /// Group commit on this disk, beside a bare write+sync loop
+    Wal(BenchWalArgs),
+    /// The learned index (not there yet)
+    Rmi(RestArgs),
+    /// The vector index (not there yet)
+    Vector(RestArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchWalArgs {
+    /// An empty or new directory on the disk to measure
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub writers: u32,
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1048576))]
+    pub record_bytes: u32,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+}
+
+/// An address for a URL's authority.
+pub fn resolve(authority: &str) -> std::io::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let mut addresses: Vec<SocketAddr> = authority.to_socket_addrs()?.collect();
+    // `localhost` may name both families; the server listens on one, IPv4 by default.
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.first().copied().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_serve_is_an_option_of_the_table() {
+        let cli = Cli::parse_from([
+            "kyrodb",
+            "serve",
+            "--data-dir=d",
+            "--listen=l",
+            "--shards=1",
+            "--memory=m",
+            "--log-segment-bytes=s",
+            "--durability=f",
+            "--sync-interval-ms=1",
+            "--drain-seconds=2",
+            "--disable-http-log",
+        ]);
+        let Some(Command::Serve(serve)) = cli.command else { panic!("not serve") };
+        let flags = serve.flags();
+        assert_eq!(flags.len(), 9);
+        assert!(flags.iter().all(|(name, _)| crate::cli::options::find(name).is_some()), "{flags:?}");
+    }
+
+    #[test]
+    fn later_commands_take_anything() {
+        for line in
+            [&["kyrodb", "key", "create", "--scope", "x"][..], &["kyrodb", "bench", "rmi", "--keys", "f"]]
+        {
+            assert!(Cli::try_parse_from(line).is_ok(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Benchmarks as commands: each prints one object, and checks every answer that it times.
+//!
+//! `kv` is a client: one executor drives all connections ([`connection`]), draws operations from a
+//! workload ([`workload`]) and judges answers by what it knows it wrote ([`ledger`]). `wal` measures
+//! group commit in process, beside a bare write+sync loop on the same disk ([`raw_sync`]).
+
+mod connection;
+mod cpu;
+pub mod kv;
+mod ledger;
+mod load;
+mod raw_sync;
+pub mod wal;
+mod workload;

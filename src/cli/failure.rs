@@ -1,0 +1,239 @@
+//! Why a command did not do what was asked, and the exit code that says so.
+//!
+//! Exit codes: 1 failed or found something wrong, 2 usage, 3 not found, 4 conflict, 5 unavailable.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::config::ConfigError;
+use crate::shard::start_error::StartError;
+use crate::types::ShardId;
+
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line asks for what the command does not take.
+    Usage(UsageError),
+    /// A command of a later release.
+    NotThereYet {
+        command: &'static str,
+    },
+    Config(ConfigError),
+    /// The server answered with an error.
+    Refused(Refused),
+    /// No answer: not listening, or the connection broke.
+    Unreachable {
+        url: String,
+        source: io::Error,
+    },
+    /// An answer that this client does not understand.
+    BadAnswer {
+        url: String,
+        what: &'static str,
+    },
+    /// A file could not be read or written.
+    File {
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// A line or a key of an input file is not what it should be; `line` counts from 1.
+    Input {
+        path: PathBuf,
+        line: u64,
+        what: InputError,
+    },
+    /// Standard output is closed or broken.
+    Output(io::Error),
+    /// The server or the data is there, and something about it is wrong.
+    Found {
+        count: u64,
+        what: &'static str,
+    },
+    /// The directory or the port is taken.
+    Unavailable {
+        what: String,
+    },
+    /// A shard did not start.
+    Start {
+        shard: ShardId,
+        error: StartError,
+    },
+    /// The thread of a core ended on its own.
+    CoreLost,
+    /// The log could not be closed in order; nothing acknowledged is lost, the next start replays it.
+    NotClosed,
+    /// The engine could not start or went away.
+    Engine {
+        what: &'static str,
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// A problem document of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub status: u16,
+    /// The stable code of the problem; empty when the body was no problem document.
+    pub code: String,
+    pub detail: String,
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// Only `http://host:port`.
+    Url {
+        url: String,
+    },
+    Option {
+        name: &'static str,
+        value: String,
+        wanted: &'static str,
+    },
+    /// Neither a value nor a file was given, or both.
+    Value,
+}
+
+#[derive(Debug)]
+pub enum InputError {
+    NotAnObject(serde_json::Error),
+    KeyMissing,
+    ValueMissing,
+    /// A SOSD file that is shorter than its count says.
+    Truncated,
+}
+
+impl Failure {
+    pub fn file(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
+        let path = path.to_owned();
+        move |source| Failure::File { path, source }
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
+            Failure::Refused(refused) => refused.exit_code(),
+            Failure::Unreachable { .. } | Failure::Unavailable { .. } => 5,
+            Failure::Start { error: StartError::ShardCount { .. }, .. } => 2,
+            // The reader of a pipe had enough: nothing is wrong.
+            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            _ => 1,
+        })
+    }
+
+    /// True when there is nothing to tell the user.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Refused {
+    fn exit_code(&self) -> u8 {
+        match self.status {
+            404 => 3,
+            409 | 412 => 4,
+            429 | 503 => 5,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(error) => error.fmt(f),
+            Failure::NotThereYet { command } => {
+                write!(f, "`kyrodb {command}` is not there yet: it comes with a later release")
+            }
+            Failure::Config(error) => error.fmt(f),
+            Failure::Refused(refused) => refused.fmt(f),
+            Failure::Unreachable { url, source } => {
+                write!(
+                    f,
+                    "no answer from {url}: {source}. Is the server running? Start it with `kyrodb serve`"
+                )
+            }
+            Failure::BadAnswer { url, what } => write!(f, "{url} answered with {what}"),
+            Failure::File { path, source } => write!(f, "{}: {source}", path.display()),
+            Failure::Input { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
+            Failure::Output(source) => write!(f, "standard output: {source}"),
+            Failure::Found { count, what } => write!(f, "{count} {what}"),
+            Failure::Unavailable { what } => f.write_str(what),
+            Failure::Start { shard, error } => write!(f, "shard {shard} does not start: {error}"),
+            Failure::CoreLost => f.write_str("a core stopped; the log has everything acknowledged"),
+            Failure::NotClosed => {
+                f.write_str("the log could not be closed in order; the next start replays it")
+            }
+            Failure::Engine { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.status)?;
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        match self.retry_after {
+            Some(delay) => write!(f, " (try again in {} s)", delay.as_secs()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::Url { url } => write!(f, "{url}: the server's URL looks like http://127.0.0.1:3030"),
+            UsageError::Option { name, value, wanted } => write!(f, "{name} {value}: wanted is {wanted}"),
+            UsageError::Value => {
+                f.write_str("give the value as an argument, or with --file FILE (- is stdin)")
+            }
+        }
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InputError::NotAnObject(error) => write!(f, "not a line of the bulk format: {error}"),
+            InputError::KeyMissing => f.write_str("the line has no \"key\""),
+            InputError::ValueMissing => f.write_str("the line has neither \"value\" nor \"value_b64\""),
+            InputError::Truncated => f.write_str("the file is shorter than its count of keys says"),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_of(status: u16) -> u8 {
+        Refused { status, code: String::new(), detail: String::new(), retry_after: None }.exit_code()
+    }
+
+    #[test]
+    fn a_status_has_its_exit_code() {
+        let wanted =
+            [(404, 3), (409, 4), (412, 4), (429, 5), (503, 5), (400, 1), (422, 1), (500, 1), (507, 1)];
+        for (status, code) in wanted {
+            assert_eq!(code_of(status), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_silent_and_other_output_errors_are_not() {
+        let closed = Failure::Output(io::ErrorKind::BrokenPipe.into());
+        let full = Failure::Output(io::ErrorKind::StorageFull.into());
+        assert!(closed.is_silent() && !full.is_silent());
+    }
+}

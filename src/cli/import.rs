@@ -1,0 +1,123 @@
+//! `import FILE`: a file into a collection over several open uploads, or the two compared.
+//!
+//! Puts are idempotent, so an import that was interrupted is simply run again.
+
+use std::sync::atomic::Ordering;
+use std::thread::{self, ScopedJoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+use serde_json::json;
+
+use super::args::ImportArgs;
+use super::bulk::{Batch, Counts, Target, Upload};
+use super::client::Client;
+use super::compare;
+use super::failure::Failure;
+use super::output::Output;
+use super::progress::Progress;
+use super::source::Source;
+use super::spread::spread;
+
+/// Lines that travel together, in bytes.
+const BATCH_BYTES: usize = 1 << 16;
+/// Batches that wait for an upload.
+const QUEUE_BATCHES: usize = 4;
+
+pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
+    let client = Client::of(&args.target)?;
+    if args.verify {
+        return compare::compare(args, out);
+    }
+    let open = || Source::open(&args.file, args.format, args.limit);
+    spread(&client, &args.target.collection, open()?)?;
+    load(args, &client, open()?, out)
+}
+
+fn load(args: &ImportArgs, client: &Client, source: Source, out: &mut Output) -> Result<(), Failure> {
+    let target = Target {
+        server: client.server().clone(),
+        address: client.server().address()?,
+        collection: args.target.collection.clone(),
+        durability: args.durability.clone(),
+    };
+    let mut progress = Progress::new("import", source.total());
+    let counts = Counts { written: progress.counter(), ..Counts::default() };
+    let loaded = upload_all(args, &target, &counts, source, &mut progress);
+    let (rate, seconds) = (progress.rate(), progress.elapsed().as_secs_f64());
+    drop(progress);
+    let written = counts.written.load(Ordering::Relaxed);
+    let rejected = counts.rejected.load(Ordering::Relaxed);
+    if let Err(failure) = loaded {
+        eprintln!("{written} records were written; run the same command again to go on");
+        return Err(failure);
+    }
+    let restarts = counts.restarts.load(Ordering::Relaxed);
+    out.object(&json!({
+        "written": written, "rejected": rejected, "resent_uploads": restarts,
+        "seconds": seconds, "records_per_s": rate,
+    }))?;
+    match rejected {
+        0 => Ok(()),
+        count => Err(Failure::Found { count, what: "lines were rejected" }),
+    }
+}
+
+fn upload_all(
+    args: &ImportArgs,
+    target: &Target,
+    counts: &Counts,
+    source: Source,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    thread::scope(|scope| {
+        let mut lanes = Vec::new();
+        let mut uploads: Vec<ScopedJoinHandle<'_, _>> = Vec::new();
+        for _ in 0..args.connections {
+            let (sender, receiver) = bounded(QUEUE_BATCHES);
+            lanes.push(Lane { batch: Batch::default(), sender });
+            uploads.push(scope.spawn(move || Upload::new(target, counts).run(&receiver)));
+        }
+        let read = distribute(source, args.value_bytes, lanes, progress);
+        let uploaded = uploads.into_iter().map(|upload| {
+            while !upload.is_finished() {
+                thread::sleep(std::time::Duration::from_millis(1));
+                progress.draw();
+            }
+            upload.join().expect("an upload does not panic")
+        });
+        // Every upload is waited for; the first failure is told.
+        let uploaded = uploaded.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>, _>>();
+        uploaded.and(read)
+    })
+}
+
+struct Lane {
+    batch: Batch,
+    sender: Sender<Batch>,
+}
+
+/// Deals the records out by key. Ends early, without an error, when an upload is gone: it tells why.
+fn distribute(
+    mut source: Source,
+    value_bytes: usize,
+    mut lanes: Vec<Lane>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let count = lanes.len() as u64;
+    while let Some(record) = source.next()? {
+        let lane = &mut lanes[(record.key_hash() % count) as usize];
+        record.append_bulk_line(value_bytes, lane.batch.buffer());
+        lane.batch.end_line();
+        if lane.batch.len_bytes() >= BATCH_BYTES {
+            progress.draw();
+            if lane.sender.send(std::mem::take(&mut lane.batch)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    for lane in lanes.into_iter().filter(|lane| !lane.batch.is_empty()) {
+        // An upload that is gone tells why itself.
+        let _ = lane.sender.send(lane.batch);
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! The options of the server: names, defaults and bounds, in one table.
+//!
+//! An option is called the same in the file (`log_segment_bytes`), in the environment
+//! (`KYRODB_LOG_SEGMENT_BYTES`) and as a flag (`--log-segment-bytes`). The bounds are those of
+//! [`crate::limits`].
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::size;
+use crate::limits;
+use crate::shard::record::Durability;
+
+/// What an option's text must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Path,
+    Address,
+    /// A whole number within bounds, both included.
+    Number {
+        min: u64,
+        max: u64,
+    },
+    /// As `Number`, written with a unit.
+    Bytes {
+        min: u64,
+        max: u64,
+    },
+    Switch,
+    Durability,
+}
+
+pub struct OptionSpec {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub default: fn() -> String,
+    /// False for a name that is accepted and has no effect in this release.
+    pub is_used: bool,
+}
+
+const fn option(name: &'static str, kind: Kind, default: fn() -> String) -> OptionSpec {
+    OptionSpec { name, kind, default, is_used: true }
+}
+
+/// A name kept from the first KyroDB whose feature comes later.
+const fn later(name: &'static str, kind: Kind, default: fn() -> String) -> OptionSpec {
+    OptionSpec { name, kind, default, is_used: false }
+}
+
+const RATE: Kind = Kind::Number { min: 0, max: u32::MAX as u64 };
+const LOG_SEGMENT: Kind =
+    Kind::Bytes { min: limits::LOG_SEGMENT_BYTES_MIN as u64, max: limits::LOG_SEGMENT_BYTES_MAX as u64 };
+
+pub static OPTIONS: [OptionSpec; 14] = [
+    option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
+    option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
+    option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
+    option("memory", Kind::Bytes { min: limits::MEMORY_BYTES_MIN, max: u64::MAX }, || {
+        size::format(limits::MEMORY_BYTES_DEFAULT)
+    }),
+    option("log_segment_bytes", LOG_SEGMENT, || size::format(limits::LOG_SEGMENT_BYTES_DEFAULT as u64)),
+    option("durability", Kind::Durability, || Durability::default().name().to_owned()),
+    option("sync_interval_ms", Kind::Number { min: 1, max: limits::SYNC_INTERVAL_MS_MAX }, || {
+        limits::SYNC_INTERVAL_MS_DEFAULT.to_string()
+    }),
+    option("drain_seconds", Kind::Number { min: 0, max: limits::DRAIN_SECONDS_MAX }, || {
+        limits::DRAIN_SECONDS_DEFAULT.to_string()
+    }),
+    option("disable_http_log", Kind::Switch, || "false".to_owned()),
+    later("warm_on_start", Kind::Switch, || "false".to_owned()),
+    later("rl_data_rps", RATE, || "0".to_owned()),
+    later("rl_data_burst", RATE, || "0".to_owned()),
+    later("rl_admin_rps", RATE, || "0".to_owned()),
+    later("rl_admin_burst", RATE, || "0".to_owned()),
+];
+
+/// Cores that this process may run on, as far as shards can use them.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::SHARDS_MAX))
+}
+
+pub fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+/// The option that was probably meant.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    const DISTANCE_MAX: usize = 3;
+    OPTIONS
+        .iter()
+        .map(|option| (strsim::damerau_levenshtein(option.name, name), option.name))
+        .filter(|(distance, _)| *distance <= DISTANCE_MAX)
+        .min()
+        .map(|(_, name)| name)
+}
+
+impl OptionSpec {
+    pub fn env_name(&self) -> String {
+        format!("KYRODB_{}", self.name.to_ascii_uppercase())
+    }
+}
+
+impl Kind {
+    pub fn accepts(self, text: &str) -> bool {
+        match self {
+            Kind::Path => !text.is_empty(),
+            Kind::Address => text.parse::<SocketAddr>().is_ok(),
+            Kind::Number { min, max } => text.parse().is_ok_and(|number| (min..=max).contains(&number)),
+            Kind::Bytes { min, max } => size::parse(text).is_ok_and(|bytes| (min..=max).contains(&bytes)),
+            Kind::Switch => switch(text).is_some(),
+            Kind::Durability => Durability::parse(text).is_some(),
+        }
+    }
+}
+
+pub fn switch(text: &str) -> Option<bool> {
+    match text {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" | "" => Some(false),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Path => f.write_str("a path"),
+            Kind::Address => f.write_str("an IP address and a port, as 127.0.0.1:3030"),
+            Kind::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Kind::Bytes { min, max: u64::MAX } => write!(f, "a size of at least {}", size::format(*min)),
+            Kind::Bytes { min, max } => {
+                write!(f, "a size from {} to {}", size::format(*min), size::format(*max))
+            }
+            Kind::Switch => f.write_str("true or false"),
+            Kind::Durability => f.write_str("fsync, interval or memory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_accepted() {
+        for option in &OPTIONS {
+            let default = (option.default)();
+            assert!(option.kind.accepts(&default), "{} {default}", option.name);
+        }
+    }
+
+    #[test]
+    fn bounds_hold_at_both_ends() {
+        let shards = find("shards").unwrap().kind;
+        for (text, wanted) in [("0", false), ("1", true), ("64", true), ("65", false), ("-1", false)] {
+            assert_eq!(shards.accepts(text), wanted, "{text}");
+        }
+        let segment = find("log_segment_bytes").unwrap().kind;
+        for (text, wanted) in [("1048575", false), ("1MiB", true), ("1GiB", true), ("1025MiB", false)] {
+            assert_eq!(segment.accepts(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_suggested_and_a_stranger_is_not() {
+        assert_eq!(suggest("lisen"), Some("listen"));
+        assert_eq!(suggest("log_segment_byte"), Some("log_segment_bytes"));
+        assert_eq!(suggest("colour_scheme"), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Before the first load of a collection: cut it by a sample of the keys to come, so that the load
+//! spreads over the shards. A server that does not want to is left alone.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, percent_encoded};
+use super::failure::Failure;
+use super::source::Source;
+
+const SAMPLE_KEYS: u64 = 10_000;
+/// With more records than this a collection is cut by its own keys, not by those of a file.
+const ALMOST_EMPTY_RECORDS: u64 = 1_000;
+
+#[derive(Deserialize)]
+struct BuildInfo {
+    #[serde(default)]
+    shards: usize,
+}
+
+#[derive(Deserialize)]
+struct CollectionInfo {
+    #[serde(default)]
+    records: u64,
+}
+
+/// Tells on stderr what was done, when something was.
+pub fn spread(client: &Client, collection: &str, source: Source) -> Result<(), Failure> {
+    let shards = client.get("/build_info", &[])?.json::<BuildInfo>()?.shards;
+    let path = format!("/v1/collections/{}", percent_encoded(collection));
+    let records = client.get(&path, &[])?.json::<CollectionInfo>()?.records;
+    if shards < 2 || records > ALMOST_EMPTY_RECORDS {
+        return Ok(());
+    }
+    let split_at = separators(source.sample(SAMPLE_KEYS)?, shards);
+    if split_at.is_empty() {
+        return Ok(());
+    }
+    let parts = split_at.len() + 1;
+    let body = json!({ "collection": collection, "split_at": split_at });
+    match client.post_json("/v1/router/rebalance", &body) {
+        Ok(_) => eprintln!("cut the collection in {parts} ranges by a sample of the keys"),
+        Err(Failure::Refused(refused)) => eprintln!("the collection stays as it is cut: {refused}"),
+        Err(other) => return Err(other),
+    }
+    Ok(())
+}
+
+/// First keys of all ranges but the first: the quantiles of the sample, each once.
+fn separators(mut sample: Vec<Value>, ranges: usize) -> Vec<Value> {
+    sample.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+    let lowest = sample.first().cloned();
+    let mut found: Vec<Value> =
+        (1..ranges).filter_map(|part| sample.get(part * sample.len() / ranges).cloned()).collect();
+    found.dedup();
+    // A range that starts at the lowest key leaves nothing for the one before it.
+    found.retain(|key| Some(key) != lowest.as_ref());
+    found
+}
+
+/// The order of the server: numbers by size, texts by bytes.
+fn order_of(key: &Value) -> (Option<u64>, Option<&str>) {
+    (key.as_u64(), key.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(keys: impl IntoIterator<Item = u64>) -> Vec<Value> {
+        keys.into_iter().map(Value::from).collect()
+    }
+
+    #[test]
+    fn separators_are_quantiles_in_key_order() {
+        assert_eq!(separators(numbers((0..1000).rev()), 4), numbers([250, 500, 750]));
+        // As numbers, not as texts.
+        assert_eq!(separators(numbers([9, 10, 11, 100]), 2), numbers([11]));
+        let texts: Vec<Value> = ["b", "a", "d", "c"].map(Value::from).to_vec();
+        assert_eq!(separators(texts, 2), [Value::from("c")]);
+    }
+
+    #[test]
+    fn few_or_equal_keys_give_fewer_ranges() {
+        assert_eq!(separators(Vec::new(), 8), numbers([]));
+        assert_eq!(separators(numbers([5; 100]), 8), numbers([]));
+        assert_eq!(separators(numbers([1, 2]), 8), numbers([2]));
+    }
+}
