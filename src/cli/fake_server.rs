@@ -115,9 +115,12 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<(Request, Framing)> {
 fn answer(request: &Request, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
     let json = |value: Value| (200, value.to_string().into_bytes());
     match (request.method.as_str(), request.path.as_str()) {
-        ("get", "/build_info") => json(json!({ "pid": std::process::id(), "shards": 4 })),
+        ("get", "/build_info") => json(json!({ "pid": std::process::id() })),
+        ("get", "/v1/router") => {
+            let default = json!({ "name": "default", "records": state.records.len(), "tablets": [{}] });
+            json(json!({ "shards": 4, "collections": [default] }))
+        }
         ("put", "/v1/collections/bench") => (201, b"{}".to_vec()),
-        ("get", "/v1/collections/default") => json(json!({ "records": state.records.len() })),
         ("post", "/v1/router/rebalance") => {
             state.split_at = Some(serde_json::from_slice::<Value>(body).unwrap()["split_at"].clone());
             json(json!({}))

@@ -2,9 +2,10 @@
 //! spreads over the shards. A server that does not want to is left alone.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::client::{Client, percent_encoded};
+use super::client::Client;
 use super::failure::Failure;
 use super::source::Source;
 
@@ -12,27 +13,36 @@ const SAMPLE_KEYS: u64 = 10_000;
 /// With more records than this a collection is cut by its own keys, not by those of a file.
 const ALMOST_EMPTY_RECORDS: u64 = 1_000;
 
+/// `GET /v1/router`.
 #[derive(Deserialize)]
-struct BuildInfo {
-    #[serde(default)]
-    shards: usize,
+pub struct Router {
+    pub shards: usize,
+    pub collections: Vec<Collection>,
 }
 
 #[derive(Deserialize)]
-struct CollectionInfo {
-    #[serde(default)]
-    records: u64,
+pub struct Collection {
+    pub name: String,
+    pub records: u64,
+    pub tablets: Vec<IgnoredAny>,
+}
+
+impl Router {
+    pub fn ask(client: &Client) -> Result<Router, Failure> {
+        client.get("/v1/router", &[])?.json()
+    }
 }
 
 /// Tells on stderr what was done, when something was.
 pub fn spread(client: &Client, collection: &str, source: Source) -> Result<(), Failure> {
-    let shards = client.get("/build_info", &[])?.json::<BuildInfo>()?.shards;
-    let path = format!("/v1/collections/{}", percent_encoded(collection));
-    let records = client.get(&path, &[])?.json::<CollectionInfo>()?.records;
-    if shards < 2 || records > ALMOST_EMPTY_RECORDS {
+    let router = Router::ask(client)?;
+    let found = router.collections.iter().find(|found| found.name == collection);
+    let wants_cuts = |found: &Collection| found.tablets.len() == 1 && found.records <= ALMOST_EMPTY_RECORDS;
+    // A collection that does not exist is told by the upload.
+    if router.shards < 2 || !found.is_some_and(wants_cuts) {
         return Ok(());
     }
-    let split_at = separators(source.sample(SAMPLE_KEYS)?, shards);
+    let split_at = separators(source.sample(SAMPLE_KEYS)?, router.shards);
     if split_at.is_empty() {
         return Ok(());
     }

@@ -19,6 +19,7 @@ use super::core::Core;
 use super::delta::{NEVER, Version};
 use super::engine::Engine;
 use super::key::Key;
+use super::ledger::Ledger;
 use super::node::Node;
 use super::payload::Payload;
 use super::runs;
@@ -142,8 +143,11 @@ async fn resume(
     sync_segments(runtime, dirs, &state, &files, &recovered).await?;
 
     let crashed = !(state.clean && recovered.last_lsn == state.floor);
-    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 0 };
-    let next_lsn = Lsn(recovered.next_lsn().0 + jump);
+    let next_lsn = match crashed {
+        true => recovered.next_lsn(),
+        // An earlier recovery may have jumped and logged nothing.
+        false => recovered.last_lsn.next().max(recovered.base_lsn),
+    };
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
     let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
@@ -350,5 +354,5 @@ async fn open(
     }
     let mailbox = node.inner().mailbox.clone();
     let runtime = node.runtime().clone();
-    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, manifest, state, options, bytes)))
+    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, Ledger::new(manifest, state), options, bytes)))
 }

@@ -149,7 +149,7 @@ fn stats(node: &Node) -> ShardStats {
 }
 
 fn fill_stats(core: &Core, stats: &mut ShardStats) {
-    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.state.borrow());
+    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.ledger.state());
     let counters = engine.counters();
     stats.phase = if engine.is_poisoned() { Phase::Poisoned } else { Phase::Serving };
     stats.gets = counters.gets;

@@ -19,6 +19,7 @@ use super::super::client::{Client, Server, percent_encoded};
 use super::super::engine::with_executor;
 use super::super::failure::Failure;
 use super::super::output::Output;
+use super::super::spread::Router;
 use super::super::values::{VERSION_BYTES, mix};
 use super::connection::{Connection, Pace, Settings};
 use super::cpu::process_cpu_us;
@@ -100,8 +101,6 @@ pub struct Latency {
 #[derive(Default, Deserialize)]
 struct BuildInfo {
     pid: Option<u32>,
-    #[serde(default)]
-    shards: u64,
 }
 
 /// A phase as it was measured.
@@ -114,7 +113,8 @@ struct Phase {
 pub fn run(args: &KvArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::new(Server::parse(&args.url)?);
     let info: BuildInfo = client.get("/build_info", &[])?.json()?;
-    create_collection(&client, &args.collection, info.shards)?;
+    let shards = Router::ask(&client)?.shards as u64;
+    create_collection(&client, &args.collection, shards)?;
     let report = with_executor(|executor| measure(args, client.server(), info.pid, executor))??;
     out.object(&report)?;
     match report.errors {

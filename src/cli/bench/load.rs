@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::values::{append_versioned, mix, unmix, version_of};
 use super::ledger::Ledger;
@@ -66,6 +67,7 @@ pub struct Load {
 struct ScanAnswer<'a> {
     #[serde(borrow)]
     records: Vec<ScanRecord<'a>>,
+    next_cursor: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -190,7 +192,8 @@ impl Load {
         for found in &answer.records {
             self.judge_scanned(found)?;
         }
-        self.judge_completeness(start, limit, &keys)
+        let has_more = answer.next_cursor.is_some() || keys.len() as u64 == limit;
+        self.judge_completeness(start, has_more, &keys)
     }
 
     fn judge_scanned(&mut self, found: &ScanRecord<'_>) -> Result<(), Wrong> {
@@ -206,11 +209,11 @@ impl Load {
     }
 
     /// Every loaded key from `start` to the last key shown must be there, and all up to the end when
-    /// the answer is shorter than it might be.
-    fn judge_completeness(&self, start: u64, limit: u64, keys: &[u64]) -> Result<(), Wrong> {
+    /// there is no more.
+    fn judge_completeness(&self, start: u64, has_more: bool, keys: &[u64]) -> Result<(), Wrong> {
         let from = self.loaded.partition_point(|key| *key < start);
         let to = match keys.last() {
-            Some(last) if keys.len() as u64 == limit => self.loaded.partition_point(|key| key <= last),
+            Some(last) if has_more => self.loaded.partition_point(|key| key <= last),
             _ => self.loaded.len(),
         };
         let mut shown = keys.iter();

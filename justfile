@@ -1,0 +1,46 @@
+# Each check is one command; `.ci/run` is all of them.
+
+default: check
+
+# What should be green before every commit
+check: fmt clippy test
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --all-targets -- -D warnings
+
+test:
+    cargo test
+
+# Rules of the house only
+tidy:
+    cargo test --test tidy
+
+# Licenses, bans, sources; advisories too where there is a network
+deny:
+    cargo deny check
+
+# kill -9 under concurrent writers
+kill9 rounds="200" writers="32":
+    tools/kill9.sh {{rounds}} {{writers}}
+
+# A full 512 MiB disk (root)
+full-disk:
+    tools/full_disk.sh
+
+# Beside the peers, each five pairs in one run
+bench-redis:
+    tools/bench_redis.sh
+bench-nginx:
+    tools/bench_nginx.sh
+bench-quiet:
+    tools/bench_quiet.sh
+
+# Each fuzz target for a while (nightly, cargo-fuzz)
+fuzz seconds="300":
+    tools/fuzz.sh {{seconds}}
+
+ci:
+    .ci/run
