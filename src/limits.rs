@@ -33,7 +33,7 @@ pub const SHARDS_MAX: usize = 64;
 pub const INBOX_FRAMES_MAX: usize = 1024;
 
 /// Calls of other cores that a core takes up in one turn.
-pub const CALLS_PER_TURN_MAX: usize = 64;
+pub const TURN_CALLS_MAX: usize = 64;
 /// Attempts at a request whose range is just moving, 2 ms apart; then it is refused with 503.
 pub const MOVED_ATTEMPTS_MAX: u32 = 2500;
 

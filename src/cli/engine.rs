@@ -1,31 +1,97 @@
-//! The doors from the command line into the engine: everything that runs on a core or reads a data
+//! The doors from the other commands into the engine: everything that runs on a core or reads a data
 //! directory goes through here.
 
 use std::path::Path;
 
-use super::config::Config;
+use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::output::Output;
 use crate::io::executor::Executor;
+use crate::io::log::dump::Dump;
+use crate::io::log::{parse_segment_file_name, segment_file_name};
 use crate::io::uring::{RingConfig, RingDriver};
-use crate::shard::boot::{close, launch};
+use crate::shard::boot;
+use crate::shard::inspect;
 use crate::shard::mailbox::mailboxes;
 use crate::shard::node::Node;
-use crate::shard::options::ShardOptions;
-
-/// Runs the server until it is told to stop.
-pub fn serve(_config: &Config) -> Result<(), Failure> {
-    Err(Failure::NotThereYet { command: "serve" })
-}
+use crate::shard::options::{ShardOptions, parse_shard_dir};
+use crate::types::{SegmentId, ShardId};
 
 /// Prints every record of the log of a stopped data directory.
-pub fn dump_log(_data_dir: &Path, _out: &mut Output) -> Result<(), Failure> {
-    Err(Failure::NotThereYet { command: "wal dump" })
+pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
+    let _claim = DataDir::claim_existing(data_dir)?;
+    for shard in shards_in(data_dir)? {
+        let dir = ShardOptions::new(data_dir).shard_dir(shard).join("log");
+        let mut dump = Dump::new(shard);
+        for id in segments_in(&dir)? {
+            let path = dir.join(segment_file_name(id));
+            let bytes = std::fs::read(&path).map_err(Failure::file(&path))?;
+            let mut failed = None;
+            dump.segment(id, &bytes, &mut |line| {
+                if failed.is_none() {
+                    failed = out.entry(&line, &line.to_json()).err();
+                }
+            });
+            failed.map_or(Ok(()), Err)?;
+        }
+    }
+    out.flush()
 }
 
 /// Reads everything in a stopped data directory; names every damage, and fails when there is one.
-pub fn verify(_data_dir: &Path, _out: &mut Output) -> Result<(), Failure> {
-    Err(Failure::NotThereYet { command: "verify" })
+pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
+    let _claim = DataDir::claim_existing(data_dir)?;
+    let shards = shards_in(data_dir)?;
+    let options = ShardOptions::new(data_dir);
+    let findings = with_executor(|executor| {
+        let runtime = executor.runtime();
+        executor.block_on(async {
+            let mut findings = Vec::new();
+            for shard in &shards {
+                findings.extend(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
+            }
+            findings
+        })
+    })?;
+    let rows: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            serde_json::json!({
+                "shard": finding.shard.0,
+                "file": finding.file.display().to_string(),
+                "offset": finding.offset.map(|offset| offset.0),
+                "lsn": finding.lsn.map(|lsn| lsn.0),
+                "what": finding.what,
+            })
+        })
+        .collect();
+    out.rows(&["shard", "file", "offset", "lsn", "what"], &rows)?;
+    match findings.len() as u64 {
+        0 => Ok(()),
+        count => Err(Failure::Found { count, what: "damaged places" }),
+    }
+}
+
+fn shards_in(data_dir: &Path) -> Result<Vec<ShardId>, Failure> {
+    let names = names_in(data_dir)?;
+    Ok(names.iter().filter_map(|name| parse_shard_dir(name)).collect())
+}
+
+fn segments_in(dir: &Path) -> Result<Vec<SegmentId>, Failure> {
+    let names = names_in(dir)?;
+    Ok(names.iter().filter_map(|name| parse_segment_file_name(name)).collect())
+}
+
+/// Sorted, so that segments and shards come in the order of their numbers.
+fn names_in(dir: &Path) -> Result<Vec<String>, Failure> {
+    let entries = std::fs::read_dir(dir).map_err(Failure::file(dir))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Failure::file(dir))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Runs `body` with an executor of this thread, on a ring of its own.
@@ -35,18 +101,16 @@ pub fn with_executor<T>(body: impl FnOnce(&mut Executor) -> T) -> Result<T, Fail
     Ok(body(&mut Executor::new(Box::new(driver))))
 }
 
-/// Runs `body` on a one-shard node over `data_dir`, which is made when it is missing, and closes the
-/// node after it.
+/// Runs `body` on a one-shard node over `data_dir`, and stops the node after it.
 pub fn with_node<T>(data_dir: &Path, body: impl AsyncFnOnce(Node) -> T) -> Result<T, Failure> {
-    std::fs::create_dir_all(data_dir).map_err(Failure::file(data_dir))?;
+    let _claim = DataDir::claim(data_dir)?;
+    let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
     with_executor(|executor| {
-        let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
-        let node = launch(executor, mailbox, ShardOptions::new(data_dir));
+        let node = boot::launch(executor, mailbox, ShardOptions::new(data_dir));
         executor.block_on(async {
-            let failed = |what| move |source| Failure::Engine { what, source };
-            node.started().await.map_err(|error| failed("the shard")(error.into()))?;
+            node.started().await.map_err(|error| Failure::Start { shard: node.shard(), error })?;
             let result = body(node.clone()).await;
-            close(&node).await.map_err(|refusal| failed("closing the shard")(refusal.into()))?;
+            boot::close(&node).await.map_err(|_| Failure::NotClosed)?;
             Ok(result)
         })
     })?

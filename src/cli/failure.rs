@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::ConfigError;
+use crate::shard::start_error::StartError;
+use crate::types::ShardId;
 
 #[derive(Debug)]
 pub enum Failure {
@@ -50,6 +52,19 @@ pub enum Failure {
         count: u64,
         what: &'static str,
     },
+    /// The directory or the port is taken.
+    Unavailable {
+        what: String,
+    },
+    /// A shard did not start.
+    Start {
+        shard: ShardId,
+        error: StartError,
+    },
+    /// The thread of a core ended on its own.
+    CoreLost,
+    /// The log could not be closed in order; nothing acknowledged is lost, the next start replays it.
+    NotClosed,
     /// The engine could not start or went away.
     Engine {
         what: &'static str,
@@ -101,7 +116,8 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
-            Failure::Unreachable { .. } => 5,
+            Failure::Unreachable { .. } | Failure::Unavailable { .. } => 5,
+            Failure::Start { error: StartError::ShardCount { .. }, .. } => 2,
             // The reader of a pipe had enough: nothing is wrong.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             _ => 1,
@@ -145,6 +161,12 @@ impl fmt::Display for Failure {
             Failure::Input { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
             Failure::Output(source) => write!(f, "standard output: {source}"),
             Failure::Found { count, what } => write!(f, "{count} {what}"),
+            Failure::Unavailable { what } => f.write_str(what),
+            Failure::Start { shard, error } => write!(f, "shard {shard} does not start: {error}"),
+            Failure::CoreLost => f.write_str("a core stopped; the log has everything acknowledged"),
+            Failure::NotClosed => {
+                f.write_str("the log could not be closed in order; the next start replays it")
+            }
             Failure::Engine { what, source } => write!(f, "{what}: {source}"),
         }
     }

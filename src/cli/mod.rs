@@ -16,15 +16,18 @@ mod bulk;
 mod client;
 mod compare;
 pub mod config;
+mod data_dir;
 mod engine;
 mod failure;
 #[cfg(test)]
 mod fake_server;
 mod import;
+mod logging;
 mod options;
 mod output;
 mod progress;
 mod records;
+mod serve;
 mod settings;
 mod size;
 mod source;
@@ -59,7 +62,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
     match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => engine::serve(&settings::of(&args)?.config()),
+        Command::Serve(args) => serve::serve(&settings::of(&args)?.config()),
         Command::Put(args) => records::put(&args, out),
         Command::Get(args) => records::get(&args, out),
         Command::Delete(args) => records::delete(&args, out),

@@ -54,6 +54,15 @@ impl Output {
         self.flush()
     }
 
+    /// One line of a long list: its text, or its JSON.
+    pub fn entry(&mut self, text: &impl std::fmt::Display, json: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => writeln!(self.out, "{text}"),
+            Format::Json | Format::Ndjson => writeln!(self.out, "{json}"),
+        }
+        .map_err(Failure::Output)
+    }
+
     fn line(&mut self, value: &serde_json::Value) -> Result<(), Failure> {
         writeln!(self.out, "{value}").map_err(Failure::Output)
     }

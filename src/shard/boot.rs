@@ -13,7 +13,7 @@ use super::node::Node;
 use super::options::ShardOptions;
 use super::pump::pump;
 use super::record::Refusal;
-use super::recovery::{Restored, jump_versions, recover};
+use super::recovery::{Restored, recover};
 use super::serve::receive;
 use super::start_error::StartError;
 use crate::io::executor::{Class, Executor};
@@ -47,8 +47,11 @@ async fn start(node: &Node) -> Result<(), StartError> {
     learn_map(node, &core).await?;
     core.engine.borrow_mut().tablets.install(&node.catalogue());
     if crashed {
-        jump_versions(&core);
+        // Versions that the crash may have taken with it are not given out again, nor after another.
+        core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
     }
+    let opened = core.commit_state(|state| state.clean = false).await;
+    opened.map_err(|_| StartError::Other { shard: node.shard() })?;
     node.open_door();
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));

@@ -124,8 +124,8 @@ pub async fn request(node: &Node) -> Result<(), Refusal> {
 async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), CheckpointError> {
     let covered = core.engine.borrow().applied();
     let log_bytes = core.begin_checkpoint();
-    let plan = plan(&core.state.borrow(), log_bytes);
-    if covered == core.state.borrow().covered {
+    let plan = plan(&core.ledger.state(), log_bytes);
+    if covered == core.ledger.state().covered {
         return Ok(());
     }
     let id = core.take_run_id();
@@ -262,7 +262,7 @@ async fn publish(
 ) -> Result<(), Refusal> {
     assert!(core.engine.borrow().durable() >= finished.lsn_max.max(covered), "a run ahead of its log");
     let first_segment = core.segments.first_needed(covered);
-    let replaced: Vec<RunId> = core.state.borrow().runs[plan.kept..].iter().map(|run| run.id).collect();
+    let replaced: Vec<RunId> = core.ledger.state().runs[plan.kept..].iter().map(|run| run.id).collect();
     let meta = RunMeta {
         id,
         from: plan.after,

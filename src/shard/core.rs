@@ -12,6 +12,7 @@ use super::batch::{Batches, FinishedBatch, Origin};
 use super::catalogue::Catalogue;
 use super::checkpoint;
 use super::engine::{Engine, Settled, Ticket};
+use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
 use super::options::ShardOptions;
@@ -20,7 +21,6 @@ use super::segments::Segments;
 use super::state::ShardState;
 use super::stats::Latency;
 use crate::io::executor::sync::{Signal, promise};
-use crate::io::manifest::Manifest;
 use crate::io::runtime::Runtime;
 use crate::limits;
 use crate::types::{Lsn, RunId, TabletId};
@@ -29,10 +29,7 @@ pub struct Core {
     pub runtime: Runtime,
     pub engine: RefCell<Engine>,
     pub segments: Rc<Segments>,
-    /// Taken out while a commit is under way: commits are serial.
-    pub manifest: RefCell<Option<Manifest>>,
-    pub manifest_back: Signal,
-    pub state: RefCell<ShardState>,
+    pub ledger: Ledger,
     /// There may be a block to write.
     pub log_work: Signal,
     /// Something became durable, or the log failed.
@@ -73,24 +70,22 @@ impl Core {
         mailbox: Rc<Mailbox>,
         engine: Engine,
         segments: Rc<Segments>,
-        manifest: Manifest,
-        state: ShardState,
+        ledger: Ledger,
         options: &ShardOptions,
         replayed_log_bytes: u64,
     ) -> Core {
+        let next_run = ledger.state().next_run;
         Core {
             runtime,
             engine: RefCell::new(engine),
             segments,
-            manifest: RefCell::new(Some(manifest)),
-            manifest_back: Signal::default(),
             log_work: Signal::default(),
             progress: Signal::default(),
             checkpoint_wanted: Signal::default(),
             checkpoints: Cell::default(),
             runs_dir: options.shard_dir(mailbox.shard()).join("runs"),
-            next_run: Cell::new(state.next_run),
-            state: RefCell::new(state),
+            next_run: Cell::new(next_run),
+            ledger,
             checkpointed_log_bytes: Cell::new(0),
             replayed_log_bytes: Cell::new(replayed_log_bytes),
             checkpoint_log_bytes: options.checkpoint_log_bytes,
@@ -210,31 +205,16 @@ impl Core {
     /// Makes a new state the shard's, durably. A failure poisons the shard: what it stands on is
     /// unknown.
     pub async fn commit_state(&self, change: impl FnOnce(&mut ShardState)) -> Result<(), Refusal> {
-        let mut manifest = loop {
-            let back = self.manifest_back.wait();
-            if let Some(manifest) = self.manifest.borrow_mut().take() {
-                break manifest;
-            }
-            back.await;
-        };
-        let mut state = self.state.borrow().clone();
-        change(&mut state);
-        self.describe(&mut state);
-        let committed = manifest.commit(&state.encode()).await;
-        *self.manifest.borrow_mut() = Some(manifest);
-        self.manifest_back.notify();
-        match committed {
-            Ok(()) => {
-                *self.state.borrow_mut() = state;
-                Ok(())
-            }
-            Err(error) => {
-                let shard = self.mailbox.shard();
-                tracing::error!(%shard, %error, "the manifest could not be written");
-                self.poison();
-                Err(Refusal::StorageFailed { shard })
-            }
-        }
+        let committed = self.ledger.commit(|state| {
+            change(state);
+            self.describe(state);
+        });
+        committed.await.map_err(|error| {
+            let shard = self.mailbox.shard();
+            tracing::error!(%shard, %error, "the manifest could not be written");
+            self.poison();
+            Refusal::StorageFailed { shard }
+        })
     }
 
     /// What every state says of the shard as it is now.

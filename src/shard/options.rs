@@ -33,3 +33,9 @@ impl ShardOptions {
         self.data_dir.join(format!("shard-{:03}", shard.0))
     }
 }
+
+/// The shard whose folder of the data directory this is.
+pub fn parse_shard_dir(name: &str) -> Option<crate::types::ShardId> {
+    let digits = name.strip_prefix("shard-").filter(|digits| digits.len() == 3)?;
+    digits.parse().ok().map(crate::types::ShardId)
+}

@@ -19,6 +19,7 @@ use super::core::Core;
 use super::delta::{NEVER, Version};
 use super::engine::Engine;
 use super::key::Key;
+use super::ledger::Ledger;
 use super::node::Node;
 use super::payload::Payload;
 use super::runs;
@@ -142,8 +143,8 @@ async fn resume(
     sync_segments(runtime, dirs, &state, &files, &recovered).await?;
 
     let crashed = !(state.clean && recovered.last_lsn == state.floor);
-    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 1 };
-    let next_lsn = Lsn(recovered.last_lsn.0 + jump);
+    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 0 };
+    let next_lsn = Lsn(recovered.next_lsn().0 + jump);
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
     let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
@@ -324,7 +325,7 @@ struct Beginning {
     clock: u64,
 }
 
-/// Makes the new segment's beginning durable, then the state that stands on it.
+/// Makes the new segment's beginning durable: from here on the cut holds.
 async fn open(
     node: &Node,
     dirs: &Dirs,
@@ -350,14 +351,5 @@ async fn open(
     }
     let mailbox = node.inner().mailbox.clone();
     let runtime = node.runtime().clone();
-    let core = Core::new(runtime, mailbox, engine, segments, manifest, state, options, bytes);
-    core.commit_state(|state| state.clean = false)
-        .await
-        .map_err(|_| StartError::Other { shard: node.shard() })?;
-    Ok(Rc::new(core))
-}
-
-/// Versions that a crash may have taken with it are not given out again.
-pub fn jump_versions(core: &Core) {
-    core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
+    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, Ledger::new(manifest, state), options, bytes)))
 }

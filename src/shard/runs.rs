@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::payload::Payload;
-use super::run::{FinishedRun, Footer, RunError, RunFile, RunReader, RunTail, RunWriter};
+use super::run::{EntryRef, FinishedRun, Footer, RunError, RunFile, RunReader, RunTail, RunWriter};
 use super::state::RunMeta;
 use super::tablets::Tablets;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
@@ -36,6 +36,12 @@ pub enum LoadError {
         path: PathBuf,
         error: RunError,
     },
+    /// Not as long as the manifest says.
+    Length {
+        path: PathBuf,
+        wanted: u64,
+        found: u64,
+    },
     /// An entry whose payload is none.
     Payload {
         path: PathBuf,
@@ -47,6 +53,9 @@ impl fmt::Display for LoadError {
         match self {
             LoadError::Io { path, error } => write!(f, "{}: {error}", path.display()),
             LoadError::Damaged { path, error } => write!(f, "{}: {error}", path.display()),
+            LoadError::Length { path, wanted, found } => {
+                write!(f, "{}: the manifest says {wanted} bytes, the file has {found}", path.display())
+            }
             LoadError::Payload { path } => write!(f, "{}: a record has a malformed payload", path.display()),
         }
     }
@@ -61,39 +70,90 @@ pub async fn load(
     meta: &RunMeta,
     tablets: &mut Tablets,
 ) -> Result<(), LoadError> {
-    let path = dir.join(run_file_name(meta.id));
-    let io_error = |error| LoadError::Io { path: path.clone(), error };
-    let damaged = |error| LoadError::Damaged { path: path.clone(), error };
-    let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(io_error)?;
-    let reader = open(&file, meta).await.map_err(io_error)?.map_err(damaged)?;
-    for tablet in reader.directory().tablets() {
+    let source = RunSource::open(runtime, dir, meta).await?;
+    for tablet in source.reader.directory().tablets() {
         let info = &tablet.info;
         tablets.raise_seq(info.tablet, info.collection, info.next_seq);
     }
-    let mut slice = runtime.slice();
-    let mut block = 0;
-    while let Some(span) = reader.span(block, limits::RUN_READ_BYTES) {
-        let bytes = read(&file, span.offset, span.len).await.map_err(io_error)?;
-        let entries = reader.entries(&span, &bytes[..span.len.min(bytes.len())]).map_err(damaged)?;
-        for (index, entry) in entries.enumerate() {
-            let entry = entry.map_err(damaged)?;
-            let payload = match entry.payload {
-                None => None,
-                Some(bytes) => Some(
-                    Payload::from_bytes(bytes).ok_or_else(|| LoadError::Payload { path: path.clone() })?,
-                ),
-            };
-            let version =
-                Version { lsn: entry.lsn, seq: entry.seq, expires: entry.expires.unwrap_or(NEVER), payload };
-            let collection = collection_of(&reader, entry.tablet);
+    source
+        .read_all(|entry, payload| {
+            let expires = entry.expires.unwrap_or(NEVER);
+            let version = Version { lsn: entry.lsn, seq: entry.seq, expires, payload };
+            let collection = collection_of(&source.reader, entry.tablet);
             tablets.restore(entry.tablet, collection, Key::from_bytes(entry.key), version);
-            if index.is_multiple_of(limits::RECOVERY_STEP_RECORDS) {
-                slice.checkpoint().await;
-            }
+        })
+        .await
+}
+
+/// Reads every byte of a run and keeps nothing.
+pub async fn check(runtime: &Runtime, dir: &Path, meta: &RunMeta) -> Result<(), LoadError> {
+    let source = RunSource::open(runtime, dir, meta).await?;
+    source.read_all(|_, _| ()).await?;
+    source.check_keys().await
+}
+
+/// An open run file with what is resident of it.
+struct RunSource {
+    runtime: Runtime,
+    path: PathBuf,
+    file: File,
+    reader: RunReader,
+}
+
+impl RunSource {
+    async fn open(runtime: &Runtime, dir: &Path, meta: &RunMeta) -> Result<RunSource, LoadError> {
+        let path = dir.join(run_file_name(meta.id));
+        let io_error = |error| LoadError::Io { path: path.clone(), error };
+        let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(io_error)?;
+        let len = file.len().await.map_err(io_error)?;
+        if len != meta.file_len {
+            return Err(LoadError::Length { path, wanted: meta.file_len, found: len });
         }
-        block = span.end_block;
+        let reader = open(&file, meta).await.map_err(io_error)?;
+        let reader = reader.map_err(|error| LoadError::Damaged { path: path.clone(), error })?;
+        Ok(RunSource { runtime: runtime.clone(), path, file, reader })
     }
-    Ok(())
+
+    fn damaged(&self, error: RunError) -> LoadError {
+        LoadError::Damaged { path: self.path.clone(), error }
+    }
+
+    async fn read(&self, offset: FileOffset, len: usize) -> Result<Vec<u8>, LoadError> {
+        let read = read(&self.file, offset, len).await;
+        read.map_err(|error| LoadError::Io { path: self.path.clone(), error })
+    }
+
+    /// Hands over every entry, in order.
+    async fn read_all(&self, mut take: impl FnMut(EntryRef<'_>, Option<Payload>)) -> Result<(), LoadError> {
+        let mut slice = self.runtime.slice();
+        let mut block = 0;
+        while let Some(span) = self.reader.span(block, limits::RUN_READ_BYTES) {
+            let bytes = self.read(span.offset, span.len).await?;
+            let entries = self.reader.entries(&span, &bytes).map_err(|error| self.damaged(error))?;
+            for (index, entry) in entries.enumerate() {
+                let entry = entry.map_err(|error| self.damaged(error))?;
+                let payload = entry.payload.map(Payload::from_bytes);
+                if payload == Some(None) {
+                    return Err(LoadError::Payload { path: self.path.clone() });
+                }
+                take(entry, payload.flatten());
+                if index.is_multiple_of(limits::RECOVERY_STEP_RECORDS) {
+                    slice.checkpoint().await;
+                }
+            }
+            block = span.end_block;
+        }
+        Ok(())
+    }
+
+    /// The key sections, which loading does not need.
+    async fn check_keys(&self) -> Result<(), LoadError> {
+        for tablet in self.reader.directory().tablets() {
+            let bytes = self.read(tablet.keys.offset, tablet.keys.padded_len() as usize).await?;
+            self.reader.keys(tablet, &bytes).map_err(|error| self.damaged(error))?;
+        }
+        Ok(())
+    }
 }
 
 fn collection_of(reader: &RunReader, id: TabletId) -> CollectionId {

@@ -34,7 +34,7 @@ pub fn receive(node: &Node) -> bool {
         any = true;
         node.finish_call(frame.call, frame.body);
     }
-    for _ in 0..limits::CALLS_PER_TURN_MAX {
+    for _ in 0..limits::TURN_CALLS_MAX {
         let Some(frame) = mailbox.next_call() else { break };
         any = true;
         handle_call(node, frame);
@@ -149,7 +149,7 @@ fn stats(node: &Node) -> ShardStats {
 }
 
 fn fill_stats(core: &Core, stats: &mut ShardStats) {
-    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.state.borrow());
+    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.ledger.state());
     let counters = engine.counters();
     stats.phase = if engine.is_poisoned() { Phase::Poisoned } else { Phase::Serving };
     stats.gets = counters.gets;

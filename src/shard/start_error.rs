@@ -1,4 +1,4 @@
-//! Why a shard does not start. Nothing was changed on the disk.
+//! Why a shard does not start. No record was changed.
 
 use std::fmt;
 use std::io;

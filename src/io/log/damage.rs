@@ -112,5 +112,23 @@ impl fmt::Display for ReplayError {
     }
 }
 
+impl ReplayError {
+    /// Segment and offset of the place.
+    pub fn place(&self) -> (SegmentId, FileOffset) {
+        match self {
+            ReplayError::Damage(damage) => (damage.segment, damage.offset),
+            ReplayError::Newer { segment, offset, .. } => (*segment, *offset),
+        }
+    }
+
+    /// The last LSN known to be whole before the place.
+    pub fn last_lsn(&self) -> Option<Lsn> {
+        match self {
+            ReplayError::Damage(damage) => Some(damage.last_lsn),
+            ReplayError::Newer { .. } => None,
+        }
+    }
+}
+
 impl std::error::Error for Damage {}
 impl std::error::Error for ReplayError {}

@@ -22,6 +22,8 @@
 //!
 //! Must not know: what a state means, the log.
 
+#[cfg(test)]
+mod crash_tests;
 pub mod damage;
 pub mod format;
 pub mod recover;

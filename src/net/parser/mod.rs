@@ -164,10 +164,11 @@ impl RequestReader {
         if let State::Lent { .. } = self.state {
             self.start_over();
         }
-        if matches!(self.state, State::Head(_)) && self.held.is_empty() {
-            if let Some(request) = self.take_straight(input)? {
-                return Ok(Advance::Straight(request));
-            }
+        if matches!(self.state, State::Head(_))
+            && self.held.is_empty()
+            && let Some(request) = self.take_straight(input)?
+        {
+            return Ok(Advance::Straight(request));
         }
         if let State::Head(scanner) = self.state {
             match self.hold_head(scanner, input)? {
@@ -275,6 +276,8 @@ impl RequestReader {
     }
 }
 
+// Made and taken apart once a request, in the same function: boxing would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 enum Advance<'b> {
     More,
     Straight(Request<'b>),

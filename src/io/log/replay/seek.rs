@@ -9,7 +9,7 @@ use crate::io::log::damage::ReplayError;
 
 impl Replay {
     /// Goes on behind `error` with the next self-valid block, whatever was lost before it.
-    pub(in crate::io::log) fn resume(&mut self, error: &ReplayError) {
+    pub fn resume(&mut self, error: &ReplayError) {
         assert!(matches!(self.phase, Phase::Refused));
         let index = self.files.partition_point(|file| file.id < self.at.segment);
         let skip = match error {

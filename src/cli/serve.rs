@@ -1,0 +1,316 @@
+//! `serve`: one thread a shard, from the ready line to the last acknowledgement.
+//!
+//! The main thread starts the cores, waits for what they report and for signals, and ends the process.
+//! A core reports through a channel; the word to stop reaches it by its doorbell.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::config::Config;
+use super::data_dir::DataDir;
+use super::failure::Failure;
+use super::logging;
+use crate::io::driver::Doorbell;
+use crate::io::executor::{Class, Executor};
+use crate::io::uring::{available_cores, require_open_files, reserve_address, spawn_core};
+use crate::limits;
+use crate::net::drain::Drain;
+use crate::net::server;
+use crate::shard::boot;
+use crate::shard::mailbox::{Mailbox, mailboxes};
+use crate::shard::node::Node;
+use crate::shard::options::ShardOptions;
+use crate::shard::serve::receive;
+use crate::shard::start_error::StartError;
+use crate::types::ShardId;
+
+/// A port that an earlier process is just giving up.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(50);
+/// After the drain every shard has this long to make its log durable and say so.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Files of a core beside its connections.
+const FILES_A_SHARD: u64 = 64;
+
+/// What a core tells the main thread.
+enum Event {
+    Bell(Arc<dyn Doorbell>),
+    Started(ShardId, Result<(), StartError>),
+    Listening(std::io::Result<SocketAddr>),
+    /// The core's thread is over; false when its data could not be closed in order, or it panicked.
+    Ended {
+        in_order: bool,
+    },
+    Signal,
+}
+
+/// What all cores share of the end.
+#[derive(Default)]
+struct Stop {
+    wanted: AtomicBool,
+    /// Cores that answered their last request; none closes its shard before all have.
+    drained: AtomicUsize,
+}
+
+pub fn serve(config: &Config) -> Result<(), Failure> {
+    logging::init();
+    let _data_dir = DataDir::claim(&config.data_dir)?;
+    let address = reserve(config.listen)?;
+    let files = config.shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64;
+    if let Err(error) = require_open_files(files) {
+        tracing::warn!(%error, "fewer connections than the limit can be open at a time");
+    }
+    let (events, inbox) = channel();
+    let stop = Arc::new(Stop::default());
+    let options = ShardOptions {
+        log_segment_bytes: config.log_segment_bytes,
+        memory_bytes: config.memory_bytes / config.shards as u64,
+        durability: config.durability,
+        ..ShardOptions::new(&config.data_dir)
+    };
+    watch_signals(events.clone())?;
+    for mailbox in mailboxes(config.shards) {
+        start_core(config, mailbox, options.clone(), address, &stop, &events)?;
+    }
+    drop(events);
+    supervise(config, &inbox, &stop)
+}
+
+fn reserve(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
+    let deadline = Instant::now() + ADDRESS_PATIENCE;
+    loop {
+        match reserve_address(wanted) {
+            Ok(address) => return Ok(address),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(RETRY),
+            Err(error) => {
+                return Err(Failure::Unavailable { what: format!("cannot listen on {wanted}: {error}") });
+            }
+        }
+    }
+}
+
+fn watch_signals(events: Sender<Event>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| engine("signals", source))?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn engine(what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Engine { what, source: Box::new(source) }
+}
+
+fn start_core(
+    config: &Config,
+    mailbox: Mailbox,
+    options: ShardOptions,
+    address: SocketAddr,
+    stop: &Arc<Stop>,
+    events: &Sender<Event>,
+) -> Result<(), Failure> {
+    let shard = mailbox.shard();
+    let core = usize::from(shard.0) % available_cores();
+    let (stop, events) = (stop.clone(), events.clone());
+    let http = server::Options {
+        log_requests: !config.disable_http_log,
+        connections_max: server::connections_max(config.shards),
+    };
+    let drain_for = config.drain;
+    let name = format!("shard-{:03}", shard.0);
+    let started = spawn_core(Some(core), &name, move |executor| {
+        let report = EndReport { events: events.clone(), in_order: false };
+        run_core(executor, mailbox, options, address, http, drain_for, &stop, report);
+    });
+    let core = started.map_err(|source| engine("the ring of a core", source))?;
+    if shard.0 == 0 {
+        tracing::info!("ring: {}", core.features);
+    }
+    Ok(())
+}
+
+/// Tells the main thread that the core is over, also when it panics.
+struct EndReport {
+    events: Sender<Event>,
+    in_order: bool,
+}
+
+impl Drop for EndReport {
+    fn drop(&mut self) {
+        // The main thread may be gone already; then nobody needs to know.
+        let _ = self.events.send(Event::Ended { in_order: self.in_order });
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run_core(
+    mut executor: Executor,
+    mailbox: Mailbox,
+    options: ShardOptions,
+    address: SocketAddr,
+    http: server::Options,
+    drain_for: Duration,
+    stop: &Arc<Stop>,
+    mut report: EndReport,
+) {
+    let events = report.events.clone();
+    let tell = |event| {
+        let _ = events.send(event);
+    };
+    tell(Event::Bell(executor.runtime().doorbell()));
+    let node = boot::launch(&mut executor, mailbox, options);
+    let drain = Drain::default();
+    watch_stop(&mut executor, &node, stop, &drain);
+
+    let (reporter, started) = (events.clone(), node.clone());
+    node.runtime().spawn(Class::Foreground, async move {
+        let outcome = started.started().await;
+        let _ = reporter.send(Event::Started(started.shard(), outcome));
+    });
+    report.in_order = executor.block_on(async {
+        match node.runtime().listen(address).await {
+            Ok(listener) => {
+                tell(Event::Listening(Ok(listener.addr())));
+                server::serve(node.clone(), listener, http, drain.clone()).await;
+            }
+            Err(error) => {
+                tell(Event::Listening(Err(error)));
+                drain.begun().await;
+            }
+        }
+        close(&node, stop, drain_for).await
+    });
+}
+
+/// Looks at the stop flag once a turn, beside the inboxes.
+fn watch_stop(executor: &mut Executor, node: &Node, stop: &Arc<Stop>, drain: &Drain) {
+    let (node, stop, drain) = (node.clone(), stop.clone(), drain.clone());
+    executor.set_turn_hook(move || {
+        let stopping = !drain.is_begun() && stop.wanted.load(Ordering::Acquire);
+        if stopping {
+            drain.begin();
+        }
+        receive(&node) || stopping
+    });
+}
+
+/// True when everything acknowledged is durable and the manifest says so.
+async fn close(node: &Node, stop: &Stop, drain_for: Duration) -> bool {
+    stop.drained.fetch_add(1, Ordering::AcqRel);
+    let others = async {
+        while stop.drained.load(Ordering::Acquire) < node.shards() {
+            node.runtime().sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // A core whose clients never end keeps the others no longer than this.
+    let _ = node.runtime().timeout(drain_for, others).await;
+    let closed = node.runtime().timeout(CLOSE_PATIENCE, boot::close(node)).await;
+    matches!(closed, Some(Ok(())))
+}
+
+/// Waits for the cores to be ready, then for the end.
+fn supervise(config: &Config, inbox: &Receiver<Event>, stop: &Stop) -> Result<(), Failure> {
+    let mut state = Supervision::new(config.shards);
+    while state.running > 0 {
+        let Ok(event) = inbox.recv() else { break };
+        match event {
+            Event::Bell(bell) => state.bells.push(bell),
+            Event::Listening(Ok(address)) => state.address = Some(address),
+            Event::Listening(Err(error)) => {
+                let what = format!("cannot listen on {}: {error}", config.listen);
+                state.fail(Failure::Unavailable { what });
+            }
+            Event::Started(_, Ok(())) => state.ready += 1,
+            Event::Started(shard, Err(error)) => state.fail(Failure::Start { shard, error }),
+            Event::Ended { in_order } => {
+                state.running -= 1;
+                if !stop.wanted.load(Ordering::Acquire) {
+                    state.fail(Failure::CoreLost);
+                } else if !in_order {
+                    state.fail(Failure::NotClosed);
+                }
+            }
+            Event::Signal => state.stopping = true,
+        }
+        if state.is_ready_now() {
+            state.announce(config)?;
+        }
+        if state.stopping && !stop.wanted.swap(true, Ordering::AcqRel) {
+            state.begin_drain(config.drain);
+        }
+        state.bells.iter().filter(|_| state.stopping).for_each(|bell| bell.ring());
+    }
+    state.failure.map_or(Ok(()), Err)
+}
+
+/// What the main thread knows of the cores.
+struct Supervision {
+    shards: usize,
+    running: usize,
+    ready: usize,
+    announced: bool,
+    stopping: bool,
+    address: Option<SocketAddr>,
+    bells: Vec<Arc<dyn Doorbell>>,
+    failure: Option<Failure>,
+}
+
+impl Supervision {
+    fn new(shards: usize) -> Supervision {
+        Supervision {
+            shards,
+            running: shards,
+            ready: 0,
+            announced: false,
+            stopping: false,
+            address: None,
+            bells: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// The first failure is the one to tell; the rest of the node stops with it.
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+        self.stopping = true;
+    }
+
+    fn is_ready_now(&self) -> bool {
+        self.ready == self.shards && self.address.is_some() && !self.announced && !self.stopping
+    }
+
+    fn announce(&mut self, config: &Config) -> Result<(), Failure> {
+        self.announced = true;
+        let address = self.address.unwrap_or(config.listen);
+        let cores = available_cores();
+        let mut out = std::io::stdout().lock();
+        let line = if cores < self.shards {
+            writeln!(out, "ready http://{address} shards={} cores={cores}", self.shards)
+        } else {
+            writeln!(out, "ready http://{address} shards={}", self.shards)
+        };
+        line.and_then(|()| out.flush()).map_err(Failure::Output)
+    }
+
+    /// A core that neither drains nor ends, or never came up, does not keep the process.
+    fn begin_drain(&self, drain: Duration) {
+        tracing::info!("draining");
+        let failed = self.failure.is_some();
+        std::thread::spawn(move || {
+            std::thread::sleep(drain + CLOSE_PATIENCE);
+            eprintln!("kyrodb: not everything was closed in time; the next start replays the log");
+            std::process::exit(i32::from(failed));
+        });
+    }
+}
