@@ -66,9 +66,9 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
 /// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
-pub const LOG_SEGMENTS_AHEAD: usize = 2;
+pub const LOG_AHEAD_SEGMENTS: usize = 2;
 /// Trimmed segments kept to be used again; more are removed.
-pub const LOG_SEGMENTS_SPARE_MAX: usize = 2;
+pub const LOG_SPARE_SEGMENTS_MAX: usize = 2;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
 /// Runs of one shard; reaching this makes the next checkpoint a full one.
