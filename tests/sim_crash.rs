@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use kyrodb::io::sim::Faults;
 use support::enumerate::{Enumeration, Tally};
 
 const WORKLOADS_MIN: u64 = 50;
@@ -37,4 +39,21 @@ fn every_crash_point_recovers_to_what_was_acknowledged() {
          in a later life, in {seconds:.1} s: {:.0} a second",
         points as f64 / seconds
     );
+}
+
+/// No system survives this disk: a suite that says nothing would say nothing of a missing sync either.
+#[test]
+fn a_disk_that_lies_about_its_syncs_is_caught() {
+    let mut tally = Tally::default();
+    let caught = (1..=100).find_map(|seed| {
+        let faults = Faults { sync_lie_permille: 50, ..Faults::default() };
+        let enumeration = Enumeration { faults, ..Enumeration::of(seed) };
+        // What the liar leaves may also trip an assertion of the engine.
+        match catch_unwind(AssertUnwindSafe(|| enumeration.run(&mut tally))) {
+            Ok(outcome) => outcome.err().map(|failure| failure.to_string()),
+            Err(_) => Some(format!("seed {seed}: an assertion failed")),
+        }
+    });
+    let caught = caught.expect("the loss is caught within 100 seeds");
+    println!("caught after {} workloads and {} crash points: {caught}", tally.workloads, tally.points);
 }

@@ -17,7 +17,7 @@ use kyrodb::shard::key::Key;
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
 use kyrodb::shard::payload::Payload;
-use kyrodb::shard::record::{Change, Durability, Write, Written};
+use kyrodb::shard::record::{Change, Durability, Found, Refusal, Write, Written};
 use kyrodb::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
 
 pub type Tick = u64;
@@ -133,6 +133,18 @@ impl Ledger {
         for entry in &mut self.entries {
             if let Some((_, Ok(written))) = &mut entry.answer {
                 written.reached = Durability::Fsync;
+            }
+        }
+    }
+
+    /// The storage failed under writes whose outcome nobody knows: those that are seen were accepted.
+    pub fn adopt(&mut self, seen: &BTreeMap<Place, Found>) {
+        for entry in &mut self.entries {
+            let Some((_, result @ Err(Refusal::StorageFailed { .. }))) = &mut entry.answer else { continue };
+            let Some(found) = seen.get(&entry.place) else { continue };
+            if matches!(&entry.write.change, Change::Put { payload, .. } if *payload == found.payload) {
+                let Found { lsn, seq, .. } = *found;
+                *result = Ok(Written { lsn, seq, created: false, reached: Durability::Memory });
             }
         }
     }
