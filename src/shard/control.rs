@@ -106,8 +106,12 @@ pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
     };
     match shipped {
         Ok(first_seq) => {
-            let next = with_parts(&reserved, collection, &parts, first_seq);
-            put_in_force(node, next).await
+            let next = Arc::new(with_parts(&reserved, collection, &parts, first_seq));
+            node.core()?.log_catalogue(&next).await?;
+            // Nobody may read at the old owner what a new owner has changed already.
+            install_at(node, first.owner, &next).await;
+            install_everywhere(node, &next).await;
+            Ok(Ok(true))
         }
         Err(refusal) => {
             // Installing the old ranges under a new epoch drops what arrived and takes writes again.
@@ -127,13 +131,17 @@ async fn put_in_force(node: &Node, next: Catalogue) -> Changed {
 
 async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {
     for shard in node.all_shards() {
-        loop {
-            let reply = node.call(shard, Request::Install { catalogue: catalogue.clone() }).await;
-            if matches!(reply, Reply::Done(Ok(()))) {
-                break;
-            }
-            node.runtime().sleep(INSTALL_RETRY).await;
+        install_at(node, shard, catalogue).await;
+    }
+}
+
+async fn install_at(node: &Node, shard: ShardId, catalogue: &Arc<Catalogue>) {
+    loop {
+        let reply = node.call(shard, Request::Install { catalogue: catalogue.clone() }).await;
+        if matches!(reply, Reply::Done(Ok(()))) {
+            return;
         }
+        node.runtime().sleep(INSTALL_RETRY).await;
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: `applied <= next LSN`, and a write is visible if and only if its LSN is `<= applied`.
 //! Invariant: a `fsync` write is applied only when `durable >= its LSN`.
+//! Invariant: no answer, a refusal included, tells of a write that is not visible yet.
 //! Invariant: after a failed log write nothing is acknowledged any more.
 
 use std::collections::VecDeque;
@@ -82,6 +83,9 @@ pub struct Engine {
     durable: Lsn,
     handed: Lsn,
     applied: Lsn,
+    /// Refusals that rest on writes in flight, by the last LSN given out before: told when that is
+    /// visible, or a crash could take back what they say, and a read could contradict it.
+    refused: VecDeque<(Lsn, Settled)>,
     settled: Vec<Settled>,
     poisoned: bool,
     closed: bool,
@@ -121,6 +125,7 @@ impl Engine {
             durable: recovered,
             handed: recovered,
             applied: recovered,
+            refused: VecDeque::new(),
             settled: Vec::new(),
             poisoned: false,
             closed: false,
@@ -140,7 +145,7 @@ impl Engine {
     pub fn get(&mut self, tablet: TabletId, key: &Key, wall: WallMs) -> Result<Option<Found>, Refusal> {
         let now = self.clock.now(wall);
         self.counters.gets += 1;
-        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.covers(key)).ok_or(Refusal::Moved)?;
+        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
         Ok(tablet.delta.get(key).and_then(|version| version.found(now)))
     }
 
@@ -148,7 +153,7 @@ impl Engine {
     pub fn scan(&mut self, tablet: TabletId, scan: &Scan, wall: WallMs) -> Result<Page, Refusal> {
         let now = self.clock.now(wall);
         let tablet =
-            self.tablets.get(tablet).filter(|tablet| tablet.covers_range(scan)).ok_or(Refusal::Moved)?;
+            self.tablets.get(tablet).filter(|tablet| tablet.serves_range(scan)).ok_or(Refusal::Moved)?;
         Ok(tablet.scan(scan, now))
     }
 
@@ -168,19 +173,21 @@ impl Engine {
         let now = self.clock.now(wall);
         self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
-        if tablet.frozen || !tablet.covers(&write.key) {
+        if tablet.frozen || !tablet.serves(&write.key) {
             return Err(Refusal::Moved);
         }
         let present = tablet.present(&write.key, now);
-        if !holds(write.condition, present) {
-            return Err(Refusal::ConditionFailed { current: present });
+        if let Err(refusal) = judge(&write, present) {
+            return match tablet.is_staged(&write.key) {
+                true => self.refuse_later(ticket, refusal),
+                false => Err(refusal),
+            };
         }
         let (kind, effect, expires) = match write.change {
             Change::Put { payload, expires } => {
                 let expires = expires.unwrap_or(NEVER);
                 (Kind::Put, Some((payload, expires)), Some(expires))
             }
-            Change::Delete if present.is_none() => return Err(Refusal::Absent),
             Change::Delete => (Kind::Delete, None, None),
         };
         let lsn = self.log.next_lsn();
@@ -206,6 +213,13 @@ impl Engine {
             durability: write.durability,
             ticket,
         });
+        Ok(())
+    }
+
+    fn refuse_later(&mut self, ticket: Ticket, refusal: Refusal) -> Result<(), Refusal> {
+        let last = self.staged.back().expect("a key with a write in flight").lsn;
+        self.counters.refused += 1;
+        self.refused.push_back((last, (ticket, Err(refusal))));
         Ok(())
     }
 
@@ -374,15 +388,18 @@ impl Engine {
     pub fn poison(&mut self) {
         self.poisoned = true;
         let refusal = Refusal::StorageFailed { shard: self.shard };
-        let unanswered = self.staged.drain(..).map(|staged| (staged.ticket, Err(refusal)));
-        self.settled.extend(unanswered);
+        let refused = self.refused.drain(..).map(|(_, (ticket, _))| ticket);
+        let unanswered = self.staged.drain(..).map(|staged| staged.ticket).chain(refused);
+        self.settled.extend(unanswered.map(|ticket| (ticket, Err(refusal))));
         self.staged_bytes = 0;
         self.tablets.iter_mut().for_each(Tablet::forget_staged);
     }
 
-    /// Applies and answers, in LSN order, everything whose durability is reached.
+    /// Applies and answers, in LSN order, what has reached its durability: a bounded stretch of it, so
+    /// that a full block does not hold the core. [`Engine::settle_more`] goes on.
     fn settle(&mut self) {
-        while let Some(front) = self.staged.front() {
+        for _ in 0..limits::SETTLE_RECORDS_MAX {
+            let Some(front) = self.staged.front() else { break };
             let reached = self.reached(front.lsn);
             if reached < front.durability {
                 break;
@@ -397,7 +414,22 @@ impl Engine {
             let ticket = staged.ticket;
             self.apply(staged);
             self.settled.push((ticket, Ok(written)));
+            self.settle_refused();
         }
+    }
+
+    /// The next stretch of what can be applied and answered; false when nothing can.
+    pub fn settle_more(&mut self) -> bool {
+        let ready = self.staged.front().is_some_and(|front| self.reached(front.lsn) >= front.durability);
+        if ready {
+            self.settle();
+        }
+        ready
+    }
+
+    fn settle_refused(&mut self) {
+        let ready = self.refused.partition_point(|(last, _)| *last <= self.applied);
+        self.settled.extend(self.refused.drain(..ready).map(|(_, settled)| settled));
     }
 
     fn reached(&self, lsn: Lsn) -> Durability {
@@ -499,6 +531,17 @@ impl Engine {
 
     pub fn counters(&self) -> EngineCounters {
         self.counters
+    }
+}
+
+/// Whether the write may be carried out on the version that is present.
+fn judge(write: &Write, present: Option<Seq>) -> Result<(), Refusal> {
+    if !holds(write.condition, present) {
+        return Err(Refusal::ConditionFailed { current: present });
+    }
+    match (&write.change, present) {
+        (Change::Delete, None) => Err(Refusal::Absent),
+        _ => Ok(()),
     }
 }
 

@@ -143,8 +143,11 @@ async fn resume(
     sync_segments(runtime, dirs, &state, &files, &recovered).await?;
 
     let crashed = !(state.clean && recovered.last_lsn == state.floor);
-    let jump = if crashed { limits::CRASH_JUMP_RECORDS } else { 0 };
-    let next_lsn = Lsn(recovered.next_lsn().0 + jump);
+    let next_lsn = match crashed {
+        true => recovered.next_lsn(),
+        // An earlier recovery may have jumped and logged nothing.
+        false => recovered.last_lsn.next().max(recovered.base_lsn),
+    };
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
     let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
@@ -297,7 +300,7 @@ fn sort_out(
             void.push(file.id);
         } else if file.id >= state.first_segment {
             live.insert(file.id, recovered.last_lsn);
-        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SEGMENTS_SPARE_MAX {
+        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SPARE_SEGMENTS_MAX {
             spare.push(file.id);
         } else {
             void.push(file.id);

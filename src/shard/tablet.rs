@@ -23,12 +23,16 @@ pub struct Tablet {
     pub id: TabletId,
     pub collection: CollectionId,
     pub epoch: Epoch,
+    /// The map gave it to this shard. Before that it is only being gathered, and serves nobody.
+    mapped: bool,
     start: Key,
     end: Option<Key>,
     pub delta: Delta,
     /// Invariant: greater than every version given out, also by earlier lives of the tablet.
     pub next_seq: Seq,
-    /// The range is being moved: writes wait until the new map is there.
+    /// Parts of the range are being sent away, tombstones too: none may be purged before it was sent.
+    pub moving: bool,
+    /// The end of that: writes wait until the new map is there.
     pub frozen: bool,
     staged: BTreeMap<Key, Staged>,
     expiries: BTreeSet<(WallMs, Key)>,
@@ -41,10 +45,12 @@ impl Tablet {
             id,
             collection,
             epoch: Epoch::ZERO,
+            mapped: false,
             start: Key::from_bytes(&[]),
             end: None,
             delta: Delta::default(),
             next_seq: Seq(1),
+            moving: false,
             frozen: false,
             staged: BTreeMap::new(),
             expiries: BTreeSet::new(),
@@ -54,9 +60,11 @@ impl Tablet {
     /// The map gives this shard the tablet with this range.
     pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>) {
         self.epoch = entry.epoch;
+        self.mapped = true;
         self.next_seq = self.next_seq.max(entry.first_seq);
         self.start = entry.start.clone();
         self.end = end.cloned();
+        self.moving = false;
         self.frozen = false;
     }
 
@@ -64,9 +72,14 @@ impl Tablet {
         self.start <= *key && self.end.as_ref().is_none_or(|end| key < end)
     }
 
-    /// True when the whole range asked for is this tablet's: a caller with an old map gets no
-    /// left-overs of a moved range.
-    pub fn covers_range(&self, scan: &Scan) -> bool {
+    /// Whether reads of this key are answered here.
+    pub fn serves(&self, key: &Key) -> bool {
+        self.mapped && self.covers(key)
+    }
+
+    /// True when the whole range asked for is read here: a caller with an old map gets no left-overs
+    /// of a moved range.
+    pub fn serves_range(&self, scan: &Scan) -> bool {
         let starts = match &scan.start {
             Bound::Included(start) | Bound::Excluded(start) => self.start <= *start,
             Bound::Unbounded => self.start.is_empty(),
@@ -77,7 +90,7 @@ impl Tablet {
             (Bound::Excluded(end), Some(limit)) => end <= limit,
             (Bound::Unbounded, Some(_)) => false,
         };
-        starts && ends
+        self.mapped && starts && ends
     }
 
     /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at.
@@ -104,6 +117,9 @@ impl Tablet {
     /// Removes tombstones with LSNs up to `covered` among the next `count` entries behind `after`.
     /// Gives the last key looked at, `None` at the end.
     pub fn purge(&mut self, after: Option<&Key>, covered: Lsn, count: usize) -> Option<Key> {
+        if self.moving {
+            return None;
+        }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let stretch: Vec<(Key, bool)> = self
             .delta
@@ -123,6 +139,11 @@ impl Tablet {
             return staged.expires.filter(|expires| *expires > now).map(|_| staged.seq);
         }
         self.delta.get(key).filter(|version| version.is_visible(now)).map(|version| version.seq)
+    }
+
+    /// Whether a write of this key is in flight.
+    pub fn is_staged(&self, key: &Key) -> bool {
+        self.staged.contains_key(key)
     }
 
     /// Marks a write as logged; from here on conditions see it.

@@ -32,6 +32,7 @@ pub struct Cargo {
 /// writes afterwards, until a new map is installed.
 pub async fn ship_out(node: &Node, tablet: TabletId, parts: &[ShipPart]) -> Result<Seq, Refusal> {
     let core = node.core()?.clone();
+    core.engine.borrow_mut().tablets.get_mut(tablet).ok_or(Refusal::Moved)?.moving = true;
     let mut sent_up_to = Lsn::ZERO;
     for _ in 0..limits::SHIP_ROUNDS_MAX {
         let applied = core.engine.borrow().applied();
