@@ -9,8 +9,12 @@ use std::time::Duration;
 
 /// Foreground tasks run this long before the core looks at its ring and inboxes again.
 pub const TURN_BUDGET: Duration = Duration::from_micros(500);
+/// How long a core that expects the answer of another looks for it before it parks.
+pub const SPIN: Duration = Duration::from_micros(25);
 /// Background work gives the core back after this long.
 pub const BACKGROUND_SLICE: Duration = Duration::from_micros(200);
+/// Longest pause of background I/O between two writes.
+pub const BACKGROUND_REST_MAX: Duration = Duration::from_millis(5);
 pub const BACKGROUND_SLICE_STEPS_MAX: u64 = 64;
 /// A turn with more thread CPU time than this is a stall: counted and logged.
 pub const TURN_STALL: Duration = Duration::from_millis(2);
@@ -65,6 +69,8 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 /// After a crash LSNs and versions jump ahead by more than could have been given out unsynced.
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
+/// Zeros that go into a segment in one write: a log write may have to wait behind it.
+pub const LOG_FILL_BYTES: usize = 128 * KIB;
 /// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
 pub const LOG_AHEAD_SEGMENTS: usize = 2;
 /// Trimmed segments kept to be used again; more are removed.

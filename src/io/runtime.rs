@@ -62,6 +62,13 @@ impl Runtime {
         *self.shared.stats.borrow()
     }
 
+    /// While the guard lives, the core looks at its inboxes for a moment before it parks: an answer is
+    /// expected there within microseconds.
+    pub fn expect_soon(&self) -> Expecting {
+        self.shared.expected_soon.set(self.shared.expected_soon.get() + 1);
+        Expecting { shared: self.shared.clone() }
+    }
+
     /// Starts a task on this core.
     pub fn spawn(&self, class: Class, future: impl Future<Output = ()> + 'static) {
         self.shared.spawned.borrow_mut().push((class, Box::pin(future)));
@@ -73,6 +80,13 @@ impl Runtime {
 
     pub fn sleep_until(&self, at: Mono) -> Sleep {
         Sleep { shared: self.shared.clone(), at, timer: None }
+    }
+
+    /// Pauses for as long as background I/O that began at `began` has taken (but not for long): it leaves
+    /// the disk to others half of the time.
+    pub async fn rest_after(&self, began: Mono) {
+        let took = Duration::from_nanos(self.now().since(began));
+        self.sleep(took.min(limits::BACKGROUND_REST_MAX)).await;
     }
 
     /// `None` when `limit` passed first; the future is dropped then.
@@ -386,6 +400,17 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.runtime.close(self.handle);
+    }
+}
+
+/// See [`Runtime::expect_soon`].
+pub struct Expecting {
+    shared: Rc<Shared>,
+}
+
+impl Drop for Expecting {
+    fn drop(&mut self) {
+        self.shared.expected_soon.set(self.shared.expected_soon.get() - 1);
     }
 }
 

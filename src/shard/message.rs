@@ -65,6 +65,13 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Answered in the turn that takes it up.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Request::Get { .. } | Request::GetMany { .. } | Request::Scan { .. })
+    }
+}
+
 /// A part of a tablet on its way to another shard.
 #[derive(Clone, Debug)]
 pub struct ShipPart {

@@ -502,7 +502,8 @@ impl Node {
         }
         let overloaded =
             || Pending::ready(Reply::Done(Err(Refusal::Overloaded { queue: "inbox of the core" })));
-        let Ok((call, pending)) = self.inner.calls.borrow_mut().begin() else { return overloaded() };
+        let soon = request.is_read().then(|| self.inner.runtime.expect_soon());
+        let Ok((call, pending)) = self.inner.calls.borrow_mut().begin(soon) else { return overloaded() };
         if self.inner.mailbox.call(to, call, request).is_err() {
             self.inner.calls.borrow_mut().forget(call);
             return overloaded();

@@ -208,8 +208,10 @@ impl RunOut {
     }
 
     async fn write(&mut self, chunk: AlignedBuf) -> io::Result<()> {
+        let began = self.runtime.now();
         let chunk = self.file.write(FileOffset(self.offset), chunk, Sync::No).await?;
         self.offset += chunk.len() as u64;
+        self.runtime.rest_after(began).await;
         Ok(())
     }
 

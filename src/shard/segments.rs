@@ -156,7 +156,7 @@ impl Segments {
         let spare = self.spare.borrow_mut().pop();
         if let Some(old) = spare {
             self.runtime.rename(self.path(old), path.clone()).await?;
-        } else if let Err(error) = self.fill_with_zeros(&path).await {
+        } else if let Err(error) = self.fill_with_zeros(&path, id > self.current.get()).await {
             // Half a segment is of no use, and its room may be the last.
             let _ = self.runtime.remove_file(path).await;
             return Err(error);
@@ -165,17 +165,23 @@ impl Segments {
         self.runtime.open(path, OpenMode::ReadWrite).await
     }
 
-    async fn fill_with_zeros(&self, path: &std::path::Path) -> io::Result<()> {
+    /// `paced`: nobody waits for it yet, so it leaves the disk to others half of the time.
+    async fn fill_with_zeros(&self, path: &std::path::Path, paced: bool) -> io::Result<()> {
         let file = self.runtime.open(path, OpenMode::CreateNew).await?;
-        let mut zeros = AlignedBuf::zeroed(limits::MIB.min(self.segment_bytes as usize));
+        let fill_bytes = if paced { limits::LOG_FILL_BYTES } else { limits::MIB };
+        let mut zeros = AlignedBuf::zeroed(fill_bytes);
         let mut offset = 0;
         while offset < self.segment_bytes {
             let left = self.segment_bytes - offset;
             if left < zeros.len() as u64 {
                 zeros = AlignedBuf::zeroed(left as usize);
             }
+            let began = self.runtime.now();
             zeros = file.write(FileOffset(offset), zeros, Sync::No).await?;
             offset += zeros.len() as u64;
+            if paced {
+                self.runtime.rest_after(began).await;
+            }
         }
         file.sync().await
     }

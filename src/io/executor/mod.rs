@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub spawned: RefCell<Vec<(Class, LocalFuture)>>,
     /// Time at the start of the turn: what most code needs of a clock, without asking it.
     pub turn_start: Cell<Mono>,
+    /// Answers of other cores that tasks expect within microseconds.
+    pub expected_soon: Cell<u32>,
     pub stats: RefCell<TurnStats>,
 }
 
@@ -94,6 +96,7 @@ impl Executor {
             timers: RefCell::default(),
             spawned: RefCell::default(),
             turn_start: Cell::new(now),
+            expected_soon: Cell::new(0),
             stats: RefCell::default(),
         };
         Executor {
@@ -140,12 +143,11 @@ impl Executor {
     fn turn_with(&mut self, park: Park) {
         self.absorb_spawned();
         self.collect(park);
-        self.stall.turn_begins(&mut **self.shared.driver.borrow_mut());
         self.wake_expired();
         (self.hook)();
         self.run_foreground();
         self.run_one(Class::Background);
-        let cpu_ns = self.stall.turn_ends(&mut **self.shared.driver.borrow_mut());
+        let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
         self.shared.stats.borrow_mut().record(cpu_ns);
     }
 
@@ -188,10 +190,26 @@ impl Executor {
     }
 
     fn park_mode(&mut self) -> Park {
-        if self.has_ready() || !self.prepare_park() {
+        if self.has_ready() || self.spin() || !self.prepare_park() {
             return Park::No;
         }
         self.next_deadline().map_or(Park::Forever, Park::Until)
+    }
+
+    /// Looks at the inboxes for a while before parking, when a task expects an answer in one that takes
+    /// less than two wake-ups: parking would cost one of them. True when there is work after all.
+    fn spin(&mut self) -> bool {
+        if self.shared.expected_soon.get() == 0 {
+            return false;
+        }
+        let until = self.shared.driver.borrow().now().after(limits::SPIN);
+        while self.shared.driver.borrow().now() < until {
+            if (self.hook)() || self.has_ready() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     /// Collects completions and wakes those who wait for them.

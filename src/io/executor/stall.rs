@@ -1,6 +1,6 @@
 //! The stall detector: thread CPU time of every turn, always on.
 //!
-//! It costs one `clock_gettime(CLOCK_THREAD_CPUTIME_ID)` at each end of a turn.
+//! It costs one `clock_gettime(CLOCK_THREAD_CPUTIME_ID)` a turn.
 
 use crate::io::driver::Driver;
 use crate::limits;
@@ -26,20 +26,22 @@ impl TurnStats {
     }
 }
 
+/// Invariant: every nanosecond of the thread between two turns' ends belongs to the later turn, so that
+/// the time in the ring's system call counts too; a parked thread uses none.
 pub(super) struct StallDetector {
-    began_ns: u64,
+    last_end_ns: u64,
 }
 
 impl StallDetector {
     pub fn new(now_ns: u64) -> StallDetector {
-        StallDetector { began_ns: now_ns }
+        StallDetector { last_end_ns: now_ns }
     }
 
-    pub fn turn_begins(&mut self, driver: &mut dyn Driver) {
-        self.began_ns = driver.thread_cpu_ns();
-    }
-
-    pub fn turn_ends(&mut self, driver: &mut dyn Driver) -> u64 {
-        driver.thread_cpu_ns().saturating_sub(self.began_ns)
+    /// Thread CPU time of the turn that ends now, in nanoseconds.
+    pub fn turn_ends(&mut self, driver: &dyn Driver) -> u64 {
+        let now_ns = driver.thread_cpu_ns();
+        let cpu_ns = now_ns.saturating_sub(self.last_end_ns);
+        self.last_end_ns = now_ns;
+        cpu_ns
     }
 }
