@@ -56,6 +56,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_shedding(core.clone()));
     if core.checkpoint_is_due() {
         core.checkpoint_wanted.notify();
@@ -113,15 +114,23 @@ async fn keep_house(node: Node, core: Rc<Core>) {
     }
 }
 
+/// Looks at the room on the disk with every segment of log: the log is what uses it up.
+async fn keep_room(node: Node, core: Rc<Core>) {
+    loop {
+        let begun = core.segment_begun.wait();
+        watch_disk(&node, &core).await;
+        begun.await;
+    }
+}
+
 /// Refuses puts while there is no room for another segment, or for a run of everything that lives: a
 /// checkpoint must always find room, or deletes would give nothing back.
 async fn watch_disk(node: &Node, core: &Core) {
     let needed = room_for_checkpoint(core) * node.shards() as u64;
     let free = node.runtime().free_space(&core.runs_dir).await.unwrap_or(u64::MAX);
     let full = core.segments.is_starved() || free < needed;
-    let reserve = core.segments.bytes() as usize / 2;
     let changed = core.engine.borrow().is_disk_full() != full;
-    core.engine.borrow_mut().set_disk_full(full, reserve);
+    core.set_disk_full(full);
     if changed {
         tracing::warn!(shard = %node.shard(), full, free, needed, "room on the disk");
     }
@@ -131,14 +140,16 @@ async fn watch_disk(node: &Node, core: &Core) {
     }
 }
 
-/// Bytes of a run with everything that lives.
+/// Bytes of a run with everything that lives, and of the segments that may be filled and made before
+/// this is looked at again.
 fn room_for_checkpoint(core: &Core) -> u64 {
     let engine = core.engine.borrow();
     let weight = |tablet: &super::tablet::Tablet| {
         let weight = tablet.delta.weight();
         weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES
     };
-    engine.tablets.iter().map(weight).sum::<u64>() + core.segments.bytes()
+    let segments = 2 * limits::LOG_SEGMENTS_AHEAD as u64 + 1;
+    engine.tablets.iter().map(weight).sum::<u64>() + segments * core.segments.bytes()
 }
 
 /// Frees what a new map left behind, bit by bit.

@@ -124,7 +124,11 @@ pub async fn request(node: &Node) -> Result<(), Refusal> {
 async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), CheckpointError> {
     let covered = core.engine.borrow().applied();
     let log_bytes = core.begin_checkpoint();
-    let plan = plan(&core.ledger.state(), log_bytes);
+    let plan = match core.engine.borrow().is_disk_full() {
+        // What was deleted gives its room back only when the runs that hold it go.
+        true => Plan { kept: 0, after: Lsn::ZERO },
+        false => plan(&core.ledger.state(), log_bytes),
+    };
     if covered == core.ledger.state().covered {
         return Ok(());
     }

@@ -34,6 +34,8 @@ pub struct Core {
     pub log_work: Signal,
     /// Something became durable, or the log failed.
     pub progress: Signal,
+    /// A log segment was begun: there is less room on the disk.
+    pub segment_begun: Signal,
     /// A checkpoint is wanted now.
     pub checkpoint_wanted: Signal,
     pub checkpoints: Cell<checkpoint::Progress>,
@@ -81,6 +83,7 @@ impl Core {
             segments,
             log_work: Signal::default(),
             progress: Signal::default(),
+            segment_begun: Signal::default(),
             checkpoint_wanted: Signal::default(),
             checkpoints: Cell::default(),
             runs_dir: options.shard_dir(mailbox.shard()).join("runs"),
@@ -100,6 +103,10 @@ impl Core {
     /// Puts a batch of writes into the order of the log, each accepted or refused on its own.
     pub fn submit(&self, items: impl ExactSizeIterator<Item = (TabletId, Write)>, origin: Origin) {
         let wall = self.runtime.wall();
+        if self.segments.is_starved() {
+            // At once: what is accepted must find room in the segments that are ready.
+            self.set_disk_full(true);
+        }
         let count = items.len();
         let mut items = items;
         self.submit_with(count, origin, |engine, ticket| {
@@ -225,6 +232,18 @@ impl Core {
         state.catalogue = engine.catalogue().map(|catalogue| (**catalogue).clone());
         let entry = |tablet: &super::tablet::Tablet| (tablet.id, tablet.collection, tablet.next_seq);
         state.tablets = engine.tablets.iter().map(entry).collect();
+    }
+
+    /// Puts are refused from now on, or taken again. Deletes may fill the segments that are ready, anew
+    /// each time; when no more can be made, half a segment once.
+    pub fn set_disk_full(&self, full: bool) {
+        let segment = self.segments.bytes() as usize;
+        let mut engine = self.engine.borrow_mut();
+        let reserve = match self.segments.is_starved() {
+            true => engine.disk_full_reserve().unwrap_or(segment).min(segment / 2),
+            false => limits::LOG_SEGMENTS_AHEAD * segment,
+        };
+        engine.set_disk_full(full.then_some(reserve));
     }
 
     // ---- checkpoints

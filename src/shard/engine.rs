@@ -20,6 +20,7 @@ use super::record::{Change, Durability, Found, Page, Refusal, Scan, Write, Writt
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
 use super::transfer::Cargo;
+use crate::io::buf::BLOCK_BYTES;
 use crate::io::log::{BlockOut, Kind, LogBuilder, Meta, RecordParts};
 use crate::limits;
 use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
@@ -248,8 +249,8 @@ impl Engine {
     /// Deletes give room back: they go on for as long as the reserve lasts.
     fn check_delete(&mut self, key_bytes: usize) -> Result<(), Refusal> {
         if let Some(reserve) = &mut self.disk_full {
-            *reserve =
-                reserve.checked_sub(limits::LOG_RECORD_BYTES_MIN + key_bytes).ok_or(Refusal::DiskFull)?;
+            // It may go into a block of its own.
+            *reserve = reserve.checked_sub(BLOCK_BYTES).ok_or(Refusal::DiskFull)?;
         }
         self.check_backlog(key_bytes)
     }
@@ -501,12 +502,13 @@ impl Engine {
     }
 
     /// Refuses puts from now on, and deletes after `reserve` bytes of log; or takes both again.
-    pub fn set_disk_full(&mut self, full: bool, reserve: usize) {
-        match (full, self.disk_full) {
-            (true, None) => self.disk_full = Some(reserve),
-            (true, Some(_)) => {}
-            (false, _) => self.disk_full = None,
-        }
+    pub fn set_disk_full(&mut self, reserve: Option<usize>) {
+        self.disk_full = reserve;
+    }
+
+    /// Bytes of log that are left to deletes, when the disk is full.
+    pub fn disk_full_reserve(&self) -> Option<usize> {
+        self.disk_full
     }
 
     pub fn is_disk_full(&self) -> bool {

@@ -31,6 +31,9 @@ pub async fn pump(core: Rc<Core>) {
 async fn hand_over(core: &Rc<Core>, outgoing: OutgoingBlock) {
     let OutgoingBlock { number, block } = outgoing;
     core.segments.note_block(block.segment, block.begun_lsn);
+    if block.starts_segment {
+        core.segment_begun.notify();
+    }
     let file = core.segments.file(block.segment).await;
     let write = file.write(block.offset, block.buf, Sync::Data);
     core.engine.borrow_mut().block_handed(block.last_lsn);

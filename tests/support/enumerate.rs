@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPoint, CrashPolicy, Disk, Faults, Rng, SimConfig};
 use kyrodb::shard::record::{Condition, Durability};
@@ -171,6 +172,8 @@ fn any_policy(rng: &mut Rng) -> CrashPolicy {
 }
 
 fn boot(shape: &Shape, disk: Disk, seed: u64, faults: Faults) -> Cluster {
+    let slow_disk = Duration::from_millis(3);
+    let faults = Faults { slow_disk_permille: shape.slow_permille, slow_disk, ..faults };
     let config = SimConfig { faults, ..SimConfig::cores(shape.cores) };
     Cluster::boot(seed, disk, config, &shape.options)
 }

@@ -31,6 +31,8 @@ pub struct Shape {
     /// One value that does not fit into what is left of a segment.
     spans_segments: bool,
     changes_catalogue: bool,
+    /// Some operations take long, so that others overtake them by far.
+    pub slow_permille: u16,
     pub options: ShardOptions,
 }
 
@@ -45,6 +47,7 @@ impl Shape {
             large_permille: [0, 20, 20, 200][rng.index(4)],
             spans_segments: rng.chance(100),
             changes_catalogue: rng.chance(600),
+            slow_permille: [0, 0, 50, 200][rng.index(4)],
             options: ShardOptions { checkpoint_log_bytes, ..options() },
         }
     }
