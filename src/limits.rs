@@ -55,6 +55,8 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 1024 * MIB;
 pub const LOG_BLOCK_BYTES_MAX: usize = 256 * KIB;
 /// Below this a block waits for the write before it: a fuller block beats two half-full ones.
 pub const LOG_BLOCK_FILL_BYTES: usize = 64 * KIB;
+/// Records applied and answered at a time: a full block holds several times as many.
+pub const SETTLE_RECORDS_MAX: usize = 256;
 pub const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Records that wait for the disk, in encoded bytes; beyond it writes are refused with 503.
 pub const LOG_BACKLOG_BYTES_MAX: usize = 64 * MIB;
@@ -64,9 +66,9 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
 /// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
-pub const LOG_SEGMENTS_AHEAD: usize = 2;
+pub const LOG_AHEAD_SEGMENTS: usize = 2;
 /// Trimmed segments kept to be used again; more are removed.
-pub const LOG_SEGMENTS_SPARE_MAX: usize = 2;
+pub const LOG_SPARE_SEGMENTS_MAX: usize = 2;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
 /// Runs of one shard; reaching this makes the next checkpoint a full one.

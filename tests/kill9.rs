@@ -42,8 +42,7 @@ struct Server {
 }
 
 impl Server {
-    /// `None`, with a line that says why, where this binary cannot serve.
-    fn start(dir: &Path) -> Option<Server> {
+    fn start(dir: &Path) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kyrodb"));
         // The variables of this test are no options of the server.
         for (name, _) in std::env::vars_os() {
@@ -56,16 +55,11 @@ impl Server {
         let errors = dir.with_extension("stderr");
         let sink = fs::OpenOptions::new().create(true).append(true).open(&errors).expect("a log of errors");
         let mut process = command.stdout(Stdio::piped()).stderr(sink).spawn().expect("the server starts");
-        match ready_address(process.stdout.take().expect("piped")) {
-            Ok(address) => Some(Server { process, address }),
-            Err(line) => {
-                let _ = process.kill();
-                let told = fs::read_to_string(&errors).unwrap_or_default();
-                assert!(told.contains("not there yet"), "not ready: {line:?}\n{told}");
-                println!("skipped: {told}");
-                None
-            }
-        }
+        let address = ready_address(process.stdout.take().expect("piped")).unwrap_or_else(|line| {
+            let _ = process.kill();
+            panic!("not ready: {line:?}\n{}", fs::read_to_string(&errors).unwrap_or_default());
+        });
+        Server { process, address }
     }
 
     /// kill -9, and until the process is gone.
@@ -201,7 +195,7 @@ fn no_acknowledged_write_is_lost_and_none_is_invented() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the data");
     let mut known = vec![Known::default(); (writers * KEYS_A_WRITER) as usize];
     let data = dir.path().join("data");
-    let Some(mut server) = Server::start(&data) else { return };
+    let mut server = Server::start(&data);
     for round in 1..=rounds {
         let killed = AtomicBool::new(false);
         let address = server.address;
@@ -215,7 +209,7 @@ fn no_acknowledged_write_is_lost_and_none_is_invented() {
             killed.store(true, Ordering::SeqCst);
             server.kill();
         });
-        server = Server::start(&data).expect("it served before");
+        server = Server::start(&data);
         let verdict = judge(server.address, &mut known);
         assert_eq!(verdict, Verdict::default(), "in round {round}");
     }

@@ -234,7 +234,7 @@ fn nothing_left_for_later(sources: &[Source]) -> Vec<String> {
 }
 
 fn limits_have_units(sources: &[Source]) -> Vec<String> {
-    const UNITS: [&str; 20] = [
+    const UNITS: [&str; 27] = [
         "BYTES",
         "KIB",
         "MIB",
@@ -255,6 +255,13 @@ fn limits_have_units(sources: &[Source]) -> Vec<String> {
         "CONNECTIONS",
         "REQUESTS",
         "WRITES",
+        "CALLS",
+        "ATTEMPTS",
+        "SEGMENTS",
+        "RUNS",
+        "ROUNDS",
+        "VISITS",
+        "REFUSALS",
     ];
     let limits = sources.iter().filter(|source| source.path == "src/limits.rs");
     let constants = limits.flat_map(|source| source.code.iter().filter_map(|line| plain_constant(line)));
@@ -262,7 +269,11 @@ fn limits_have_units(sources: &[Source]) -> Vec<String> {
         let bound =
             ["_MAX", "_MIN", "_DEFAULT"].iter().find_map(|bound| name.strip_suffix(bound)).unwrap_or(name);
         // "so many a shard", "so many in flight": the unit stands before.
-        let counted = bound.split("_PER_").next().unwrap_or(bound).trim_end_matches("_IN_FLIGHT");
+        let counted = bound.split("_PER_").next().unwrap_or(bound);
+        let counted = ["_IN_FLIGHT", "_AHEAD", "_SPARE"]
+            .iter()
+            .find_map(|place| counted.strip_suffix(place))
+            .unwrap_or(counted);
         counted.rsplit('_').next().is_some_and(|unit| UNITS.contains(&unit))
     };
     constants.filter(|name| !has_unit(name)).map(|name| format!("src/limits.rs: {name}")).collect()

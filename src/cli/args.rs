@@ -153,8 +153,9 @@ pub struct PutArgs {
     /// Take the value from a file; - is stdin
     #[arg(long, short, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    #[arg(long, default_value = "application/octet-stream")]
-    pub content_type: String,
+    /// By default text/plain for an argument, application/octet-stream for a file
+    #[arg(long)]
+    pub content_type: Option<String>,
     /// Forget the record after this time: 30s, 5m, 1h
     #[arg(long)]
     pub ttl: Option<String>,

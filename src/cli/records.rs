@@ -13,20 +13,21 @@ use super::failure::{Failure, UsageError};
 use super::output::Output;
 use super::progress::Progress;
 use crate::limits;
+use crate::shard::payload::{OCTET_STREAM, TEXT};
 
 const NDJSON: &str = "application/x-ndjson";
 
 pub fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
-    let value = match (&args.value, &args.file) {
-        (Some(value), None) => value.clone().into_bytes(),
-        (None, Some(path)) => read_input(path)?,
+    let (value, default_type) = match (&args.value, &args.file) {
+        (Some(value), None) => (value.clone().into_bytes(), TEXT),
+        (None, Some(path)) => (read_input(path)?, OCTET_STREAM),
         _ => return Err(Failure::Usage(UsageError::Value)),
     };
     let path = kv_path(&args.target.collection, Some(&args.key));
     let ttl = args.ttl.as_ref().map_or_else(String::new, |ttl| format!("?ttl={}", percent_encoded(ttl)));
     let condition = args.if_seq.map(|seq| format!("\"{seq}\""));
-    let mut headers = vec![("content-type", args.content_type.as_str())];
+    let mut headers = vec![("content-type", args.content_type.as_deref().unwrap_or(default_type))];
     headers.extend(condition.as_deref().map(|seq| ("if-match", seq)));
     headers.extend(args.if_absent.then_some(("if-none-match", "*")));
     headers.extend(args.durability.as_deref().map(|level| ("kyro-durability", level)));
@@ -80,7 +81,17 @@ pub fn scan(args: &ScanArgs, out: &mut Output) -> Result<(), Failure> {
             break;
         }
     }
+    if out.format() == Format::Table {
+        rows.iter_mut().for_each(show_base64);
+    }
     out.rows(&["key", "seq", "value"], &rows)
+}
+
+/// In a table bytes that are no text stand in the same column, as base64.
+fn show_base64(row: &mut Value) {
+    if let Some(base64) = row.get("value_b64").and_then(Value::as_str) {
+        row["value"] = format!("base64:{base64}").into();
+    }
 }
 
 fn scan_path(args: &ScanArgs, left: u64, cursor: Option<&str>) -> String {

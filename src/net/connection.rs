@@ -7,6 +7,7 @@
 //! all the same.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use super::bulk::Bulk;
 use super::note::Note;
@@ -101,46 +102,62 @@ impl Connection {
     fn start_requests(&mut self) -> Turn {
         let mut class = None;
         while self.open.len() < limits::PIPELINE_REQUESTS_MAX {
-            let mut input = self.wire.inbound.bytes();
-            let before = input.len();
-            let next = self.reader.next(&mut input);
-            let used = before - input.len();
-            let request = match next {
-                Ok(Some(request)) => request,
-                Ok(None) => {
-                    self.wire.inbound.consume(used);
-                    return Turn::Hungry;
-                }
-                Err(fault) => return self.refuse_input(fault),
-            };
-            if !may_join(class, routes::class_of(&request.head)) {
-                if self.reader.put_back() {
-                    self.wire.inbound.consume(used);
-                }
-                return Turn::Again;
-            }
-            class = Some(routes::class_of(&request.head));
-            let streams = request.body == RequestBody::Stream;
-            let mut shell = shell_of(&request, self.log_requests, self.wire.now());
-            let started = routes::start(&self.node, &request);
-            self.wire.inbound.consume(used);
-            let work = match started {
-                Ok(Started::Bulk(plan)) => return Turn::Bulk(Box::new((plan, shell))),
-                Ok(Started::Work(work)) => work,
-                Err(problem) => Work::Ready(problem.into()),
-            };
-            // A refused stream leaves a body that nobody reads.
-            if streams {
-                shell.close = true;
-                self.ending = Some(Ending::Unread);
-            }
-            let is_last = shell.close;
-            self.open.push_back((work, shell));
-            if is_last {
-                return Turn::Last;
+            if let ControlFlow::Break(turn) = self.start_next(&mut class) {
+                return turn;
             }
         }
         Turn::Again
+    }
+
+    /// Starts the next request, if it is there and may run beside those of this turn's `class`.
+    fn start_next(&mut self, class: &mut Option<Class>) -> ControlFlow<Turn> {
+        let mut input = self.wire.inbound.bytes();
+        let before = input.len();
+        let next = self.reader.next(&mut input);
+        let used = before - input.len();
+        let request = match next {
+            Ok(Some(request)) => request,
+            Ok(None) => {
+                self.wire.inbound.consume(used);
+                return ControlFlow::Break(Turn::Hungry);
+            }
+            Err(fault) => return ControlFlow::Break(self.refuse_input(fault)),
+        };
+        let own_class = routes::class_of(&request.head);
+        if !may_join(*class, own_class) {
+            if self.reader.put_back() {
+                self.wire.inbound.consume(used);
+            }
+            return ControlFlow::Break(Turn::Again);
+        }
+        *class = Some(own_class);
+        let shell = shell_of(&request, self.log_requests, self.wire.now());
+        let streams = request.body == RequestBody::Stream;
+        let started = routes::start(&self.node, &request);
+        self.wire.inbound.consume(used);
+        self.open_or_hand_over(started, shell, streams)
+    }
+
+    /// `streams`: the body of the request is still to be read.
+    fn open_or_hand_over(
+        &mut self,
+        started: Result<Started, Problem>,
+        mut shell: Shell,
+        streams: bool,
+    ) -> ControlFlow<Turn> {
+        let work = match started {
+            Ok(Started::Bulk(plan)) => return ControlFlow::Break(Turn::Bulk(Box::new((plan, shell)))),
+            Ok(Started::Work(work)) => work,
+            Err(problem) => Work::Ready(problem.into()),
+        };
+        if streams {
+            // Refused: nobody reads its body.
+            shell.close = true;
+            self.ending = Some(Ending::Unread);
+        }
+        let is_last = shell.close;
+        self.open.push_back((work, shell));
+        if is_last { ControlFlow::Break(Turn::Last) } else { ControlFlow::Continue(()) }
     }
 
     fn refuse_input(&mut self, fault: Fault) -> Turn {
@@ -210,8 +227,7 @@ impl Connection {
     fn encode(&mut self, mut response: Response, shell: &Shell) -> Rest {
         let note = shell.note.as_deref();
         response.render_problem(|| self.request_id(note));
-        let is_last_of_drain =
-            self.wire.is_draining() && self.open.is_empty() && self.wire.inbound.is_empty();
+        let is_last_of_drain = self.wire.is_draining() && !self.has_more();
         let close = shell.close || is_last_of_drain || (shell.is_http10 && response.has_unknown_length());
         if close {
             self.ending.get_or_insert(Ending::Plain);
@@ -227,6 +243,11 @@ impl Connection {
             note.log_answer(response.status, frame.now);
         }
         response.encode(&frame, &mut self.wire.out)
+    }
+
+    /// Whether anything was read that is not answered.
+    fn has_more(&self) -> bool {
+        !self.open.is_empty() || !self.wire.inbound.is_empty() || self.reader.stage() != Stage::Idle
     }
 
     /// The client's own id, else one made up, so that a problem can be found in the log.

@@ -240,7 +240,7 @@ impl Core {
         let uncovered = self.uncovered_log_bytes();
         let segments = self.checkpoint_log_bytes.div_ceil(self.segments.bytes()) as usize;
         uncovered >= self.checkpoint_log_bytes
-            || (uncovered > 0 && self.segments.live_count() > segments + limits::LOG_SEGMENTS_AHEAD)
+            || (uncovered > 0 && self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS)
     }
 
     /// What is logged from now on belongs to the next checkpoint; gives the bytes up to now.

@@ -395,9 +395,11 @@ impl Engine {
         self.tablets.iter_mut().for_each(Tablet::forget_staged);
     }
 
-    /// Applies and answers, in LSN order, everything whose durability is reached.
+    /// Applies and answers, in LSN order, what has reached its durability: a bounded stretch of it, so
+    /// that a full block does not hold the core. [`Engine::settle_more`] goes on.
     fn settle(&mut self) {
-        while let Some(front) = self.staged.front() {
+        for _ in 0..limits::SETTLE_RECORDS_MAX {
+            let Some(front) = self.staged.front() else { break };
             let reached = self.reached(front.lsn);
             if reached < front.durability {
                 break;
@@ -414,6 +416,15 @@ impl Engine {
             self.settled.push((ticket, Ok(written)));
             self.settle_refused();
         }
+    }
+
+    /// The next stretch of what can be applied and answered; false when nothing can.
+    pub fn settle_more(&mut self) -> bool {
+        let ready = self.staged.front().is_some_and(|front| self.reached(front.lsn) >= front.durability);
+        if ready {
+            self.settle();
+        }
+        ready
     }
 
     fn settle_refused(&mut self) {

@@ -16,9 +16,13 @@ pub async fn pump(core: Rc<Core>) {
     loop {
         let work = core.log_work.wait();
         let next = core.engine.borrow_mut().next_block();
-        match next {
-            Some(block) => hand_over(&core, block).await,
-            None => work.await,
+        if let Some(block) = next {
+            hand_over(&core, block).await;
+        } else if core.engine.borrow_mut().settle_more() {
+            core.deliver();
+            core.runtime.yield_now().await;
+        } else {
+            work.await;
         }
     }
 }

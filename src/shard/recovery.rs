@@ -300,7 +300,7 @@ fn sort_out(
             void.push(file.id);
         } else if file.id >= state.first_segment {
             live.insert(file.id, recovered.last_lsn);
-        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SEGMENTS_SPARE_MAX {
+        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SPARE_SEGMENTS_MAX {
             spare.push(file.id);
         } else {
             void.push(file.id);

@@ -110,7 +110,7 @@ impl Segments {
         for id in gone {
             self.live.borrow_mut().remove(&id);
             self.files.borrow_mut().remove(&id);
-            if self.spare.borrow().len() < limits::LOG_SEGMENTS_SPARE_MAX {
+            if self.spare.borrow().len() < limits::LOG_SPARE_SEGMENTS_MAX {
                 self.spare.borrow_mut().push(id);
             } else if let Err(error) = self.runtime.remove_file(self.path(id)).await {
                 tracing::warn!(segment = %id, %error, "a trimmed log segment could not be removed");
@@ -146,7 +146,7 @@ impl Segments {
     fn first_missing(&self) -> Option<SegmentId> {
         let current = self.current.get();
         let files = self.files.borrow();
-        (0..=limits::LOG_SEGMENTS_AHEAD as u64)
+        (0..=limits::LOG_AHEAD_SEGMENTS as u64)
             .map(|n| SegmentId(current.0 + n))
             .find(|id| !files.contains_key(id))
     }

@@ -1,12 +1,20 @@
 //! A whole node in the simulator: every core runs its shard, clients are tasks beside it.
 
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use kyrodb::io::executor::Class;
 use kyrodb::io::sim::{Disk, Sim, SimConfig, Stuck};
 use kyrodb::limits;
 use kyrodb::shard::boot;
 use kyrodb::shard::mailbox::mailboxes;
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
+use kyrodb::shard::record::Refusal;
 use kyrodb::shard::start_error::StartError;
+
+pub type Client = Pin<Box<dyn Future<Output = ()>>>;
 
 pub struct Cluster {
     // Nodes go first: their files are closed while the machine is still there.
@@ -44,6 +52,61 @@ impl Cluster {
             started.unwrap_or_else(|stuck| panic!("shard {core} hangs in recovery: {stuck}"))?;
         }
         Ok(())
+    }
+
+    /// Runs until every shard serves, one cannot, or `stop`; true when all serve.
+    pub fn start_unless(&mut self, stop: impl Fn() -> bool) -> Result<bool, String> {
+        let outcomes: Rc<RefCell<Vec<Result<(), StartError>>>> = Rc::default();
+        for node in &self.nodes {
+            let (node, outcomes) = (node.clone(), outcomes.clone());
+            node.runtime().clone().spawn(Class::Foreground, async move {
+                let outcome = node.started().await;
+                outcomes.borrow_mut().push(outcome);
+            });
+        }
+        let shards = self.nodes.len();
+        let over = || {
+            let outcomes = outcomes.borrow();
+            outcomes.len() == shards || outcomes.iter().any(Result::is_err)
+        };
+        let ran = self.sim.run_until(|| stop() || over());
+        ran.map_err(|stuck| format!("the start hangs: {stuck}"))?;
+        let failure = outcomes.borrow_mut().drain(..).find_map(Result::err);
+        match failure {
+            Some(error) => Err(format!("a shard does not start: {error}")),
+            None => Ok(!stop()),
+        }
+    }
+
+    /// Puts clients on their cores and runs until all are done.
+    pub fn run_all(&mut self, clients: Vec<(usize, Client)>) -> Result<(), Stuck> {
+        let left = Rc::new(Cell::new(clients.len()));
+        for (core, client) in clients {
+            let left = left.clone();
+            self.sim.runtime(core).spawn(Class::Foreground, async move {
+                client.await;
+                left.set(left.get() - 1);
+            });
+        }
+        self.sim.run_until(|| left.get() == 0)
+    }
+
+    /// Closes every shard in order, all at once.
+    pub fn close(&mut self) -> Result<(), String> {
+        let failures: Rc<RefCell<Vec<Refusal>>> = Rc::default();
+        let closing = self.nodes.iter().enumerate().map(|(core, node)| {
+            let (node, failures) = (node.clone(), failures.clone());
+            let client: Client = Box::pin(async move {
+                if let Err(refusal) = boot::close(&node).await {
+                    failures.borrow_mut().push(refusal);
+                }
+            });
+            (core, client)
+        });
+        let closing = closing.collect();
+        self.run_all(closing).map_err(|stuck| format!("closing hangs: {stuck}"))?;
+        let failure = failures.borrow_mut().pop();
+        failure.map_or(Ok(()), |refusal| Err(format!("a shard does not close: {refusal}")))
     }
 
     /// Runs a client on a core until it is done.

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -73,8 +75,21 @@ struct ScanAnswer<'a> {
 #[derive(Deserialize)]
 struct ScanRecord<'a> {
     key: u64,
+    /// Text, or base64 when the record is of a type that is no text.
     #[serde(borrow)]
-    value: Cow<'a, str>,
+    value: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    value_b64: Option<Cow<'a, str>>,
+}
+
+impl ScanRecord<'_> {
+    fn bytes(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.value, &self.value_b64) {
+            (Some(text), _) => Some(Cow::Borrowed(text.as_bytes())),
+            (None, Some(text)) => BASE64.decode(text.as_bytes()).ok().map(Cow::Owned),
+            (None, None) => None,
+        }
+    }
 }
 
 impl Load {
@@ -197,8 +212,8 @@ impl Load {
     }
 
     fn judge_scanned(&mut self, found: &ScanRecord<'_>) -> Result<(), Wrong> {
-        let version =
-            version_of(found.key, found.value.as_bytes(), &mut self.scratch).ok_or(Wrong::Foreign)?;
+        let bytes = found.bytes().ok_or(Wrong::Unreadable)?;
+        let version = version_of(found.key, &bytes, &mut self.scratch).ok_or(Wrong::Foreign)?;
         let record = unmix(found.key);
         // A record of an earlier, larger run is none of ours.
         let is_ours = record < self.ledger.records();
@@ -293,5 +308,8 @@ mod tests {
         let swapped = [keys[3], keys[2], keys[4]];
         assert!(!load.judge(scan(keys[2], 3), 200, scan_of(&swapped).as_bytes()), "out of order");
         assert!(!load.judge(scan(keys[2], 3), 200, b"{}"), "no records at all");
+        let base64 = BASE64.encode(value(unmix(keys[9]), 1));
+        let bytes = format!("{{\"records\":[{{\"key\":{},\"value_b64\":\"{base64}\"}}]}}", keys[9]);
+        assert!(load.judge(scan(keys[9], 3), 200, bytes.as_bytes()), "as base64");
     }
 }

@@ -17,6 +17,8 @@ const FILL_BYTES: usize = MIB;
 /// Synced writes a second, over `duration`; the file is made in `dir` and removed after it.
 pub async fn raw_syncs_per_s(runtime: &Runtime, dir: &Path, duration: Duration) -> io::Result<f64> {
     let path = dir.join("raw-sync.tmp");
+    // Left behind when an earlier run was killed.
+    let _ = runtime.remove_file(path.clone()).await;
     let file = runtime.open(path.clone(), OpenMode::CreateNew).await?;
     let measured = measure(runtime, &file, duration).await;
     runtime.remove_file(path).await?;

@@ -28,6 +28,7 @@ use crate::types::Mono;
 /// Keys that each writer goes round in.
 const KEYS_A_WRITER: u64 = 1024;
 const RAW_DURATION: Duration = Duration::from_secs(2);
+const LATENCY_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct WalReport {
@@ -96,7 +97,8 @@ async fn write_all(
 ) -> Result<Histogram<u64>, Failure> {
     let collection = node.collection(DEFAULT_COLLECTION).expect("it exists from the start");
     let until = node.runtime().now().after(duration);
-    let latency = Rc::new(RefCell::new(Histogram::new(3).expect("three digits are valid")));
+    let latency = Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, 3).expect("valid bounds");
+    let latency = Rc::new(RefCell::new(latency));
     let start = |writer: u32| {
         let (promise, ended) = promise();
         let (node, collection, latency) = (node.clone(), collection.clone(), latency.clone());
@@ -136,4 +138,23 @@ async fn write_one_by_one(
         latency.borrow_mut().saturating_record(node.runtime().now().since(began));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_run_gives_figures_that_fit_each_other() {
+        // On the disk of the build: /tmp may be one without direct I/O.
+        let program = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let report = run(dir.path(), 16, 100, 1).unwrap();
+        assert!(report.appends_per_s > 1.0 && report.raw_sync_per_s > 1.0, "{report:?}");
+        assert!((1.0..=16.0).contains(&report.records_per_sync), "{report:?}");
+        assert!(report.p50_us <= report.p99_us, "{report:?}");
+        // Little's law: 16 writers, each with one write under way.
+        let writers = report.appends_per_s * report.p50_us / 1e6;
+        assert!((1.0..64.0).contains(&writers), "{report:?}");
+    }
 }

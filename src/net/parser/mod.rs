@@ -98,15 +98,23 @@ impl RequestReader {
     /// The next request, taken off the front of `input`; `None` when more bytes are needed, and then
     /// all of `input` was taken.
     pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b [u8]) -> Result<Option<Request<'a>>, Fault> {
-        match self.advance(input) {
-            Ok(Advance::More) => Ok(None),
-            Ok(Advance::Straight(request)) => Ok(Some(request)),
-            Ok(Advance::Held) => self.lend().map(Some),
-            Err(fault) => {
-                self.state = State::Broken(fault);
-                Err(fault)
-            }
+        if let State::Lent { .. } = self.state {
+            self.start_over();
         }
+        match self.take_straight(input) {
+            Ok(None) => {}
+            straight => return self.remember(straight),
+        }
+        let held = self.hold(input);
+        if self.remember(held)? { self.lend().map(Some) } else { Ok(None) }
+    }
+
+    /// After a fault there is nothing but this fault.
+    fn remember<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(fault) = &result {
+            self.state = State::Broken(*fault);
+        }
+        result
     }
 
     /// Makes `next` give the last request again. True when its bytes are kept here; false when they
@@ -128,17 +136,11 @@ impl RequestReader {
     /// The next part of a streamed body.
     pub fn next_part<'b>(&mut self, input: &mut &'b [u8]) -> Result<Part<'b>, Fault> {
         let State::Stream { body, .. } = &mut self.state else { return Ok(Part::End) };
-        match body.next(input) {
-            Ok(Part::End) => {
-                self.start_over();
-                Ok(Part::End)
-            }
-            Err(fault) => {
-                self.state = State::Broken(fault);
-                Err(fault)
-            }
-            part => part,
+        let part = body.next(input);
+        if part == Ok(Part::End) {
+            self.start_over();
         }
+        self.remember(part)
     }
 
     pub fn stage(&self) -> Stage {
@@ -160,35 +162,30 @@ impl RequestReader {
         std::mem::take(&mut self.owes_continue)
     }
 
-    fn advance<'b>(&mut self, input: &mut &'b [u8]) -> Result<Advance<'b>, Fault> {
-        if let State::Lent { .. } = self.state {
-            self.start_over();
-        }
-        if matches!(self.state, State::Head(_))
-            && self.held.is_empty()
-            && let Some(request) = self.take_straight(input)?
-        {
-            return Ok(Advance::Straight(request));
-        }
+    /// Takes what belongs to the next request into `held`; true when it is all there.
+    fn hold(&mut self, input: &mut &[u8]) -> Result<bool, Fault> {
         if let State::Head(scanner) = self.state {
             match self.hold_head(scanner, input)? {
                 Some(head_len) => self.begin_body(head_len)?,
-                None => return Ok(Advance::More),
+                None => return Ok(false),
             }
         }
         if let State::Body { head_len, body } = self.state {
             self.hold_body(head_len, body, input)?;
         }
         match self.state {
-            State::Ready { .. } => Ok(Advance::Held),
-            State::Body { .. } => Ok(Advance::More),
+            State::Ready { .. } => Ok(true),
+            State::Body { .. } => Ok(false),
             State::Broken(fault) => Err(fault),
             _ => unreachable!("`next` was called in the middle of a streamed body"),
         }
     }
 
-    /// A request that lies whole at the front of `input`.
+    /// A request that lies whole at the front of `input`, when nothing of it came before.
     fn take_straight<'b>(&mut self, input: &mut &'b [u8]) -> Result<Option<Request<'b>>, Fault> {
+        if !matches!(self.state, State::Head(_)) || !self.held.is_empty() {
+            return Ok(None);
+        }
         let Some(head_len) = HeadScanner::default().scan(input)? else { return Ok(None) };
         let (head_bytes, rest) = input.split_at(head_len);
         let head = Head::parse(head_bytes)?;
@@ -274,14 +271,6 @@ impl RequestReader {
             self.held = Vec::new();
         }
     }
-}
-
-// Made and taken apart once a request, in the same function: boxing would cost more than it saves.
-#[allow(clippy::large_enum_variant)]
-enum Advance<'b> {
-    More,
-    Straight(Request<'b>),
-    Held,
 }
 
 /// Length of a body that is taken whole; `None` when only its chunks tell.

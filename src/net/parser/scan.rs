@@ -47,7 +47,7 @@ impl HeadScanner {
     /// Refuses as soon as no continuation could help.
     fn check_unfinished(&self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         let first = bytes.get(self.start).filter(|byte| **byte != b'\r');
-        if first.is_some_and(|byte| !byte.is_ascii_alphabetic()) {
+        if first.is_some_and(|byte| !is_method_byte(*byte)) {
             return Err(Fault::Malformed("the request does not begin with a method"));
         }
         self.check_request_line(bytes.len())?;
@@ -63,6 +63,11 @@ impl HeadScanner {
         let is_too_long = end - self.start > limits::TARGET_BYTES_MAX + REQUEST_LINE_FRAME_BYTES;
         if in_request_line && is_too_long { Err(Fault::TargetTooLong) } else { Ok(()) }
     }
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn is_method_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -158,6 +158,7 @@ fn what_is_allowed_is_taken() {
         ("GET http://host:1/a?b HTTP/1.1\r\nHost: a\r\n\r\n", "GET /a b", true),
         ("GET HTTP://host HTTP/1.1\r\nHost: a\r\n\r\n", "GET / ", true),
         ("GET http://host?x HTTP/1.1\r\nHost: a\r\n\r\n", "GET / x", true),
+        ("5!x / HTTP/1.1\r\nHost: a\r\n\r\n", "5!x / ", true),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * ", true),
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n", "GET / ", false),
         ("GET / HTTP/1.0\r\n\r\n", "GET / ", false),
@@ -170,6 +171,10 @@ fn what_is_allowed_is_taken() {
         assert_eq!(fault, None, "{}", input.escape_debug());
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].line.as_str(), seen[0].keep_alive), (*line, *keep_alive), "{input:?}");
+        for cut in 0..input.len() {
+            let (first, second) = input.as_bytes().split_at(cut);
+            assert_eq!(read_pieces(&[first, second]), (seen.clone(), None), "{input:?} cut at {cut}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::collections::decode_splits;
-use super::{Work, flag, json_body, no_parameters, whole_body};
+use super::{Work, flag, json_body, named_collection, no_parameters, whole_body};
 use crate::io::executor::Class;
 use crate::net::json::object;
 use crate::net::parser::Request;
@@ -11,7 +11,7 @@ use crate::net::parser::head::Head;
 use crate::net::parser::target::Query;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
-use crate::shard::catalogue::Collection;
+use crate::shard::catalogue::{CatalogueError, Collection};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 
@@ -73,7 +73,7 @@ pub fn rebalance(node: &Node, request: &Request<'_>) -> Result<Work, Problem> {
         return Err(Problem::not_implemented("rebalancing by load"));
     };
     body.finish()?;
-    let collection = node.collection(&name).ok_or_else(|| Problem::no_such_collection(&name))?;
+    let collection = named_collection(node, &name)?;
     let split_at = decode_splits(splits, collection.definition.key_type)?;
     check_split(&collection, &split_at)?;
     let node = node.clone();
@@ -91,7 +91,7 @@ fn check_split(collection: &Collection, split_at: &[Key]) -> Result<(), Problem>
         return Err(Problem::wrong("/split_at", "has no key"));
     }
     if collection.tablets.len() > 1 {
-        return Err(Problem::new(409, "already_split", "the collection has more than one tablet already"));
+        return Err(CatalogueError::AlreadySplit.into());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::net::response::Response;
 use crate::shard::catalogue::{Collection, Definition};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
-use crate::shard::record::Durability;
+use crate::shard::record::{Durability, Refusal};
 use crate::shard::stats::CollectionStats;
 
 pub fn create(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
@@ -104,6 +104,9 @@ pub fn describe(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Proble
 
 pub fn list(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
     no_parameters(head)?;
+    if !node.is_serving() {
+        return Err(Refusal::NotReady.into());
+    }
     let catalogue = node.catalogue();
     let collections: Vec<Value> =
         catalogue.collections.values().map(|collection| describe_json(collection, None)).collect();

@@ -27,6 +27,7 @@ pub fn build_info(head: &Head<'_>) -> Result<Work, Problem> {
         "version": env!("CARGO_PKG_VERSION"),
         "arch": std::env::consts::ARCH,
         "os": std::env::consts::OS,
+        "pid": std::process::id(),
         "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
     });
     Ok(Work::Ready(Response::json(200, &info)))

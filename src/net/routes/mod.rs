@@ -28,7 +28,7 @@ use super::problem::Problem;
 use super::response::NDJSON;
 use crate::shard::catalogue::Collection;
 use crate::shard::node::Node;
-use crate::shard::record::Durability;
+use crate::shard::record::{Durability, Refusal};
 
 /// What a path names. Segments are still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,16 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
 /// The collection of an encoded path segment.
 fn collection(node: &Node, segment: &str) -> Result<Arc<Collection>, Problem> {
     let name = decode_segment(segment)?;
-    node.collection(&name).ok_or_else(|| Problem::no_such_collection(&name))
+    named_collection(node, &name)
+}
+
+/// A core that has no map yet cannot say that a collection does not exist.
+fn named_collection(node: &Node, name: &str) -> Result<Arc<Collection>, Problem> {
+    match node.collection(name) {
+        Some(collection) => Ok(collection),
+        None if !node.is_serving() => Err(Refusal::NotReady.into()),
+        None => Err(Problem::no_such_collection(name)),
+    }
 }
 
 /// For routes without parameters.

@@ -1,0 +1,466 @@
+//! The routes over a whole node of two shards, in the simulator.
+
+mod http;
+mod support;
+
+use std::collections::BTreeMap;
+
+use http::{Answer, Served, Talk};
+use kyrodb::io::sim::Rng;
+use kyrodb::limits;
+use serde_json::{Value, json};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+
+fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {
+    Served::start(seed, 2).talk(|talk| test(talk));
+}
+
+async fn get(talk: &Talk, target: &str) -> Answer {
+    talk.ask("GET", target, "", "").await
+}
+
+/// A collection with string keys, cut in two.
+async fn create_split(talk: &Talk) {
+    assert_eq!(talk.ask("PUT", "/v1/collections/s", JSON, r#"{"split_at":["m"]}"#).await.status, 201);
+}
+
+#[test]
+fn the_core_routes_put_get_and_look_up() {
+    serve_and(1, async |talk| {
+        let put = talk.ask("POST", "/v1/put", JSON, r#"{"key": 7, "value": {"a":  1.0}}"#).await;
+        assert_eq!(put.status, 200);
+        let (offset, seq) = (put.json()["offset"].clone(), put.json()["seq"].clone());
+        let value = get(&talk, "/v1/get_fast/7").await;
+        assert_eq!(
+            (value.text(), value.header("content-type")),
+            (r#"{"a":  1.0}"#, Some("application/json"))
+        );
+        assert_eq!(value.header("etag"), Some(format!("\"{seq}\"").as_str()));
+        let fast = get(&talk, "/v1/lookup_fast/7").await;
+        assert_eq!(fast.header("content-type"), Some("application/octet-stream"));
+        assert_eq!(Some(u64::from_le_bytes(fast.body.try_into().expect("8 bytes"))), offset.as_u64());
+        let found = get(&talk, "/v1/lookup?key=7").await.json();
+        assert_eq!(found, json!({"key": 7, "value": {"a": 1.0}, "seq": seq}));
+
+        talk.ask("POST", "/v1/put", JSON, r#"{"key": 8, "value": "\u00e9"}"#).await;
+        let text = get(&talk, "/v1/get_fast/8").await;
+        assert_eq!((text.text(), text.header("content-type")), ("\u{e9}", Some("text/plain; charset=utf-8")));
+        for absent in ["/v1/get_fast/9", "/v1/lookup_fast/9", "/v1/lookup?key=9"] {
+            assert_eq!(get(&talk, absent).await.status, 404, "{absent}");
+        }
+    });
+}
+
+#[test]
+fn any_bytes_and_types_come_back() {
+    serve_and(2, async |talk| {
+        create_split(&talk).await;
+        let every_byte: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+        for (key, content_type, value) in [
+            ("a", "image/png", &every_byte[..]),
+            ("z%2F%25%20%C3%A9", "text/plain", b"in the other half"),
+            ("empty", "application/octet-stream", b""),
+            ("large", "application/x-y; a=\"b\"", &every_byte[..limits::COPIED_SEND_BYTES_MAX + 1]),
+        ] {
+            let target = format!("/v1/kv/s/{key}");
+            let put = talk.ask("PUT", &target, &format!("Content-Type: {content_type}\r\n"), value).await;
+            assert_eq!(put.status, 201, "{key}");
+            let answer = get(&talk, &target).await;
+            assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{key}");
+            assert!(answer.body == value, "{key}");
+            assert_eq!(answer.header("etag"), put.header("etag"));
+            let head = talk.ask("HEAD", &target, "", "").await;
+            assert_eq!((head.headers, head.body.len()), (answer.headers, 0), "{key}");
+        }
+    });
+}
+
+#[test]
+fn conditions_hold_or_nothing_changes() {
+    serve_and(3, async |talk| {
+        let target = "/v1/kv/default/1";
+        let put = async |lines: &str, value: &str| talk.ask("PUT", target, lines, value).await;
+        assert_eq!(put("If-Match: *\r\n", "x").await.status, 412);
+        assert_eq!(put("If-None-Match: *\r\n", "a").await.status, 201);
+        let refused = put("If-None-Match: *\r\n", "b").await;
+        let tag = refused.header("etag").expect("the present version").to_owned();
+        assert_eq!((refused.status, get(&talk, target).await.text()), (412, "a"));
+        let replaced = put(&format!("If-Match: {tag}\r\n"), "c").await;
+        assert_eq!((replaced.status, put(&format!("If-Match: {tag}\r\n"), "d").await.status), (204, 412));
+        let now = replaced.header("etag").expect("a version").to_owned();
+        assert_eq!(put("If-Match: \"other\"\r\n", "e").await.header("etag"), Some(now.as_str()));
+        let unchanged = talk.ask("GET", target, &format!("If-None-Match: {now}\r\n"), "").await;
+        assert_eq!((unchanged.status, unchanged.header("etag")), (304, Some(now.as_str())));
+        assert_eq!(talk.ask("GET", target, &format!("If-Match: {tag}\r\n"), "").await.status, 412);
+        assert_eq!(talk.ask("DELETE", target, &format!("If-Match: {tag}\r\n"), "").await.status, 412);
+        assert_eq!(get(&talk, target).await.text(), "c");
+        assert_eq!(talk.ask("DELETE", target, &format!("If-Match: {now}\r\n"), "").await.status, 204);
+        assert_eq!(talk.ask("DELETE", target, "", "").await.status, 404);
+    });
+}
+
+#[test]
+fn durability_is_taken_and_told() {
+    serve_and(4, async |talk| {
+        let reached = async |lines: &str| {
+            let answer = talk.ask("PUT", "/v1/kv/default/1", lines, "x").await;
+            answer.header("kyro-durability").map(str::to_owned)
+        };
+        assert_eq!(reached("").await.as_deref(), Some("fsync"));
+        for level in ["fsync", "interval", "memory"] {
+            let told = reached(&format!("Kyro-Durability: {level}\r\n")).await.expect("told");
+            assert!(
+                ["fsync", "interval", "memory"].iter().position(|l| *l == told)
+                    <= ["fsync", "interval", "memory"].iter().position(|l| *l == level),
+                "{level} gave {told}"
+            );
+        }
+        assert_eq!(talk.ask("PUT", "/v1/kv/default/1", "Kyro-Durability: never\r\n", "x").await.status, 400);
+    });
+}
+
+#[test]
+fn records_expire_everywhere() {
+    serve_and(5, async |talk| {
+        assert_eq!(talk.ask("PUT", "/v1/kv/default/1?ttl=2s", "", "x").await.status, 201);
+        assert_eq!(get(&talk, "/v1/kv/default/1").await.status, 200);
+        talk.sleep(3).await;
+        assert_eq!(get(&talk, "/v1/kv/default/1").await.status, 404);
+        assert_eq!(get(&talk, "/v1/kv/default").await.json()["records"], json!([]));
+        assert_eq!(talk.ask("PUT", "/v1/kv/default/1", "If-None-Match: *\r\n", "x").await.status, 201);
+    });
+}
+
+#[test]
+fn collections_are_created_described_listed_and_dropped() {
+    serve_and(6, async |talk| {
+        let definition = r#"{"key_type":"u64","durability":"interval","split_at":[10,20]}"#;
+        let create = async |body: &str| talk.ask("PUT", "/v1/collections/c", JSON, body).await.status;
+        assert_eq!((create(definition).await, create(definition).await, create("{}").await), (201, 200, 409));
+        for key in [5, 15, 25] {
+            let put = talk.ask("PUT", &format!("/v1/kv/c/{key}"), "", "value").await;
+            assert_eq!(put.header("kyro-durability"), Some("interval"));
+        }
+        let described = get(&talk, "/v1/collections/c").await.json();
+        for (member, expected) in [
+            ("key_type", json!("u64")),
+            ("records", json!(3)),
+            ("tablets", json!(3)),
+            ("durability", json!("interval")),
+        ] {
+            assert_eq!(described[member], expected, "{member}");
+        }
+        let router = get(&talk, "/v1/router").await.json();
+        let tablets = &router["collections"][0]["tablets"];
+        assert_eq!(
+            (&tablets[0]["start"], &tablets[1]["start"], &tablets[2]["end"]),
+            (&Value::Null, &json!(10), &Value::Null)
+        );
+        let names = |list: Value| -> Vec<Value> {
+            list["collections"].as_array().expect("a list").iter().map(|c| c["name"].clone()).collect()
+        };
+        assert_eq!(names(get(&talk, "/v1/collections").await.json()), ["c", "default"]);
+        assert_eq!(talk.ask("DELETE", "/v1/collections/c", "", "").await.status, 204);
+        assert_eq!(talk.ask("DELETE", "/v1/collections/c", "", "").await.status, 404);
+        assert_eq!(get(&talk, "/v1/kv/c/5").await.status, 404);
+        assert_eq!(names(get(&talk, "/v1/collections").await.json()), ["default"]);
+    });
+}
+
+#[test]
+fn many_records_are_read_in_the_order_asked() {
+    serve_and(7, async |talk| {
+        create_split(&talk).await;
+        for key in ["a", "z"] {
+            talk.ask("PUT", &format!("/v1/kv/s/{key}"), "Content-Type: text/plain\r\n", key).await;
+        }
+        let answer = talk.ask("POST", "/v1/kv/s/mget", JSON, r#"{"keys":["z","q","a","z"]}"#).await;
+        let keys: Vec<Value> =
+            answer.json()["records"].as_array().expect("a list").iter().map(|r| r["value"].clone()).collect();
+        assert_eq!(keys, [json!("z"), Value::Null, json!("a"), json!("z")]);
+        assert_eq!(
+            talk.ask("POST", "/v1/kv/s/mget", JSON, r#"{"keys":[]}"#).await.json(),
+            json!({"records": []})
+        );
+        let too_many = json!({ "keys": vec!["k"; limits::MGET_KEYS_MAX + 1] }).to_string();
+        assert_eq!(talk.ask("POST", "/v1/kv/s/mget", JSON, too_many).await.status, 422);
+    });
+}
+
+/// All keys of a scan, page by page, with a write between any two pages.
+async fn walk(talk: &Talk, query: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut cursor = String::new();
+    for round in 0.. {
+        let page = get(talk, &format!("/v1/kv/s?limit=3{query}{cursor}")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        let page = page.json();
+        let records = page["records"].as_array().expect("a list");
+        assert!(records.len() <= 3);
+        keys.extend(records.iter().map(|record| record["key"].as_str().expect("text").to_owned()));
+        let Some(next) = page["next_cursor"].as_str() else { return keys };
+        cursor = format!("&cursor={next}");
+        talk.ask("PUT", &format!("/v1/kv/s/k15?ttl={}s", 1000 + round), "", "changed").await;
+    }
+    unreachable!("a scan ends")
+}
+
+#[test]
+fn a_range_is_paged_through_across_shards_in_both_directions() {
+    serve_and(8, async |talk| {
+        create_split(&talk).await;
+        let all: Vec<String> = (10..30).flat_map(|n| [format!("k{n}"), format!("p{n}")]).collect();
+        for key in &all {
+            talk.ask("PUT", &format!("/v1/kv/s/{key}"), "", "x").await;
+        }
+        let mut sorted = all.clone();
+        sorted.sort();
+        let select = |low: &str, high: &str| -> Vec<String> {
+            sorted.iter().filter(|key| key.as_str() >= low && key.as_str() < high).cloned().collect()
+        };
+        let reversed = |mut keys: Vec<String>| {
+            keys.reverse();
+            keys
+        };
+        assert_eq!(walk(&talk, "").await, sorted);
+        assert_eq!(walk(&talk, "&reverse=true").await, reversed(sorted.clone()));
+        assert_eq!(walk(&talk, "&start=k25&end=p12").await, select("k25", "p12"));
+        assert_eq!(walk(&talk, "&start=k25&end=p12&reverse=true").await, reversed(select("k25", "p12")));
+        assert_eq!(walk(&talk, "&prefix=p1").await, select("p1", "p2"));
+        assert_eq!(walk(&talk, "&prefix=p&end=p15&reverse=true").await, reversed(select("p", "p15")));
+        assert_eq!(walk(&talk, "&start=z&end=a").await, Vec::<String>::new());
+
+        let stream = async |query: &str| -> Vec<String> {
+            let target = format!("/v1/kv/s?{query}");
+            let answer = talk.ask("GET", &target, "Accept: application/x-ndjson\r\n", "").await;
+            assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+            answer.lines().iter().map(|line| line["key"].as_str().expect("text").to_owned()).collect()
+        };
+        assert_eq!(stream("").await, sorted);
+        assert_eq!(stream("limit=7&reverse=true").await, reversed(sorted.clone())[..7]);
+    });
+}
+
+#[test]
+fn a_long_stream_is_whole() {
+    serve_and(9, async |talk| {
+        let lines: String = (0..5000)
+            .map(|key| format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{}\"}}\n", "v".repeat(100)))
+            .collect();
+        let bulk = talk
+            .ask("POST", "/v1/kv/default/bulk", &format!("{NDJSON}Kyro-Durability: memory\r\n"), lines)
+            .await;
+        assert!(bulk.lines().iter().all(|line| line["status"] == 201));
+        let answer = talk.ask("GET", "/v1/kv/default", "Accept: application/x-ndjson\r\n", "").await;
+        let keys: Vec<u64> =
+            answer.lines().iter().map(|line| line["key"].as_u64().expect("a number")).collect();
+        assert_eq!(keys, (0..5000).collect::<Vec<u64>>());
+    });
+}
+
+/// A line, and what it comes to when all lines before it are done.
+fn random_line(rng: &mut Rng, model: &mut BTreeMap<String, String>) -> (String, u16, Option<String>) {
+    let key = format!("{}{}", if rng.coin() { "a" } else { "z" }, rng.below(3));
+    let found = model.get(&key).cloned();
+    match rng.below(7) {
+        0..=2 => {
+            let value = format!("v{}", rng.below(1_000_000));
+            model.insert(key.clone(), value.clone());
+            let status = if found.is_some() { 204 } else { 201 };
+            (json!({"op": "put", "key": key, "value": value}).to_string(), status, None)
+        }
+        3 => {
+            model.remove(&key);
+            let status = if found.is_some() { 204 } else { 404 };
+            (json!({"op": "delete", "key": key}).to_string(), status, None)
+        }
+        4 | 5 => {
+            let status = if found.is_some() { 200 } else { 404 };
+            (json!({"op": "get", "key": key}).to_string(), status, found)
+        }
+        _ => ("{\"op\":".to_owned(), 400, None),
+    }
+}
+
+#[test]
+fn a_bulk_gives_what_its_lines_would_give_one_after_the_other() {
+    for seed in 0..20 {
+        serve_and(seed, async move |talk| {
+            create_split(&talk).await;
+            let mut rng = Rng::new(seed);
+            let mut model = BTreeMap::new();
+            let client = talk.connect().await;
+            for count in [1, 40, 1500] {
+                let lines: Vec<_> = (0..count).map(|_| random_line(&mut rng, &mut model)).collect();
+                let body: Vec<&str> = lines.iter().map(|(line, ..)| line.as_str()).collect();
+                let answer = client.ask("POST", "/v1/kv/s/bulk", NDJSON, body.join("\n")).await;
+                assert_eq!(answer.status, 200);
+                let results = answer.lines();
+                assert_eq!(results.len(), lines.len());
+                for ((line, status, value), result) in lines.iter().zip(results) {
+                    assert_eq!(result["status"], *status, "seed {seed}: {line} gave {result}");
+                    assert_eq!(
+                        result["value"].as_str(),
+                        value.as_deref(),
+                        "seed {seed}: {line} gave {result}"
+                    );
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_bulk_in_chunks_is_answered_as_it_comes() {
+    serve_and(10, async |talk| {
+        let client = talk.connect().await;
+        let head = "POST /v1/kv/default/bulk HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n";
+        client.send(format!("{head}{NDJSON}\r\n1e\r\n{{\"op\":\"put\",\"key\":1,\"value\":1}}\r\n")).await;
+        client.send("d\r\n\n{\"op\":\"get\",\r\n").await;
+        talk.sleep(1).await;
+        client.send("8\r\n\"key\":1}\r\n0\r\n\r\n").await;
+        let lines = client.answer_to("POST").await.lines();
+        assert_eq!((&lines[0]["status"], &lines[1]["value"], lines.len()), (&json!(201), &json!(1), 2));
+        assert_eq!(client.ask("GET", "/health", "", "").await.status, 200, "the connection goes on");
+    });
+}
+
+#[test]
+fn a_broken_bulk_says_so_and_keeps_what_was_answered() {
+    serve_and(11, async |talk| {
+        let client = talk.connect().await;
+        let head = "POST /v1/kv/default/bulk HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n";
+        client
+            .send(format!("{head}{NDJSON}\r\n1f\r\n{{\"op\":\"put\",\"key\":1,\"value\":1}}\n\r\nzz\r\n"))
+            .await;
+        assert!(client.try_answer_to("POST").await.is_none(), "an answer without its end");
+        assert_eq!(get(&talk, "/v1/kv/default/1").await.status, 200);
+        for (target, lines, status) in [
+            ("/v1/kv/none/bulk", NDJSON, 404),
+            ("/v1/kv/default/bulk", JSON, 415),
+            ("/v1/kv/default/bulk?x=y", NDJSON, 400),
+        ] {
+            assert_eq!(talk.ask("POST", target, lines, "{}\n").await.status, status, "{target}");
+        }
+    });
+}
+
+#[test]
+fn wrong_input_gets_its_status_and_changes_nothing() {
+    serve_and(12, async |talk| {
+        talk.ask("PUT", "/v1/kv/default/1", "", "kept").await;
+        let long_key = "k".repeat(limits::KEY_BYTES_MAX + 1);
+        let long_target = format!("/v1/kv/default/{}", "1".repeat(limits::TARGET_BYTES_MAX));
+        let long_header = format!("X: {}\r\n", "x".repeat(limits::HEAD_BYTES_MAX));
+        let many_headers = "X: y\r\n".repeat(limits::HEADERS_MAX);
+        let large_value = vec![b'x'; limits::VALUE_BYTES_MAX + 1];
+        let large_body = vec![b'x'; limits::BODY_BYTES_MAX + 1];
+        let long_key_target = format!("/v1/collections/default/{long_key}");
+        create_split(&talk).await;
+        let long_string_key = format!("/v1/kv/s/{long_key}");
+        let table: &[(&str, &str, &str, &[u8], u16)] = &[
+            ("POST", "/v1/put", JSON, b"{", 400),
+            ("POST", "/v1/put", JSON, b"\xff", 400),
+            ("POST", "/v1/put", JSON, b"[]", 422),
+            ("POST", "/v1/put", JSON, b"{\"key\":\"1\",\"value\":1}", 422),
+            ("POST", "/v1/put", JSON, b"{\"key\":1}", 422),
+            ("POST", "/v1/put", JSON, b"{\"key\":1,\"value\":2,\"more\":3}", 422),
+            ("POST", "/v1/put", "Content-Type: text/plain\r\n", b"{\"key\":1,\"value\":2}", 415),
+            ("POST", "/v1/put?x=1", JSON, b"{\"key\":1,\"value\":2}", 400),
+            ("PUT", "/v1/put", JSON, b"{\"key\":1,\"value\":2}", 405),
+            ("PUT", "/v1/kv/default/abc", "", b"x", 422),
+            ("PUT", "/v1/kv/default/-1", "", b"x", 422),
+            ("PUT", "/v1/kv/default/18446744073709551616", "", b"x", 422),
+            ("PUT", "/v1/kv/default/%zz", "", b"x", 400),
+            ("PUT", "/v1/kv/s/%ff", "", b"x", 400),
+            ("PUT", "/v1/kv/s/", "", b"x", 422),
+            ("PUT", &long_string_key, "", b"x", 422),
+            ("PUT", &long_target, "", b"x", 414),
+            ("PUT", "/v1/kv/default/1", &long_header, b"x", 431),
+            ("PUT", "/v1/kv/default/1", &many_headers, b"x", 431),
+            ("PUT", "/v1/kv/default/1", "Content-Encoding: gzip\r\n", b"x", 415),
+            ("PUT", "/v1/kv/default/1", "If-Match: 1\r\n", b"x", 400),
+            ("PUT", "/v1/kv/default/1", "Expect: magic\r\n", b"x", 417),
+            ("PUT", "/v1/kv/default/1", "", &large_value, 413),
+            ("PUT", "/v1/kv/default/1", "", &large_body, 413),
+            ("PUT", "/v1/kv/default/1?ttl=soon", "", b"x", 400),
+            ("PUT", "/v1/kv/default/1?ttl=99999999999999999999d", "", b"x", 400),
+            ("PUT", "/v1/kv/default/1?tll=1s", "", b"x", 400),
+            ("PUT", "/v1/kv/none/1", "", b"x", 404),
+            ("PATCH", "/v1/kv/default/1", "", b"x", 405),
+            ("DELETE", "/v1/kv/default", "", b"", 405),
+            ("GET", "/v1/kv/default?limit=0", "", b"", 400),
+            ("GET", "/v1/kv/default?limit=-1", "", b"", 400),
+            ("GET", "/v1/kv/default?limit=99999999999999999999", "", b"", 400),
+            ("GET", "/v1/kv/default?prefix=1", "", b"", 400),
+            ("GET", "/v1/kv/default?cursor=AAAA", "", b"", 400),
+            ("GET", "/v1/lookup", "", b"", 400),
+            ("GET", "/v1/lookup?key=x", "", b"", 422),
+            ("PUT", "/v1/collections/a%20b", "", b"", 422),
+            ("PUT", "/v1/collections/c", JSON, b"{\"key_type\":\"int\"}", 422),
+            ("PUT", "/v1/collections/c", JSON, b"{\"split_at\":[\"\"]}", 422),
+            ("POST", "/v1/router/rebalance", JSON, b"{\"collection\":\"default\",\"split_at\":[]}", 422),
+            ("POST", "/v1/compact?wait=maybe", "", b"", 400),
+            ("GET", &long_key_target, "", b"", 404),
+            ("GET", "/", "", b"", 404),
+        ];
+        for (method, target, lines, body, status) in table {
+            let answer = talk.ask(method, target, lines, body).await;
+            assert_eq!(
+                answer.status,
+                *status,
+                "{method} {} {}",
+                &target[..target.len().min(60)],
+                answer.text()
+            );
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{target}");
+            let problem = answer.json();
+            for member in ["type", "title", "status", "detail", "code", "request_id", "retryable"] {
+                assert!(!problem[member].is_null(), "{member} of {problem}");
+            }
+            assert_eq!(answer.header("allow").is_some(), *status == 405, "{target}");
+        }
+        assert_eq!(get(&talk, "/v1/kv/default/1").await.text(), "kept");
+        assert_eq!(get(&talk, "/v1/kv/s").await.json()["records"], json!([]));
+    });
+}
+
+#[test]
+fn what_is_to_come_says_so() {
+    serve_and(13, async |talk| {
+        for (method, target) in [
+            ("POST", "/v1/collections/default"),
+            ("POST", "/v1/collections/default/search"),
+            ("GET", "/v1/collections/default/docs/1"),
+            ("POST", "/v1/snapshot"),
+            ("POST", "/v1/rmi/build"),
+            ("GET", "/v1/operations/1"),
+            ("POST", "/v1/router/rebalance"),
+            ("GET", "/openapi.json"),
+        ] {
+            let answer = talk.ask(method, target, "", "").await;
+            assert_eq!((answer.status, &answer.json()["code"]), (501, &json!("not_implemented")), "{target}");
+        }
+    });
+}
+
+#[test]
+fn the_service_routes_tell_how_the_node_is() {
+    serve_and(14, async |talk| {
+        assert_eq!(get(&talk, "/health").await.json(), json!({"status": "ok"}));
+        assert_eq!(get(&talk, "/livez").await.status, 200);
+        let ready = get(&talk, "/readyz?verbose").await;
+        assert_eq!((ready.status, ready.json()["shards"].as_array().map(Vec::len)), (200, Some(2)));
+        assert_eq!(get(&talk, "/build_info").await.json()["version"], env!("CARGO_PKG_VERSION"));
+        talk.ask("PUT", "/v1/kv/default/1", "", "x").await;
+        let compact = talk.ask("POST", "/v1/compact?wait=true", "", "").await;
+        assert_eq!((compact.status, &compact.json()["state"]), (200, &json!("done")));
+        let metrics = get(&talk, "/metrics").await;
+        assert!(metrics.text().contains("kyrodb_requests_total{shard=\"0\",kind=\"put\"} 1\n"));
+        assert!(
+            metrics.header("content-type").is_some_and(|name| name.starts_with("text/plain; version=0.0.4"))
+        );
+    });
+}

@@ -1,0 +1,129 @@
+//! Bit rot in the files of a node that was stopped in order: the start refuses and says where, or
+//! everything is there.
+//!
+//! Each byte of the stretch has one of its bits flipped, drawn by its place; the formats' own tests
+//! flip every bit.
+
+mod support;
+
+use kyrodb::io::log::{Damage, ReplayError};
+use kyrodb::io::manifest::ManifestError;
+use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
+use kyrodb::limits;
+use kyrodb::shard::key::Key;
+use kyrodb::shard::payload::{OCTET_STREAM, Payload};
+use kyrodb::shard::record::{Change, Condition, Durability, Write};
+use kyrodb::shard::runs::LoadError;
+use kyrodb::shard::start_error::StartError;
+use kyrodb::types::SegmentId;
+use support::cluster::{Cluster, options};
+
+const KEYS: u64 = 40;
+
+fn payload(key: u64) -> Payload {
+    Payload::new(OCTET_STREAM, &vec![key as u8; 100 + 70 * key as usize])
+}
+
+fn boot(disk: Disk) -> Cluster {
+    Cluster::boot(1, disk, SimConfig::cores(1), &options())
+}
+
+/// A small node, stopped in order. With a run, or with everything in the log.
+fn closed_node(checkpointed: bool) -> Disk {
+    let mut cluster = boot(Disk::default());
+    cluster.start().expect("a new node starts");
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let collection = node.collection("default").expect("exists from the start");
+        for key in 0..KEYS {
+            let change = Change::Put { payload: payload(key), expires: None };
+            let (condition, durability) = (Condition::None, Durability::Fsync);
+            let write = Write { key: Key::from_u64(key), change, condition, durability };
+            node.write(&collection, write).get().await.expect("acknowledged");
+        }
+        if checkpointed {
+            node.checkpoint().await.expect("works");
+        }
+    });
+    cluster.close().expect("the node stops in order");
+    cluster.sim.crash(CrashPolicy::KeepNothing)
+}
+
+/// The only file whose path ends so, and its length.
+fn file(disk: &Disk, ends: &str) -> (String, u64) {
+    let mut files = disk.file_lens().into_iter().filter(|(path, len)| path.ends_with(ends) && *len > 0);
+    files.next().unwrap_or_else(|| panic!("no file {ends}"))
+}
+
+fn assert_whole(mut cluster: Cluster, what: &str) {
+    let node = cluster.nodes[0].clone();
+    let what = what.to_owned();
+    cluster.run(0, async move {
+        let collection = node.collection("default").expect("exists from the start");
+        let keys = (0..KEYS).map(Key::from_u64).collect();
+        let found = node.get_many(&collection, keys).get().await.expect("answered");
+        for (key, found) in (0..).zip(found) {
+            assert!(found.is_some_and(|found| found.payload == payload(key)), "{what}: key {key}");
+        }
+    });
+}
+
+/// Flips a bit of each of these bytes in turn; gives how many starts were refused.
+fn flip_each(
+    disk: &Disk,
+    path: &str,
+    bytes: impl Iterator<Item = u64>,
+    names_the_place: fn(&StartError, u64) -> bool,
+) -> usize {
+    let (mut rng, mut refused) = (Rng::new(7), 0);
+    for offset in bytes {
+        let bit = rng.below(8) as u8;
+        let mut rotten = disk.clone();
+        rotten.flip_bit(path, offset, bit);
+        let mut cluster = boot(rotten);
+        let what = format!("bit {bit} of byte {offset} of {path}");
+        match cluster.start() {
+            Ok(()) => assert_whole(cluster, &what),
+            Err(error) => {
+                assert!(names_the_place(&error, offset), "{what}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    refused
+}
+
+fn log_damage(error: &StartError, offset: u64) -> bool {
+    let StartError::Log(error) = error else { return false };
+    let (ReplayError::Damage(Damage { segment, offset: place, .. })
+    | ReplayError::Newer { segment, offset: place, .. }) = error;
+    *segment == SegmentId(1) && (place.0..place.0 + limits::LOG_BLOCK_BYTES_MAX as u64).contains(&offset)
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_is_refused_or_harmless() {
+    let disk = closed_node(false);
+    let (path, _) = file(&disk, "0000000000000001.wal");
+    let refused = flip_each(&disk, &path, 0..64 * 1024, log_damage);
+    assert!(refused > 50_000, "{refused} of 65536 flips were refused");
+}
+
+#[test]
+fn a_flipped_bit_in_a_run_is_refused() {
+    let disk = closed_node(true);
+    let (path, len) = file(&disk, ".run");
+    let damaged = |error: &StartError, _| matches!(error, StartError::Run(LoadError::Damaged { path, .. }) if path.to_string_lossy().contains("runs"));
+    let refused = flip_each(&disk, &path, (0..len).step_by(13), damaged);
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_flipped_bit_in_the_manifest_is_refused_or_harmless() {
+    let disk = closed_node(true);
+    let damaged = |error: &StartError, _| matches!(error, StartError::Manifest(ManifestError::Damage(_)));
+    for name in ["superblock", "manifest-"] {
+        let found = disk.file_lens().into_iter().find(|(path, _)| path.contains(name));
+        let (path, len) = found.expect("a node has a manifest");
+        flip_each(&disk, &path, (0..len).step_by(5), damaged);
+    }
+}

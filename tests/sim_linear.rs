@@ -1,0 +1,253 @@
+//! Linearizability per key: clients on several cores write and read a few keys, the power is cut in the
+//! middle, the node recovers, and the clients go on; in a part of the runs the collection is split live.
+//!
+//! `KYRODB_LINEAR_SEED` runs one seed.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
+use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::key::{Key, KeyType};
+use kyrodb::shard::message::WriteResult;
+use kyrodb::shard::node::Node;
+use kyrodb::shard::options::ShardOptions;
+use kyrodb::shard::payload::{OCTET_STREAM, Payload};
+use kyrodb::shard::record::{Change, Condition, Durability, Refusal, Write};
+use kyrodb::types::Seq;
+use support::cluster::{Client, Cluster, options};
+use support::linear::{If, Op, Operation, Outcome, check};
+
+const SEEDS: u64 = 1000;
+const CLIENTS: usize = 4;
+const OPERATIONS: usize = 12;
+const KEYS: [u64; 3] = [0, 50, 90];
+/// Not the first collection: its owner is not the core that changes the map.
+const NAME: &str = "things";
+
+/// What all clients saw, by key.
+#[derive(Default)]
+struct Histories {
+    now: Cell<u64>,
+    answers: Cell<u64>,
+    values: Cell<u64>,
+    by_key: RefCell<BTreeMap<u64, Vec<Operation>>>,
+}
+
+impl Histories {
+    fn tick(&self) -> u64 {
+        self.now.set(self.now.get() + 1);
+        self.now.get()
+    }
+
+    fn new_value(&self) -> u64 {
+        self.values.set(self.values.get() + 1);
+        self.values.get()
+    }
+
+    fn call(&self, client: usize, key: u64, op: Op) -> usize {
+        let call = self.tick();
+        let mut by_key = self.by_key.borrow_mut();
+        let history = by_key.entry(key).or_default();
+        history.push(Operation { client, call, op, answer: None });
+        history.len() - 1
+    }
+
+    fn answer(&self, key: u64, place: usize, outcome: Outcome) {
+        let time = self.tick();
+        self.answers.set(self.answers.get() + 1);
+        let mut by_key = self.by_key.borrow_mut();
+        by_key.get_mut(&key).expect("a history that was begun")[place].answer = Some((time, outcome));
+    }
+}
+
+/// The version that a client saw last of each key.
+type Known = BTreeMap<u64, u64>;
+
+async fn client(node: Node, number: usize, histories: Rc<Histories>, mut rng: Rng) {
+    let mut known = Known::new();
+    for _ in 0..OPERATIONS {
+        let key = KEYS[rng.index(KEYS.len())];
+        match rng.below(20) {
+            0 => drop(node.checkpoint().await),
+            1..8 => get(&node, number, key, &histories, &mut known).await,
+            _ => {
+                let op = any_write(key, &histories, &known, &mut rng);
+                write(&node, number, key, op, &histories, &mut known).await;
+            }
+        }
+    }
+}
+
+fn any_write(key: u64, histories: &Histories, known: &Known, rng: &mut Rng) -> Op {
+    let seen = known.get(&key).copied().unwrap_or(1);
+    let condition = match rng.below(10) {
+        0 | 1 => If::SeqIs(seen),
+        2 => If::Present,
+        3 => If::Absent,
+        _ => If::Any,
+    };
+    match (rng.below(3), condition) {
+        (0, If::Any | If::Present | If::SeqIs(_)) => Op::Delete(condition),
+        _ => Op::Put(histories.new_value(), condition),
+    }
+}
+
+async fn get(node: &Node, client: usize, key: u64, histories: &Histories, known: &mut Known) {
+    let collection = node.collection(NAME).expect("made in the first life");
+    let place = histories.call(client, key, Op::Get);
+    let found = node.get(&collection, &Key::from_u64(key)).get().await.expect("reads are answered");
+    let outcome = match found {
+        None => Outcome::Missing,
+        Some(found) => {
+            known.insert(key, found.seq.0);
+            let value = found.payload.value().try_into().expect("values are numbers");
+            Outcome::Found { value: u64::from_le_bytes(value), seq: found.seq.0 }
+        }
+    };
+    histories.answer(key, place, outcome);
+}
+
+async fn write(node: &Node, client: usize, key: u64, op: Op, histories: &Histories, known: &mut Known) {
+    let collection = node.collection(NAME).expect("made in the first life");
+    let place = histories.call(client, key, op);
+    let result = node.write(&collection, write_of(key, op)).get().await;
+    let outcome = outcome_of(result);
+    if let Outcome::Written { seq } | Outcome::ConditionFailed { current: Some(seq) } = outcome {
+        known.insert(key, seq);
+    }
+    histories.answer(key, place, outcome);
+}
+
+fn write_of(key: u64, op: Op) -> Write {
+    let (change, condition) = match op {
+        Op::Put(value, condition) => {
+            let payload = Payload::new(OCTET_STREAM, &value.to_le_bytes());
+            (Change::Put { payload, expires: None }, condition)
+        }
+        Op::Delete(condition) => (Change::Delete, condition),
+        Op::Get => unreachable!("a read is no write"),
+    };
+    let condition = match condition {
+        If::Any => Condition::None,
+        If::Absent => Condition::Absent,
+        If::Present => Condition::Present,
+        If::SeqIs(seq) => Condition::SeqIs(Seq(seq)),
+    };
+    Write { key: Key::from_u64(key), change, condition, durability: Durability::Fsync }
+}
+
+fn outcome_of(result: WriteResult) -> Outcome {
+    match result {
+        Ok(written) => Outcome::Written { seq: written.seq.0 },
+        Err(Refusal::Absent) => Outcome::Missing,
+        Err(Refusal::ConditionFailed { current }) => {
+            Outcome::ConditionFailed { current: current.map(|seq| seq.0) }
+        }
+        Err(refusal) => panic!("without faults nothing is refused: {refusal}"),
+    }
+}
+
+/// What one seed does.
+struct Run {
+    cores: usize,
+    splits: bool,
+    options: ShardOptions,
+    histories: Rc<Histories>,
+    rng: Rng,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut rng = Rng::new(seed);
+        let checkpoint_log_bytes = [8 * 1024, 32 * 1024, 1 << 20][rng.index(3)];
+        Run {
+            cores: 2 + rng.index(2),
+            splits: rng.chance(400),
+            options: ShardOptions { checkpoint_log_bytes, ..options() },
+            histories: Rc::default(),
+            rng,
+        }
+    }
+
+    /// One life of the node; the power is cut when the clients have so many answers more.
+    fn live(&mut self, disk: Disk, answers: u64) -> Disk {
+        let config = SimConfig::cores(self.cores);
+        let mut cluster = Cluster::boot(self.rng.next_u64(), disk, config, &self.options);
+        cluster.start().expect("the node starts");
+        let node = cluster.nodes[0].clone();
+        let definition = Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+        let created = cluster.run(0, async move {
+            let missing = node.collection(NAME).is_none();
+            if missing { node.create_collection(NAME, definition).await.map(|_| ()) } else { Ok(()) }
+        });
+        created.expect("the collection is there");
+        let done = Rc::new(Cell::new(0));
+        for (core, work) in self.clients(&cluster) {
+            let done = done.clone();
+            cluster.sim.runtime(core).spawn(kyrodb::io::executor::Class::Foreground, async move {
+                work.await;
+                done.set(done.get() + 1);
+            });
+        }
+        let (histories, until) = (self.histories.clone(), self.histories.answers.get() + answers);
+        let ran = cluster.sim.run_until(|| histories.answers.get() >= until || done.get() == CLIENTS);
+        ran.unwrap_or_else(|stuck| panic!("the clients hang: {stuck}"));
+        cluster.sim.crash(CrashPolicy::Random)
+    }
+
+    fn clients(&mut self, cluster: &Cluster) -> Vec<(usize, Client)> {
+        let mut clients: Vec<(usize, Client)> = Vec::new();
+        for number in 0..CLIENTS {
+            let core = self.rng.index(self.cores);
+            let (node, rng) = (cluster.nodes[core].clone(), Rng::new(self.rng.next_u64()));
+            clients.push((core, Box::pin(client(node, number, self.histories.clone(), rng))));
+        }
+        if self.splits {
+            let node = cluster.nodes[self.rng.index(self.cores)].clone();
+            let delay = std::time::Duration::from_micros(self.rng.below(3000));
+            let core = usize::from(node.shard().0);
+            clients.push((
+                core,
+                Box::pin(async move {
+                    node.runtime().sleep(delay).await;
+                    let cuts = [40, 80].map(Key::from_u64).to_vec();
+                    // A later life finds it split already.
+                    let _ = node.split_collection(NAME, cuts).await;
+                    std::future::pending::<()>().await;
+                }),
+            ));
+        }
+        clients
+    }
+}
+
+fn run(seed: u64) -> usize {
+    let mut run = Run::new(seed);
+    let mut disk = Disk::default();
+    for _ in 0..2 {
+        let answers = run.rng.below((CLIENTS * OPERATIONS) as u64);
+        disk = run.live(disk, answers);
+    }
+    run.live(disk, u64::MAX / 2);
+    let by_key = run.histories.by_key.borrow();
+    for (key, history) in by_key.iter() {
+        if let Err(counterexample) = check(history) {
+            panic!(
+                "key {key}: {counterexample}\nagain: KYRODB_LINEAR_SEED={seed} cargo test --test sim_linear"
+            );
+        }
+    }
+    by_key.values().map(Vec::len).sum()
+}
+
+#[test]
+fn histories_over_crashes_and_splits_are_linearizable() {
+    let only = std::env::var("KYRODB_LINEAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let operations: usize = seeds.clone().map(run).sum();
+    println!("{operations} operations in {} histories over two crashes each", seeds.end - seeds.start);
+}
