@@ -48,6 +48,8 @@ pub const VALUE_BYTES_MAX: usize = 16 * MIB;
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const COLLECTION_NAME_BYTES_MAX: usize = 128;
 pub const COLLECTIONS_MAX: usize = 1024;
+/// The whole catalogue, encoded: it is one log record.
+pub const CATALOGUE_BYTES_MAX: usize = 4 * MIB;
 pub const TABLETS_PER_SHARD_MAX: usize = 16;
 
 // ---- the log
@@ -194,6 +196,10 @@ const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
     assert!(LOG_RECORD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + KIB);
+    assert!(
+        CATALOGUE_BYTES_MAX + KIB < LOG_RECORD_BYTES_MAX
+            && CATALOGUE_BYTES_MAX < MANIFEST_STATE_BYTES_MAX / 2
+    );
     assert!(LOG_READ_BYTES >= LOG_BLOCK_BYTES_MAX && LOG_READ_BYTES.is_multiple_of(4096));
     // More LSNs than could be unsynced at a crash: everything in the backlog and in flight.
     assert!(

@@ -60,7 +60,8 @@ pub static OPTIONS: [OptionSpec; 14] = [
     }),
     option("log_segment_bytes", LOG_SEGMENT, || size::format(limits::LOG_SEGMENT_BYTES_DEFAULT as u64)),
     option("durability", Kind::Durability, || Durability::default().name().to_owned()),
-    option("sync_interval_ms", Kind::Number { min: 1, max: limits::SYNC_INTERVAL_MS_MAX }, || {
+    // Every block is written synced at once, so nothing waits for an interval.
+    later("sync_interval_ms", Kind::Number { min: 1, max: limits::SYNC_INTERVAL_MS_MAX }, || {
         limits::SYNC_INTERVAL_MS_DEFAULT.to_string()
     }),
     option("drain_seconds", Kind::Number { min: 0, max: limits::DRAIN_SECONDS_MAX }, || {

@@ -24,11 +24,11 @@ pub async fn write_file(runtime: &Runtime, dir: &Path, name: &str, bytes: &[u8])
     runtime.sync_dir(dir).await
 }
 
-/// Makes `parent/name` a durable directory; it may exist already. `parent` itself must be durable.
-pub async fn create_dir(runtime: &Runtime, parent: &Path, name: &str) -> io::Result<()> {
-    ignore(io::ErrorKind::AlreadyExists, runtime.create_dir(parent.join(name)).await)?;
+/// Makes `dir` a durable directory; it may exist already. Its parent must be durable.
+pub async fn create_dir(runtime: &Runtime, dir: &Path) -> io::Result<()> {
+    ignore(io::ErrorKind::AlreadyExists, runtime.create_dir(dir).await)?;
     // Also when it was there: the process that made it may have died before this.
-    runtime.sync_dir(parent).await
+    runtime.sync_dir(dir.parent().unwrap_or(dir)).await
 }
 
 fn ignore(kind: io::ErrorKind, result: io::Result<()>) -> io::Result<()> {

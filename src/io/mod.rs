@@ -6,7 +6,8 @@
 //!
 //! Must not know: keys, vectors, HTTP.
 //!
-//! Invariant: only this folder names `io_uring`, a clock, randomness, a thread or a socket.
+//! Invariant: only this folder names `io_uring`; of the server's code only this folder asks a clock or
+//! for randomness, or opens a file or a socket (the command line does, around the server).
 
 pub mod buf;
 pub mod codec;

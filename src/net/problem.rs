@@ -139,6 +139,7 @@ impl From<Refusal> for Problem {
             Refusal::Overloaded { .. } => (503, "overloaded"),
             Refusal::NotReady | Refusal::Moved => (503, "not_ready"),
             Refusal::StorageFailed { .. } => (500, "storage_failed"),
+            Refusal::CheckpointFailed { .. } => (500, "checkpoint_failed"),
             Refusal::MemoryFull => (507, "memory_full"),
             Refusal::DiskFull => (507, "disk_full"),
         };
@@ -157,6 +158,7 @@ impl From<CatalogueError> for Problem {
             CatalogueError::ExistsDifferently => (409, "exists_differently"),
             CatalogueError::TooManyCollections => (422, "too_many_collections"),
             CatalogueError::TooManyTablets => (422, "too_many_tablets"),
+            CatalogueError::TooLarge => (422, "catalogue_too_large"),
             CatalogueError::BadSplit => (422, "bad_split"),
             CatalogueError::AlreadySplit => (409, "already_split"),
         };

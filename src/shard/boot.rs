@@ -148,7 +148,7 @@ fn room_for_checkpoint(core: &Core) -> u64 {
         let weight = tablet.delta.weight();
         weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES
     };
-    let segments = 2 * limits::LOG_SEGMENTS_AHEAD as u64 + 1;
+    let segments = 2 * limits::LOG_AHEAD_SEGMENTS as u64 + 1;
     engine.tablets.iter().map(weight).sum::<u64>() + segments * core.segments.bytes()
 }
 

@@ -87,6 +87,8 @@ pub enum CatalogueError {
     TooManyCollections,
     /// More tablets than the shards may hold.
     TooManyTablets,
+    /// All definitions and tablets together exceed [`crate::limits::CATALOGUE_BYTES_MAX`].
+    TooLarge,
     /// Not ascending, empty, or not of the collection's key type.
     BadSplit,
     /// The collection has more than one tablet already.
@@ -99,6 +101,9 @@ impl std::fmt::Display for CatalogueError {
             CatalogueError::NoSuchCollection => "no collection has this name",
             CatalogueError::ExistsDifferently => "a collection of this name exists with another definition",
             CatalogueError::TooManyCollections => "the server holds as many collections as it may",
+            CatalogueError::TooLarge => {
+                "the definitions and split keys of all collections are too large together"
+            }
             CatalogueError::BadSplit => "the keys of a split must be ascending, distinct and not empty",
             CatalogueError::AlreadySplit => "the collection is split already",
             CatalogueError::TooManyTablets => "the split asks for more tablets than the shards may hold",
@@ -121,6 +126,12 @@ impl Catalogue {
     }
 
     // ---- byte map: see ARCHITECTURE.md, "Catalogue"
+
+    pub fn encoded_len(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes.len()
+    }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);

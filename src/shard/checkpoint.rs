@@ -27,7 +27,7 @@ use super::run::{Covered, EntryRef, FinishedRun, RunHeader, RunWriter, TabletInf
 use super::runs::{RunOut, run_file_name};
 use super::state::{RunMeta, ShardState};
 use crate::limits;
-use crate::types::{CollectionId, Lsn, RunId, TabletId};
+use crate::types::{CollectionId, Lsn, RunId, ShardId, TabletId};
 
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -36,6 +36,16 @@ const RETRY: Duration = Duration::from_millis(500);
 enum CheckpointError {
     Io(io::Error),
     Refused(Refusal),
+}
+
+impl CheckpointError {
+    fn as_refusal(&self, shard: ShardId) -> Refusal {
+        match self {
+            CheckpointError::Refused(refusal) => *refusal,
+            CheckpointError::Io(error) if error.kind() == io::ErrorKind::StorageFull => Refusal::DiskFull,
+            CheckpointError::Io(_) => Refusal::CheckpointFailed { shard },
+        }
+    }
 }
 
 impl fmt::Display for CheckpointError {
@@ -72,7 +82,7 @@ struct Plan {
 pub struct Progress {
     pub asked: u64,
     pub ended: u64,
-    pub last_failed: bool,
+    pub last: Option<Refusal>,
 }
 
 /// Checkpoints whenever one is due or asked for, as long as the shard lives.
@@ -86,17 +96,17 @@ pub async fn keep_checkpointing(node: Node, core: Rc<Core>) {
         }
         let asked = progress.asked;
         let done = checkpoint(&node, &core).await;
-        let failed = done.is_err();
-        if let Err(error) = done {
+        let mut progress = core.checkpoints.get();
+        progress.ended = progress.ended.max(asked);
+        progress.last = done.as_ref().err().map(|error| error.as_refusal(node.shard()));
+        if let Err(error) = &done {
             core.numbers.borrow_mut().checkpoint_failures += 1;
             tracing::warn!(shard = %node.shard(), %error, "a checkpoint failed; the log keeps everything");
         }
-        let mut progress = core.checkpoints.get();
-        progress.ended = progress.ended.max(asked);
-        progress.last_failed = failed;
         core.checkpoints.set(progress);
         core.progress.notify();
-        if failed {
+        // On a full disk every checkpoint is a whole one: not without a pause.
+        if done.is_err() || core.engine.borrow().is_disk_full() {
             node.runtime().sleep(RETRY).await;
         }
     }
@@ -114,8 +124,7 @@ pub async fn request(node: &Node) -> Result<(), Refusal> {
         let changed = core.progress.wait();
         let progress = core.checkpoints.get();
         if progress.ended >= mine {
-            let failure = Refusal::StorageFailed { shard: node.shard() };
-            return if progress.last_failed { Err(failure) } else { Ok(()) };
+            return progress.last.map_or(Ok(()), Err);
         }
         changed.await;
     }

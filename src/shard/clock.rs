@@ -1,4 +1,5 @@
-//! Hybrid logical clock: wall time that never goes back, not even across a restart.
+//! Hybrid logical clock: wall time that never goes back; after a restart it goes on from the latest
+//! time in the log and the manifest.
 //!
 //! Source: Kulkarni et al., "Logical Physical Clocks", 2014, for one node: 48 bits of milliseconds,
 //! 16 bits of counter. Expiry is judged by its milliseconds, so a wall clock that steps back brings

@@ -93,6 +93,10 @@ pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
     let mut reserved = (*map).clone();
     reserved.epoch = map.epoch.next();
     reserved.next_tablet = TabletId(map.next_tablet.0 + split_at.len() as u32);
+    let tablets_bytes = split_at.len() * (limits::KEY_BYTES_MAX + limits::KIB);
+    if reserved.encoded_len() + tablets_bytes > limits::CATALOGUE_BYTES_MAX {
+        return Ok(Err(CatalogueError::TooLarge));
+    }
     let reserved = Arc::new(reserved);
     node.core()?.log_catalogue(&reserved).await?;
 
@@ -107,7 +111,7 @@ pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
     match shipped {
         Ok(first_seq) => {
             let next = Arc::new(with_parts(&reserved, collection, &parts, first_seq));
-            node.core()?.log_catalogue(&next).await?;
+            log_in_the_end(node, &next).await?;
             // Nobody may read at the old owner what a new owner has changed already.
             install_at(node, first.owner, &next).await;
             install_everywhere(node, &next).await;
@@ -123,10 +127,23 @@ pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
 
 /// Logs the map; once durable it holds, whatever happens.
 async fn put_in_force(node: &Node, next: Catalogue) -> Changed {
+    if next.encoded_len() > limits::CATALOGUE_BYTES_MAX {
+        return Ok(Err(CatalogueError::TooLarge));
+    }
     let next = Arc::new(next);
     node.core()?.log_catalogue(&next).await?;
     install_everywhere(node, &next).await;
     Ok(Ok(true))
+}
+
+/// Logs the map however busy the log is: ids that it names are in use already.
+async fn log_in_the_end(node: &Node, next: &Arc<Catalogue>) -> Result<(), Refusal> {
+    loop {
+        match node.core()?.log_catalogue(next).await {
+            Err(Refusal::Overloaded { .. }) => node.runtime().sleep(INSTALL_RETRY).await,
+            logged => return logged,
+        }
+    }
 }
 
 async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {

@@ -241,7 +241,7 @@ impl Core {
         let mut engine = self.engine.borrow_mut();
         let reserve = match self.segments.is_starved() {
             true => engine.disk_full_reserve().unwrap_or(segment).min(segment / 2),
-            false => limits::LOG_SEGMENTS_AHEAD * segment,
+            false => limits::LOG_AHEAD_SEGMENTS * segment,
         };
         engine.set_disk_full(full.then_some(reserve));
     }
@@ -257,6 +257,10 @@ impl Core {
     /// Enough log has come together, or more segments than that takes.
     pub fn checkpoint_is_due(&self) -> bool {
         let uncovered = self.uncovered_log_bytes();
+        // On a full disk a checkpoint lets segments be used again, and takes what was deleted out of runs.
+        if uncovered > 0 && self.engine.borrow().is_disk_full() {
+            return true;
+        }
         let segments = self.checkpoint_log_bytes.div_ceil(self.segments.bytes()) as usize;
         uncovered >= self.checkpoint_log_bytes
             || (uncovered > 0 && self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS)

@@ -25,6 +25,9 @@ use crate::io::log::{BlockOut, Kind, LogBuilder, Meta, RecordParts};
 use crate::limits;
 use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
 
+/// What a delete may cost of a full disk's reserve: a block of its own.
+const DELETE_BYTES: usize = BLOCK_BYTES;
+
 /// Who waits for a write: chosen by the caller, given back with the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -201,7 +204,7 @@ impl Engine {
         self.log.append(&RecordParts { meta, key: &key, payload });
         match kind {
             Kind::Put => self.counters.puts += 1,
-            _ => self.counters.deletes += 1,
+            _ => self.count_delete(),
         }
         let created = present.is_none();
         let effect = StagedEffect::Record(write.key, effect);
@@ -225,7 +228,7 @@ impl Engine {
     }
 
     /// Whether the shard takes this write at all.
-    fn check_open(&mut self, write: &Write) -> Result<(), Refusal> {
+    fn check_open(&self, write: &Write) -> Result<(), Refusal> {
         if self.poisoned {
             return Err(Refusal::StorageFailed { shard: self.shard });
         }
@@ -247,12 +250,18 @@ impl Engine {
     }
 
     /// Deletes give room back: they go on for as long as the reserve lasts.
-    fn check_delete(&mut self, key_bytes: usize) -> Result<(), Refusal> {
-        if let Some(reserve) = &mut self.disk_full {
-            // It may go into a block of its own.
-            *reserve = reserve.checked_sub(BLOCK_BYTES).ok_or(Refusal::DiskFull)?;
+    fn check_delete(&self, key_bytes: usize) -> Result<(), Refusal> {
+        if self.disk_full.is_some_and(|reserve| reserve < DELETE_BYTES) {
+            return Err(Refusal::DiskFull);
         }
         self.check_backlog(key_bytes)
+    }
+
+    fn count_delete(&mut self) {
+        self.counters.deletes += 1;
+        if let Some(reserve) = &mut self.disk_full {
+            *reserve -= DELETE_BYTES;
+        }
     }
 
     fn check_backlog(&self, bytes: usize) -> Result<(), Refusal> {
@@ -299,8 +308,18 @@ impl Engine {
         if self.poisoned {
             return Err(Refusal::StorageFailed { shard: self.shard });
         }
+        if self.closed {
+            return Err(Refusal::NotReady);
+        }
+        if self.disk_full.is_some() {
+            return Err(Refusal::DiskFull);
+        }
         let Cargo { key, mut version } = cargo;
         let payload = version.payload.as_ref().map_or(&[][..], |payload| payload.as_bytes());
+        let memory = memory_of(&key, payload.len());
+        if self.tablets.memory_bytes() + self.staged_bytes + memory > self.memory_budget {
+            return Err(Refusal::MemoryFull);
+        }
         self.check_backlog(key.len() + payload.len())?;
         let kind = if version.payload.is_some() { Kind::Put } else { Kind::Delete };
         let expiry = (version.expires != NEVER).then_some(version.expires);
@@ -334,14 +353,9 @@ impl Engine {
 
     // ---- the log's way to the disk
 
-    /// The next block to write, when there is one and the disk has room for it: one write at a time
-    /// while blocks would be small, up to four when they are full.
+    /// The next block to write, when there is one and it should go now.
     pub fn next_block(&mut self) -> Option<OutgoingBlock> {
-        let under_way = self.blocks.iter().filter(|block| !block.durable).count();
-        let pending = self.log.pending_bytes();
-        let fills = pending >= limits::LOG_BLOCK_FILL_BYTES;
-        let room = under_way == 0 || (fills && under_way < limits::LOG_WRITES_IN_FLIGHT_MAX);
-        if self.poisoned || pending == 0 || !room {
+        if self.poisoned || self.log.pending_bytes() == 0 || !self.block_is_worth_it() {
             return None;
         }
         let block = self.log.next_block(self.durable)?;
@@ -350,6 +364,21 @@ impl Engine {
         self.counters.log_commits += 1;
         self.counters.log_bytes += block.buf.len() as u64;
         Some(OutgoingBlock { number, block })
+    }
+
+    /// Whether a block now beats a fuller one later. A commit takes about as long whatever its size: so
+    /// another one beside those in flight pays when it takes as many records as they do together, which
+    /// halves neither. Full blocks go out as long as the disk has room.
+    fn block_is_worth_it(&self) -> bool {
+        let under_way = self.blocks.iter().filter(|block| !block.durable).count();
+        if under_way == 0 {
+            return true;
+        }
+        let sent = self.log.last_lsn();
+        let in_flight = sent.0 - self.durable.0;
+        let pending = self.log.next_lsn().0 - 1 - sent.0;
+        let large = pending >= in_flight || self.log.pending_bytes() >= limits::LOG_BLOCK_FILL_BYTES;
+        large && under_way < limits::LOG_WRITES_IN_FLIGHT_MAX
     }
 
     /// The block with this last LSN was handed to the disk: `interval` writes in it may be answered.
@@ -551,7 +580,10 @@ impl Staged {
     fn memory(&self) -> u64 {
         match &self.effect {
             StagedEffect::Record(key, Some((payload, _))) => memory_of(key, payload.as_bytes().len()),
-            StagedEffect::Record(key, None) | StagedEffect::Arrival(key, _) => memory_of(key, 0),
+            StagedEffect::Record(key, None) => memory_of(key, 0),
+            StagedEffect::Arrival(key, version) => {
+                memory_of(key, version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len()))
+            }
             StagedEffect::Catalogue(_) => 0,
         }
     }

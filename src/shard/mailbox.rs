@@ -5,7 +5,7 @@
 //! never full: a core has at most [`limits::INBOX_FRAMES_MAX`] calls without an answer, each gets one
 //! answer, and the inbox has that many places. So nothing is lost and nobody waits for room.
 //!
-//! Invariant: `open calls + answers in the inbox <= INBOX_FRAMES_MAX`.
+//! Invariant: `answers in the inbox <= open calls <= INBOX_FRAMES_MAX`.
 
 use std::sync::{Arc, OnceLock};
 

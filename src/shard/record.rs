@@ -101,6 +101,8 @@ pub enum Refusal {
     NotReady,
     /// The shard's log failed: it takes no more writes until a restart.
     StorageFailed { shard: ShardId },
+    /// A checkpoint could not be written; the log keeps everything.
+    CheckpointFailed { shard: ShardId },
     /// The memory budget is used up.
     MemoryFull,
     /// The disk is full, its reserve kept for deletes and checkpoints.
@@ -122,6 +124,9 @@ impl fmt::Display for Refusal {
             Refusal::NotReady => f.write_str("the shard is not ready"),
             Refusal::StorageFailed { shard } => {
                 write!(f, "the log of shard {shard} failed; it takes no writes until a restart")
+            }
+            Refusal::CheckpointFailed { shard } => {
+                write!(f, "shard {shard} could not write a checkpoint; its log keeps everything")
             }
             Refusal::MemoryFull => f.write_str("the memory budget is used up"),
             Refusal::DiskFull => f.write_str("the disk is full"),

@@ -29,6 +29,7 @@ use super::state::ShardState;
 use super::tablets::Tablets;
 use crate::io::buf::AlignedBuf;
 use crate::io::codec::Reader;
+use crate::io::crashsafe;
 use crate::io::executor::Class;
 use crate::io::log::{
     Kind, LogBuilder, RecordRef, Recovered, Replay, ReplayStart, SegmentFile, Step, parse_segment_file_name,
@@ -37,7 +38,6 @@ use crate::io::log::{
 use crate::io::manifest::Manifest;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
-use crate::limits;
 use crate::types::{Lsn, RunId, SegmentId};
 
 /// A shard with its files open, before it knows the map.
@@ -79,17 +79,9 @@ async fn make_dirs(node: &Node) -> Result<Dirs, StartError> {
     let shard = options.shard_dir(node.shard());
     let dirs = Dirs { log: shard.join("log"), runs: shard.join("runs"), shard };
     for dir in [&dirs.shard, &dirs.log, &dirs.runs] {
-        create_dir(node.runtime(), dir).await.map_err(|error| io_at(dir, error))?;
+        crashsafe::create_dir(node.runtime(), dir).await.map_err(|error| io_at(dir, error))?;
     }
     Ok(dirs)
-}
-
-async fn create_dir(runtime: &Runtime, dir: &Path) -> io::Result<()> {
-    match runtime.create_dir(dir).await {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    runtime.sync_dir(dir.parent().expect("below the data directory")).await
 }
 
 fn io_at(path: &Path, error: io::Error) -> StartError {
@@ -115,7 +107,7 @@ async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
         .await
         .map_err(StartError::Manifest)?;
     let log = LogBuilder::fresh(node.shard(), SegmentId(1), options.log_segment_bytes);
-    let segments = make_segments(node, dirs, BTreeMap::new(), Vec::new(), SegmentId(1));
+    let segments = make_segments(node, dirs, BTreeMap::new(), SegmentId(1));
     let from = Beginning { log, segments, last_lsn: Lsn::ZERO, clock: 0 };
     let replayed = Replayed { tablets: Tablets::new(node.shard()), catalogue: None, bad: None, bytes: 0 };
     let core = open(node, dirs, from, replayed, manifest, state).await?;
@@ -150,15 +142,14 @@ async fn resume(
     };
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
-    let (live, spare, void) = sort_out(&files, &state, &recovered, segment_bytes);
-    let segments = make_segments(node, dirs, live, spare, log.segment());
+    let (live, old, void) = sort_out(&files, &state, &recovered);
+    // Their room may be needed for the new segment.
+    remove_segments(runtime, dirs, &old).await?;
+    let segments = make_segments(node, dirs, live, log.segment());
     let clock = state.clock.max(recovered.max_commit_ts);
     let from = Beginning { log, segments, last_lsn: recovered.last_lsn, clock };
     let core = open(node, dirs, from, replayed, manifest, state).await?;
-    for id in void {
-        let path = dirs.log.join(segment_file_name(id));
-        runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
-    }
+    remove_segments(runtime, dirs, &void).await?;
     Ok(Restored { core, crashed })
 }
 
@@ -285,39 +276,36 @@ async fn sync_segments(
     runtime.sync_dir(&dirs.log).await.map_err(|error| io_at(&dirs.log, error))
 }
 
+async fn remove_segments(runtime: &Runtime, dirs: &Dirs, ids: &[SegmentId]) -> Result<(), StartError> {
+    for id in ids {
+        let path = dirs.log.join(segment_file_name(*id));
+        runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
+    }
+    Ok(())
+}
+
 /// Segments with log in them, those from before the checkpoint, and those behind the cut.
-///
-/// The last are removed, not used again: a write of the dead process may still be on its way to them.
 fn sort_out(
     files: &[SegmentFile],
     state: &ShardState,
     recovered: &Recovered,
-    segment_bytes: usize,
 ) -> (BTreeMap<SegmentId, Lsn>, Vec<SegmentId>, Vec<SegmentId>) {
-    let (mut live, mut spare, mut void) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut live, mut old, mut void) = (BTreeMap::new(), Vec::new(), Vec::new());
     for file in files {
         if file.id > recovered.cut.segment {
             void.push(file.id);
         } else if file.id >= state.first_segment {
             live.insert(file.id, recovered.last_lsn);
-        } else if file.len == segment_bytes as u64 && spare.len() < limits::LOG_SPARE_SEGMENTS_MAX {
-            spare.push(file.id);
         } else {
-            void.push(file.id);
+            old.push(file.id);
         }
     }
-    (live, spare, void)
+    (live, old, void)
 }
 
-fn make_segments(
-    node: &Node,
-    dirs: &Dirs,
-    live: BTreeMap<SegmentId, Lsn>,
-    spare: Vec<SegmentId>,
-    next: SegmentId,
-) -> Rc<Segments> {
+fn make_segments(node: &Node, dirs: &Dirs, live: BTreeMap<SegmentId, Lsn>, next: SegmentId) -> Rc<Segments> {
     let bytes = node.inner().options.log_segment_bytes;
-    Rc::new(Segments::new(node.runtime().clone(), dirs.log.clone(), bytes, live, spare, next))
+    Rc::new(Segments::new(node.runtime().clone(), dirs.log.clone(), bytes, live, next))
 }
 
 /// Where the log goes on.
@@ -338,6 +326,7 @@ async fn open(
     state: ShardState,
 ) -> Result<Rc<Core>, StartError> {
     let Beginning { mut log, segments, last_lsn, clock } = from;
+    segments.make_first().await.map_err(|error| io_at(&dirs.log, error))?;
     node.runtime().spawn(Class::Background, segments.clone().keep_ahead());
     let block = log.next_block(last_lsn).expect("the first block is built in any case");
     segments.note_block(block.segment, block.begun_lsn);

@@ -34,20 +34,21 @@ pub struct Segments {
     live: RefCell<BTreeMap<SegmentId, Lsn>>,
     /// Files of given-up segments.
     spare: RefCell<Vec<SegmentId>>,
+    /// The first segment of this life. Older files are removed, not used again: a write of the process
+    /// that filled them may still be on its way, and their length may be another.
+    born: SegmentId,
     current: Cell<SegmentId>,
     starved: Cell<bool>,
     changed: Signal,
 }
 
 impl Segments {
-    /// `live` are the segments to keep, `spare` those that may be used again; `next` is the first id
-    /// that no file has had.
+    /// `live` are the segments to keep; `next` is the first id that no file has had.
     pub fn new(
         runtime: Runtime,
         dir: PathBuf,
         segment_bytes: usize,
         live: BTreeMap<SegmentId, Lsn>,
-        spare: Vec<SegmentId>,
         next: SegmentId,
     ) -> Segments {
         Segments {
@@ -56,7 +57,8 @@ impl Segments {
             segment_bytes: segment_bytes as u64,
             files: RefCell::default(),
             live: RefCell::new(live),
-            spare: RefCell::new(spare),
+            spare: RefCell::default(),
+            born: next,
             current: Cell::new(next),
             starved: Cell::new(false),
             changed: Signal::default(),
@@ -110,13 +112,21 @@ impl Segments {
         for id in gone {
             self.live.borrow_mut().remove(&id);
             self.files.borrow_mut().remove(&id);
-            if self.spare.borrow().len() < limits::LOG_SPARE_SEGMENTS_MAX {
+            let reusable = id >= self.born;
+            if reusable && self.spare.borrow().len() < limits::LOG_SPARE_SEGMENTS_MAX {
                 self.spare.borrow_mut().push(id);
             } else if let Err(error) = self.runtime.remove_file(self.path(id)).await {
                 tracing::warn!(segment = %id, %error, "a trimmed log segment could not be removed");
             }
         }
         self.changed.notify();
+    }
+
+    /// Makes the first segment of this life; fails when there is no room for it.
+    pub async fn make_first(&self) -> io::Result<()> {
+        let file = self.make(self.born).await?;
+        self.files.borrow_mut().insert(self.born, Rc::new(file));
+        Ok(())
     }
 
     /// Keeps segments ready ahead of the writer, for ever.

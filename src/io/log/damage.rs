@@ -94,8 +94,8 @@ impl fmt::Display for Damage {
         let Damage { shard, segment, offset, last_lsn, cause, evidence } = self;
         let file = segment_file_name(*segment);
         write!(f, "shard {shard}: log/{file} is damaged at offset {offset}, behind LSN {last_lsn}: ")?;
-        write!(f, "{cause}; {evidence}. Nothing was changed. ")?;
-        f.write_str("`kyrodb verify` lists every damaged place, `kyrodb repair` keeps what can be read")
+        write!(f, "{cause}; {evidence}. No record was changed. ")?;
+        f.write_str("`kyrodb verify` lists every damaged place, `kyrodb wal dump` shows what can be read")
     }
 }
 

@@ -59,8 +59,8 @@ pub struct ManifestDamage {
 impl fmt::Display for ManifestDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ManifestDamage { file, offset, fault } = self;
-        write!(f, "{file} is damaged at offset {offset}: {fault}. Nothing was changed. ")?;
-        f.write_str("`kyrodb verify` lists every damaged place, `kyrodb repair` keeps what can be read")
+        write!(f, "{file} is damaged at offset {offset}: {fault}. No record was changed. ")?;
+        f.write_str("`kyrodb verify` lists every damaged place")
     }
 }
 
@@ -98,8 +98,8 @@ impl fmt::Display for ManifestError {
             ManifestError::Io(error) => write!(f, "manifest: {error}"),
             ManifestError::Damage(damage) => damage.fmt(f),
             ManifestError::NoSuperblock => f.write_str(
-                "manifest files without a superblock: it was lost. Nothing was changed. `kyrodb repair` \
-                 rebuilds it",
+                "manifest files without a superblock: it was lost. No record was changed; restore the \
+                 superblock from a backup",
             ),
             ManifestError::Exists => f.write_str("the directory has a committed manifest already"),
             ManifestError::TooLarge(len) => write!(f, "a state of {len} bytes does not fit the manifest"),
