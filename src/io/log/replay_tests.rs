@@ -123,7 +123,8 @@ fn a_hole_below_what_was_durable_is_damage() {
     let evidence = Evidence::Durable { lsn: Lsn(4), segment: FIRST, offset: last.offset };
     assert_eq!(damage.evidence, evidence);
     let text = damage.to_string();
-    for part in ["0000000000000001.wal", &blocks[3].offset.to_string(), "LSN 3", "LSN 4", "verify", "repair"]
+    for part in
+        ["0000000000000001.wal", &blocks[3].offset.to_string(), "LSN 3", "LSN 4", "verify", "wal dump"]
     {
         assert!(text.contains(part), "{text} does not say {part}");
     }
