@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Foreground tasks run this long before the core looks at its ring and inboxes again.
 pub const TURN_BUDGET: Duration = Duration::from_micros(500);
 /// How long a core that expects the answer of another looks for it before it parks.
-pub const SPIN: Duration = Duration::from_micros(25);
+pub const SPIN: Duration = Duration::from_micros(50);
 /// Background work gives the core back after this long.
 pub const BACKGROUND_SLICE: Duration = Duration::from_micros(200);
 /// Longest pause of background I/O between two writes.

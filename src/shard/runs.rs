@@ -82,7 +82,8 @@ pub async fn load(
             let collection = collection_of(&source.reader, entry.tablet);
             tablets.restore(entry.tablet, collection, Key::from_bytes(entry.key), version);
         })
-        .await
+        .await?;
+    source.check_keys().await
 }
 
 /// Reads every byte of a run and keeps nothing.
@@ -146,7 +147,7 @@ impl RunSource {
         Ok(())
     }
 
-    /// The key sections, which loading does not need.
+    /// The key sections: loading has no use for them yet, but a damaged run is refused, not half trusted.
     async fn check_keys(&self) -> Result<(), LoadError> {
         for tablet in self.reader.directory().tablets() {
             let bytes = self.read(tablet.keys.offset, tablet.keys.padded_len() as usize).await?;
