@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kyrodb::io::log::dump::{Dump, DumpLine};
 use kyrodb::io::log::parse_segment_file_name;
-use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
+use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Moment, Rng, SimConfig};
 use kyrodb::limits;
 use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
@@ -17,7 +17,7 @@ use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::{Answer, Node};
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::payload::{OCTET_STREAM, Payload};
-use kyrodb::shard::record::{Change, Condition, Durability, Refusal, Write, Written};
+use kyrodb::shard::record::{Change, Condition, Durability, Found, Refusal, Write, Written};
 use kyrodb::types::ShardId;
 use support::cluster::{Client, Cluster, options};
 
@@ -259,6 +259,65 @@ fn writes_during_a_checkpoint_survive_it() {
     }
 }
 
+/// The run shows what the scan met; what was written before that must not be missing from the log.
+#[test]
+fn a_run_is_never_ahead_of_its_log() {
+    const KEYS: u64 = 1500;
+    for seed in 0..80 {
+        let options = ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() };
+        let mut cluster = started_with(seed, 1, Disk::default(), &options);
+        fill(&mut cluster, 0..KEYS);
+        let slow_disk = Duration::from_millis(8);
+        cluster.sim.world().set_faults(Faults { slow_disk_permille: 140, slow_disk, ..Faults::default() });
+        let images: Rc<Cell<Vec<Disk>>> = Rc::default();
+        let (taken, mut rng) = (images.clone(), Rng::new(seed));
+        cluster.sim.world().on_io(move |point| {
+            // Between two writes of the manifest nothing that counts changes.
+            if (point.operation, point.moment) == ("write", Moment::Completed) {
+                let mut images = taken.take();
+                images.push(point.image(CrashPolicy::KeepNothing, &mut rng));
+                taken.set(images);
+            }
+        });
+        let (checkpointing, writer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
+        let clients: Vec<(usize, Client)> = vec![
+            (0, Box::pin(async move { checkpointing.checkpoint().await.expect("works") })),
+            (0, Box::pin(write_both_ends(writer, KEYS))),
+        ];
+        cluster.run_all(clients).expect("both finish");
+        for image in images.take() {
+            assert_a_beginning_is_there(started_with(seed, 1, image, &options), KEYS);
+        }
+    }
+}
+
+/// The keys from both ends in turn: the scan has passed the one and not yet met the other.
+fn both_ends(keys: u64) -> impl Iterator<Item = u64> {
+    (0..keys / 2).flat_map(move |n| [n, keys - 1 - n])
+}
+
+async fn write_both_ends(node: Node, keys: u64) {
+    for key in both_ends(keys) {
+        let write = Write { durability: Durability::Memory, ..put(key, value(key, 2, 100)) };
+        send(&node, write).await;
+        node.runtime().yield_now().await;
+    }
+}
+
+fn assert_a_beginning_is_there(mut cluster: Cluster, keys: u64) {
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let collection = node.collection("default").expect("exists from the start");
+        let asked = both_ends(keys).map(Key::from_u64).collect();
+        let found = node.get_many(&collection, asked).get().await.expect("answered");
+        let is_new =
+            |(key, found): (u64, Option<Found>)| found.expect("never deleted").payload == value(key, 2, 100);
+        let new: Vec<bool> = both_ends(keys).zip(found).map(is_new).collect();
+        let first_old = new.iter().position(|new| !new).unwrap_or(new.len());
+        assert!(!new[first_old..].contains(&true), "write {first_old} is missing, a later one is there");
+    });
+}
+
 #[test]
 fn a_run_never_hides_a_newer_write() {
     let mut cluster = started(1, 1, Disk::default());
@@ -287,39 +346,20 @@ fn a_run_never_hides_a_newer_write() {
 
 #[test]
 fn no_change_is_lost_when_a_range_moves() {
+    const KEYS: u64 = 6000;
     for seed in 0..12 {
         let mut cluster = started(seed, 2, Disk::default());
-        fill(&mut cluster, 0..1200);
-        let mut rng = Rng::new(seed);
-        let delay = Duration::from_micros(rng.below(1500));
-        let (splitting, writer) = (cluster.nodes[0].clone(), cluster.nodes[1].clone());
+        fill(&mut cluster, 0..KEYS);
+        let delay = Duration::from_micros(200 + seed * 100);
+        let (splitting, writer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
         let clients: Vec<(usize, Client)> = vec![
-            (
-                0,
-                Box::pin(async move {
-                    let cuts = vec![Key::from_u64(100)];
-                    splitting.split_collection("default", cuts).await.expect("ready").expect("splits");
-                }),
-            ),
-            (
-                1,
-                Box::pin(async move {
-                    writer.runtime().sleep(delay).await;
-                    for key in 100..130 {
-                        match key % 2 {
-                            0 => drop(send(&writer, delete(key)).await),
-                            _ => drop(send(&writer, put(key, value(key, 2, 100))).await),
-                        }
-                    }
-                    // A checkpoint of everything purges tombstones; not those that are still to be sent.
-                    writer.checkpoint().await.expect("works");
-                }),
-            ),
+            (0, Box::pin(split_default(splitting))),
+            (0, Box::pin(change_while_it_moves(writer, delay))),
         ];
         cluster.run_all(clients).expect("both finish");
         let wanted = |key: u64| match key {
-            100..130 if key.is_multiple_of(2) => None,
-            100..130 => Some(value(key, 2, 100)),
+            100..110 if key.is_multiple_of(2) => None,
+            100..130 if !key.is_multiple_of(2) => Some(value(key, 2, 100)),
             _ => Some(value(key, 1, 100)),
         };
         let all = || (90..140).map(|key| (key, wanted(key))).collect();
@@ -327,6 +367,24 @@ fn no_change_is_lost_when_a_range_moves() {
         let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
         let mut cluster = started(seed, 2, disk);
         assert_shows(&mut cluster, "default", all());
+    }
+}
+
+async fn split_default(node: Node) {
+    let cuts = vec![Key::from_u64(100)];
+    node.split_collection("default", cuts).await.expect("ready").expect("splits");
+}
+
+async fn change_while_it_moves(node: Node, delay: Duration) {
+    node.runtime().sleep(delay).await;
+    let memory = |write| Write { durability: Durability::Memory, ..write };
+    for key in (100..110).step_by(2) {
+        send(&node, memory(delete(key))).await;
+    }
+    // A checkpoint of everything purges tombstones; not those that are still to be sent.
+    node.checkpoint().await.expect("works");
+    for key in (101..130).step_by(2) {
+        send(&node, put(key, value(key, 2, 100))).await;
     }
 }
 
@@ -422,50 +480,103 @@ fn an_idle_life_behind_a_crash_can_be_closed_and_started() {
 #[test]
 fn a_range_that_moves_has_one_owner_at_a_time() {
     for seed in 0..60 {
-        let mut cluster = started(seed, 3, Disk::default());
-        let nodes = cluster.nodes.clone();
-        let (maker, splitter) = (nodes[0].clone(), nodes[0].clone());
-        cluster.run(0, async move {
-            let definition = Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
-            maker.create_collection("things", definition).await.expect("ready").expect("new");
-            for key in [1, 60, 99] {
-                begin(&maker, "things", put(key, value(key, 0, 10))).get().await.expect("acknowledged");
-            }
-        });
-        // The last version that was acknowledged, on any core.
-        let (acked, over) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        // Slow cores, so that a message between two of them takes its time.
+        let config = SimConfig { step_ns: 100..=60_000, ..SimConfig::cores(3) };
+        let options = ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() };
+        let mut cluster = Cluster::boot(seed, Disk::default(), config, &options);
+        cluster.start().expect("a new node starts");
+        let maker = cluster.nodes[0].clone();
+        let gone = cluster.run(0, async move { make_things(&maker, 1 + seed % 2).await });
+        let moving = Rc::new(Moving { acked: [0, 1].map(|_| Cell::new(gone)), over: Cell::new(false) });
         let mut clients: Vec<(usize, Client)> = Vec::new();
-        for (core, node) in nodes.into_iter().enumerate() {
-            let (acked, over) = (acked.clone(), over.clone());
-            clients.push((
-                core,
-                Box::pin(async move {
-                    while !over.get() {
-                        if core == 0 {
-                            let write = Write { durability: Durability::Memory, ..put(99, value(99, 1, 10)) };
-                            let written = begin(&node, "things", write).get().await.expect("acknowledged");
-                            assert!(written.seq.0 > acked.get(), "a version went back");
-                            acked.set(written.seq.0);
-                        }
-                        let known = acked.get();
-                        let collection = node.collection("things").expect("exists");
-                        let found = node.get(&collection, &Key::from_u64(99)).get().await.expect("answered");
-                        let found = found.expect("never deleted").seq.0;
-                        assert!(found >= known, "seed {seed}, core {core}: {found} is read behind {known}");
-                        node.runtime().sleep(Duration::from_micros(1)).await;
-                    }
-                }),
-            ));
+        for number in 0..24 {
+            let core = number % 3;
+            let writer = moving.clone().write(cluster.nodes[core].clone(), number / 3);
+            clients.push((core, Box::pin(writer)));
         }
+        for core in 0..3 {
+            clients.push((core, Box::pin(moving.clone().read(cluster.nodes[core].clone()))));
+            clients.push((core, Box::pin(write_at_once(cluster.nodes[core].clone(), gone))));
+        }
+        let splitter = cluster.nodes[0].clone();
         clients.push((
             0,
             Box::pin(async move {
-                let cuts = [40, 80].map(Key::from_u64).to_vec();
+                let cuts = [40, 80, 120].map(Key::from_u64).to_vec();
                 splitter.split_collection("things", cuts).await.expect("ready").expect("splits");
-                splitter.runtime().sleep(Duration::from_micros(200)).await;
-                over.set(true);
+                splitter.runtime().sleep(Duration::from_millis(3)).await;
+                moving.over.set(true);
             }),
         ));
         cluster.run_all(clients).expect("the clients finish");
+    }
+}
+
+/// A collection on shard `owner`, the parts of which will go to the other two. Gives the last version of
+/// the moving keys, which are gone from it without a trace.
+async fn make_things(node: &Node, owner: u64) -> u64 {
+    let definition = || Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+    for name in ["between", "things"].iter().skip(2 - owner as usize) {
+        node.create_collection(name, definition()).await.expect("ready").expect("new");
+    }
+    // One record of each part stays, so that something is sent.
+    let stays = [50, 90, 125].map(|key| put(key, value(key, 0, 10)));
+    let goes = MOVED.iter().chain([&UNUSED]).flat_map(|key| [put(*key, value(*key, 0, 10)), delete(*key)]);
+    let mut last = 0;
+    for write in stays.into_iter().chain(goes) {
+        last = begin(node, "things", write).get().await.expect("acknowledged").seq.0;
+    }
+    node.checkpoint().await.expect("works");
+    last
+}
+
+/// A key in each part that moves.
+const MOVED: [u64; 2] = [60, 99];
+
+/// One in a part to which nobody writes until the map names its new owner.
+const UNUSED: u64 = 121;
+
+/// Writes as soon as this core has the new map, whoever else has it.
+async fn write_at_once(node: Node, gone: u64) {
+    while node.collection("things").is_some_and(|things| things.tablets.len() == 1) {
+        node.runtime().sleep(Duration::from_micros(1)).await;
+    }
+    let write = Write { durability: Durability::Memory, ..put(UNUSED, value(UNUSED, 1, 10)) };
+    let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
+    assert!(written > gone, "key {UNUSED}: version {written} is given out behind {gone}");
+}
+
+/// The highest version of each of these keys that was acknowledged, on any core.
+struct Moving {
+    acked: [Cell<u64>; 2],
+    over: Cell<bool>,
+}
+
+impl Moving {
+    async fn write(self: Rc<Self>, node: Node, number: usize) {
+        let (key, acked) = (MOVED[number % 2], &self.acked[number % 2]);
+        while !self.over.get() {
+            let known = acked.get();
+            let write = Write { durability: Durability::Memory, ..put(key, value(key, 1, 10)) };
+            let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
+            assert!(written > known, "key {key}: version {written} is given out behind {known}");
+            acked.set(acked.get().max(written));
+            // Some begin while the map goes round.
+            node.runtime().sleep(Duration::from_micros(node.runtime().random() % 2000)).await;
+        }
+    }
+
+    async fn read(self: Rc<Self>, node: Node) {
+        while !self.over.get() {
+            for (key, acked) in MOVED.iter().zip(&self.acked) {
+                let known = acked.get();
+                let collection = node.collection("things").expect("exists");
+                let found = node.get(&collection, &Key::from_u64(*key)).get().await.expect("answered");
+                // Nothing is there before the first write.
+                let found = found.map_or(known, |found| found.seq.0);
+                assert!(found >= known, "key {key}: version {found} is read behind {known}");
+            }
+            node.runtime().sleep(Duration::from_micros(1)).await;
+        }
     }
 }
