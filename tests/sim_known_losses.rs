@@ -1,5 +1,5 @@
 //! Ways in which systems of this kind have lost acknowledged data, and how this one did while it was
-//! built: one test each.
+//! built: one test each. What can be lost when a range moves is in `sim_moves`.
 
 mod support;
 
@@ -9,72 +9,16 @@ use std::time::Duration;
 
 use kyrodb::io::log::dump::{Dump, DumpLine};
 use kyrodb::io::log::parse_segment_file_name;
-use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Moment, Rng, SimConfig};
+use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Moment, Rng};
 use kyrodb::limits;
-use kyrodb::shard::catalogue::Definition;
-use kyrodb::shard::key::{Key, KeyType};
-use kyrodb::shard::message::WriteResult;
-use kyrodb::shard::node::{Answer, Node};
+use kyrodb::shard::key::Key;
+use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::payload::{OCTET_STREAM, Payload};
-use kyrodb::shard::record::{Change, Condition, Durability, Found, Refusal, Write, Written};
+use kyrodb::shard::record::{Condition, Durability, Found, Refusal, Write, Written};
 use kyrodb::types::ShardId;
 use support::cluster::{Client, Cluster, options};
-
-fn started(seed: u64, cores: usize, disk: Disk) -> Cluster {
-    started_with(seed, cores, disk, &ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() })
-}
-
-fn started_with(seed: u64, cores: usize, disk: Disk, options: &ShardOptions) -> Cluster {
-    let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(cores), options);
-    cluster.start().unwrap_or_else(|error| panic!("seed {seed}: the node does not start: {error}"));
-    cluster
-}
-
-/// A value of `len` bytes that only this key and version have.
-fn value(key: u64, version: u64, len: usize) -> Payload {
-    let mut value = vec![(key ^ version) as u8; len.max(16)];
-    value[..8].copy_from_slice(&key.to_le_bytes());
-    value[8..16].copy_from_slice(&version.to_le_bytes());
-    Payload::new(OCTET_STREAM, &value)
-}
-
-fn put(key: u64, payload: Payload) -> Write {
-    Write {
-        key: Key::from_u64(key),
-        change: Change::Put { payload, expires: None },
-        condition: Condition::None,
-        durability: Durability::Fsync,
-    }
-}
-
-fn delete(key: u64) -> Write {
-    Write { change: Change::Delete, ..put(key, value(key, 0, 0)) }
-}
-
-fn begin(node: &Node, name: &str, write: Write) -> Answer<WriteResult> {
-    node.write(&node.collection(name).expect("the collection exists"), write)
-}
-
-async fn send(node: &Node, write: Write) -> Written {
-    begin(node, "default", write).get().await.expect("the write is acknowledged")
-}
-
-async fn read(node: &Node, name: &str, key: u64) -> Option<Payload> {
-    let collection = node.collection(name).expect("the collection exists");
-    let found = node.get(&collection, &Key::from_u64(key)).get().await.expect("reads are answered");
-    found.map(|found| found.payload)
-}
-
-fn assert_shows(cluster: &mut Cluster, name: &'static str, wanted: Vec<(u64, Option<Payload>)>) {
-    let node = cluster.nodes[0].clone();
-    cluster.run(0, async move {
-        for (key, payload) in wanted {
-            let found = read(&node, name, key).await;
-            assert!(found == payload, "key {key}: {:?}", found.map(|found| found.value()[..16].to_vec()));
-        }
-    });
-}
+use support::small::{assert_shows, begin, delete, fill, put, read, send, started, started_with, value};
 
 // ---- the list of design.md
 
@@ -347,60 +291,6 @@ fn a_run_never_hides_a_newer_write() {
 }
 
 #[test]
-fn no_change_is_lost_when_a_range_moves() {
-    const KEYS: u64 = 6000;
-    for seed in 0..12 {
-        let mut cluster = started(seed, 2, Disk::default());
-        fill(&mut cluster, 0..KEYS);
-        let delay = Duration::from_micros(200 + seed * 100);
-        let (splitting, writer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
-        let clients: Vec<(usize, Client)> = vec![
-            (0, Box::pin(split_default(splitting))),
-            (0, Box::pin(change_while_it_moves(writer, delay))),
-        ];
-        cluster.run_all(clients).expect("both finish");
-        let wanted = |key: u64| match key {
-            100..110 if key.is_multiple_of(2) => None,
-            100..130 if !key.is_multiple_of(2) => Some(value(key, 2, 100)),
-            _ => Some(value(key, 1, 100)),
-        };
-        let all = || (90..140).map(|key| (key, wanted(key))).collect();
-        assert_shows(&mut cluster, "default", all());
-        let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
-        let mut cluster = started(seed, 2, disk);
-        assert_shows(&mut cluster, "default", all());
-    }
-}
-
-async fn split_default(node: Node) {
-    let cuts = vec![Key::from_u64(100)];
-    node.split_collection("default", cuts).await.expect("ready").expect("splits");
-}
-
-async fn change_while_it_moves(node: Node, delay: Duration) {
-    node.runtime().sleep(delay).await;
-    let memory = |write| Write { durability: Durability::Memory, ..write };
-    for key in (100..110).step_by(2) {
-        send(&node, memory(delete(key))).await;
-    }
-    // A checkpoint of everything purges tombstones; not those that are still to be sent.
-    node.checkpoint().await.expect("works");
-    for key in (101..130).step_by(2) {
-        send(&node, put(key, value(key, 2, 100))).await;
-    }
-}
-
-fn fill(cluster: &mut Cluster, keys: std::ops::Range<u64>) {
-    let node = cluster.nodes[0].clone();
-    cluster.run(0, async move {
-        let collection = node.collection("default").expect("exists from the start");
-        let writes = keys.map(|key| put(key, value(key, 1, 100))).collect();
-        let results = node.write_many(&collection, writes).get().await;
-        assert!(results.iter().all(Result::is_ok));
-    });
-}
-
-#[test]
 fn every_durability_is_synced_soon() {
     for durability in [Durability::Interval, Durability::Memory] {
         let mut cluster = started(1, 1, Disk::default());
@@ -476,109 +366,4 @@ fn an_idle_life_behind_a_crash_can_be_closed_and_started() {
     }
     let mut cluster = started(9, 2, disk);
     assert_shows(&mut cluster, "default", (0..3).map(|key| (key, Some(value(key, 1, 100)))).collect());
-}
-
-/// The new map reached the new owner, or a core that asks it, before the old one.
-#[test]
-fn a_range_that_moves_has_one_owner_at_a_time() {
-    for seed in 0..60 {
-        // Slow cores, so that a message between two of them takes its time.
-        let config = SimConfig { step_ns: 100..=60_000, ..SimConfig::cores(3) };
-        let options = ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() };
-        let mut cluster = Cluster::boot(seed, Disk::default(), config, &options);
-        cluster.start().expect("a new node starts");
-        let maker = cluster.nodes[0].clone();
-        let gone = cluster.run(0, async move { make_things(&maker, 1 + seed % 2).await });
-        let moving = Rc::new(Moving { acked: [0, 1].map(|_| Cell::new(gone)), over: Cell::new(false) });
-        let mut clients: Vec<(usize, Client)> = Vec::new();
-        for number in 0..24 {
-            let core = number % 3;
-            let writer = moving.clone().write(cluster.nodes[core].clone(), number / 3);
-            clients.push((core, Box::pin(writer)));
-        }
-        for core in 0..3 {
-            clients.push((core, Box::pin(moving.clone().read(cluster.nodes[core].clone()))));
-            clients.push((core, Box::pin(write_at_once(cluster.nodes[core].clone(), gone))));
-        }
-        let splitter = cluster.nodes[0].clone();
-        clients.push((
-            0,
-            Box::pin(async move {
-                let cuts = [40, 80, 120].map(Key::from_u64).to_vec();
-                splitter.split_collection("things", cuts).await.expect("ready").expect("splits");
-                splitter.runtime().sleep(Duration::from_millis(3)).await;
-                moving.over.set(true);
-            }),
-        ));
-        cluster.run_all(clients).expect("the clients finish");
-    }
-}
-
-/// A collection on shard `owner`, the parts of which will go to the other two. Gives the last version of
-/// the moving keys, which are gone from it without a trace.
-async fn make_things(node: &Node, owner: u64) -> u64 {
-    let definition = || Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
-    for name in ["between", "things"].iter().skip(2 - owner as usize) {
-        node.create_collection(name, definition()).await.expect("ready").expect("new");
-    }
-    // One record of each part stays, so that something is sent.
-    let stays = [50, 90, 125].map(|key| put(key, value(key, 0, 10)));
-    let goes = MOVED.iter().chain([&UNUSED]).flat_map(|key| [put(*key, value(*key, 0, 10)), delete(*key)]);
-    let mut last = 0;
-    for write in stays.into_iter().chain(goes) {
-        last = begin(node, "things", write).get().await.expect("acknowledged").seq.0;
-    }
-    node.checkpoint().await.expect("works");
-    last
-}
-
-/// A key in each part that moves.
-const MOVED: [u64; 2] = [60, 99];
-
-/// One in a part to which nobody writes until the map names its new owner.
-const UNUSED: u64 = 121;
-
-/// Writes as soon as this core has the new map, whoever else has it.
-async fn write_at_once(node: Node, gone: u64) {
-    while node.collection("things").is_some_and(|things| things.tablets.len() == 1) {
-        node.runtime().sleep(Duration::from_micros(1)).await;
-    }
-    let write = Write { durability: Durability::Memory, ..put(UNUSED, value(UNUSED, 1, 10)) };
-    let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
-    assert!(written > gone, "key {UNUSED}: version {written} is given out behind {gone}");
-}
-
-/// The highest version of each of these keys that was acknowledged, on any core.
-struct Moving {
-    acked: [Cell<u64>; 2],
-    over: Cell<bool>,
-}
-
-impl Moving {
-    async fn write(self: Rc<Self>, node: Node, number: usize) {
-        let (key, acked) = (MOVED[number % 2], &self.acked[number % 2]);
-        while !self.over.get() {
-            let known = acked.get();
-            let write = Write { durability: Durability::Memory, ..put(key, value(key, 1, 10)) };
-            let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
-            assert!(written > known, "key {key}: version {written} is given out behind {known}");
-            acked.set(acked.get().max(written));
-            // Some begin while the map goes round.
-            node.runtime().sleep(Duration::from_micros(node.runtime().random() % 2000)).await;
-        }
-    }
-
-    async fn read(self: Rc<Self>, node: Node) {
-        while !self.over.get() {
-            for (key, acked) in MOVED.iter().zip(&self.acked) {
-                let known = acked.get();
-                let collection = node.collection("things").expect("exists");
-                let found = node.get(&collection, &Key::from_u64(*key)).get().await.expect("answered");
-                // Nothing is there before the first write.
-                let found = found.map_or(known, |found| found.seq.0);
-                assert!(found >= known, "key {key}: version {found} is read behind {known}");
-            }
-            node.runtime().sleep(Duration::from_micros(1)).await;
-        }
-    }
 }
