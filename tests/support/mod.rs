@@ -7,4 +7,5 @@ pub mod enumerate;
 pub mod judge;
 pub mod ledger;
 pub mod linear;
+pub mod small;
 pub mod workload;

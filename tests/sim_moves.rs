@@ -1,0 +1,167 @@
+//! Ranges that move to another core while they are in use: nothing is lost on the way, and nobody is
+//! served by two owners.
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kyrodb::io::sim::{CrashPolicy, Disk, SimConfig};
+use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::key::{Key, KeyType};
+use kyrodb::shard::node::Node;
+use kyrodb::shard::options::ShardOptions;
+use kyrodb::shard::record::{Durability, Write};
+use support::cluster::{Client, Cluster, options};
+use support::small::{assert_shows, begin, delete, fill, put, send, started, value};
+
+/// A delta lost when what was rebuilt elsewhere takes its place.
+#[test]
+fn no_change_is_lost_when_a_range_moves() {
+    const KEYS: u64 = 6000;
+    for seed in 0..12 {
+        let mut cluster = started(seed, 2, Disk::default());
+        fill(&mut cluster, 0..KEYS);
+        let delay = Duration::from_micros(200 + seed * 100);
+        let (splitting, writer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
+        let clients: Vec<(usize, Client)> = vec![
+            (0, Box::pin(split_default(splitting))),
+            (0, Box::pin(change_while_it_moves(writer, delay))),
+        ];
+        cluster.run_all(clients).expect("both finish");
+        let wanted = |key: u64| match key {
+            100..110 if key.is_multiple_of(2) => None,
+            100..130 if !key.is_multiple_of(2) => Some(value(key, 2, 100)),
+            _ => Some(value(key, 1, 100)),
+        };
+        let all = || (90..140).map(|key| (key, wanted(key))).collect();
+        assert_shows(&mut cluster, "default", all());
+        let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+        let mut cluster = started(seed, 2, disk);
+        assert_shows(&mut cluster, "default", all());
+    }
+}
+
+async fn split_default(node: Node) {
+    let cuts = vec![Key::from_u64(100)];
+    node.split_collection("default", cuts).await.expect("ready").expect("splits");
+}
+
+async fn change_while_it_moves(node: Node, delay: Duration) {
+    node.runtime().sleep(delay).await;
+    let memory = |write| Write { durability: Durability::Memory, ..write };
+    for key in (100..110).step_by(2) {
+        send(&node, memory(delete(key))).await;
+    }
+    // A checkpoint of everything purges tombstones; not those that are still to be sent.
+    node.checkpoint().await.expect("works");
+    for key in (101..130).step_by(2) {
+        send(&node, put(key, value(key, 2, 100))).await;
+    }
+}
+
+/// The new map reached the new owner, or a core that asks it, before the old one.
+#[test]
+fn a_range_that_moves_has_one_owner_at_a_time() {
+    for seed in 0..60 {
+        // Slow cores, so that a message between two of them takes its time.
+        let config = SimConfig { step_ns: 100..=60_000, ..SimConfig::cores(3) };
+        let options = ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() };
+        let mut cluster = Cluster::boot(seed, Disk::default(), config, &options);
+        cluster.start().expect("a new node starts");
+        let maker = cluster.nodes[0].clone();
+        let gone = cluster.run(0, async move { make_things(&maker, 1 + seed % 2).await });
+        let moving = Rc::new(Moving { acked: [0, 1].map(|_| Cell::new(gone)), over: Cell::new(false) });
+        let mut clients: Vec<(usize, Client)> = Vec::new();
+        for number in 0..24 {
+            let core = number % 3;
+            let writer = moving.clone().write(cluster.nodes[core].clone(), number / 3);
+            clients.push((core, Box::pin(writer)));
+        }
+        for core in 0..3 {
+            clients.push((core, Box::pin(moving.clone().read(cluster.nodes[core].clone()))));
+            clients.push((core, Box::pin(write_at_once(cluster.nodes[core].clone(), gone))));
+        }
+        let splitter = cluster.nodes[0].clone();
+        clients.push((
+            0,
+            Box::pin(async move {
+                let cuts = [40, 80, 120].map(Key::from_u64).to_vec();
+                splitter.split_collection("things", cuts).await.expect("ready").expect("splits");
+                splitter.runtime().sleep(Duration::from_millis(3)).await;
+                moving.over.set(true);
+            }),
+        ));
+        cluster.run_all(clients).expect("the clients finish");
+    }
+}
+
+/// A collection on shard `owner`, the parts of which will go to the other two. Gives the last version of
+/// the moving keys, which are gone from it without a trace.
+async fn make_things(node: &Node, owner: u64) -> u64 {
+    let definition = || Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+    for name in ["between", "things"].iter().skip(2 - owner as usize) {
+        node.create_collection(name, definition()).await.expect("ready").expect("new");
+    }
+    // One record of each part stays, so that something is sent.
+    let stays = [50, 90, 125].map(|key| put(key, value(key, 0, 10)));
+    let goes = MOVED.iter().chain([&UNUSED]).flat_map(|key| [put(*key, value(*key, 0, 10)), delete(*key)]);
+    let mut last = 0;
+    for write in stays.into_iter().chain(goes) {
+        last = begin(node, "things", write).get().await.expect("acknowledged").seq.0;
+    }
+    node.checkpoint().await.expect("works");
+    last
+}
+
+/// A key in each part that moves.
+const MOVED: [u64; 2] = [60, 99];
+
+/// One in a part to which nobody writes until the map names its new owner.
+const UNUSED: u64 = 121;
+
+/// Writes as soon as this core has the new map, whoever else has it.
+async fn write_at_once(node: Node, gone: u64) {
+    while node.collection("things").is_some_and(|things| things.tablets.len() == 1) {
+        node.runtime().sleep(Duration::from_micros(1)).await;
+    }
+    let write = Write { durability: Durability::Memory, ..put(UNUSED, value(UNUSED, 1, 10)) };
+    let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
+    assert!(written > gone, "key {UNUSED}: version {written} is given out behind {gone}");
+}
+
+/// The highest version of each of these keys that was acknowledged, on any core.
+struct Moving {
+    acked: [Cell<u64>; 2],
+    over: Cell<bool>,
+}
+
+impl Moving {
+    async fn write(self: Rc<Self>, node: Node, number: usize) {
+        let (key, acked) = (MOVED[number % 2], &self.acked[number % 2]);
+        while !self.over.get() {
+            let known = acked.get();
+            let write = Write { durability: Durability::Memory, ..put(key, value(key, 1, 10)) };
+            let written = begin(&node, "things", write).get().await.expect("acknowledged").seq.0;
+            assert!(written > known, "key {key}: version {written} is given out behind {known}");
+            acked.set(acked.get().max(written));
+            // Some begin while the map goes round.
+            node.runtime().sleep(Duration::from_micros(node.runtime().random() % 2000)).await;
+        }
+    }
+
+    async fn read(self: Rc<Self>, node: Node) {
+        while !self.over.get() {
+            for (key, acked) in MOVED.iter().zip(&self.acked) {
+                let known = acked.get();
+                let collection = node.collection("things").expect("exists");
+                let found = node.get(&collection, &Key::from_u64(*key)).get().await.expect("answered");
+                // Nothing is there before the first write.
+                let found = found.map_or(known, |found| found.seq.0);
+                assert!(found >= known, "key {key}: version {found} is read behind {known}");
+            }
+            node.runtime().sleep(Duration::from_micros(1)).await;
+        }
+    }
+}
