@@ -42,8 +42,9 @@ impl Runtime {
         self.shared.turn_start.get()
     }
 
+    /// Wall time, as of the beginning of this turn.
     pub fn wall(&self) -> WallMs {
-        self.shared.driver.borrow().wall()
+        self.shared.turn_wall.get()
     }
 
     pub fn thread_cpu_ns(&self) -> u64 {

@@ -36,7 +36,7 @@ use super::driver::{Doorbell, Driver, Park};
 use super::op::Completion;
 use super::runtime::Runtime;
 use crate::limits;
-use crate::types::Mono;
+use crate::types::{Mono, WallMs};
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -48,6 +48,7 @@ pub(super) struct Shared {
     pub spawned: RefCell<Vec<(Class, LocalFuture)>>,
     /// Time at the start of the turn: what most code needs of a clock, without asking it.
     pub turn_start: Cell<Mono>,
+    pub turn_wall: Cell<WallMs>,
     /// Answers of other cores that tasks expect within microseconds.
     pub expected_soon: Cell<u32>,
     pub stats: RefCell<TurnStats>,
@@ -88,7 +89,7 @@ pub struct Executor {
 impl Executor {
     pub fn new(driver: Box<dyn Driver>) -> Executor {
         let bell = driver.doorbell();
-        let now = driver.now();
+        let (now, wall) = (driver.now(), driver.wall());
         let stall = StallDetector::new(driver.thread_cpu_ns());
         let shared = Shared {
             driver: RefCell::new(driver),
@@ -96,6 +97,7 @@ impl Executor {
             timers: RefCell::default(),
             spawned: RefCell::default(),
             turn_start: Cell::new(now),
+            turn_wall: Cell::new(wall),
             expected_soon: Cell::new(0),
             stats: RefCell::default(),
         };
@@ -219,6 +221,7 @@ impl Executor {
             let mut driver = self.shared.driver.borrow_mut();
             driver.poll(park, &mut completions);
             self.shared.turn_start.set(driver.now());
+            self.shared.turn_wall.set(driver.wall());
         }
         self.bell.disarm();
         let any = !completions.is_empty();
