@@ -59,7 +59,7 @@ pub const LOG_SEGMENT_BYTES_DEFAULT: usize = 64 * MIB;
 pub const LOG_SEGMENT_BYTES_MAX: usize = 1024 * MIB;
 /// One group commit, header and padding included.
 pub const LOG_BLOCK_BYTES_MAX: usize = 256 * KIB;
-/// Below this a block waits for the write before it: a fuller block beats two half-full ones.
+/// A block with this much goes out beside others in flight, however few records it has.
 pub const LOG_BLOCK_FILL_BYTES: usize = 64 * KIB;
 /// Records applied and answered at a time: a full block holds several times as many.
 pub const SETTLE_RECORDS_MAX: usize = 256;
