@@ -82,7 +82,7 @@ mod tests {
         fn bytes_leave_as_they_came(steps in prop::collection::vec((0..3 * CHUNK_BYTES, 0..3 * CHUNK_BYTES), 1..12)) {
             let mut pending = Pending::default();
             let (mut next_in, mut next_out) = (0_u64, 0_u64);
-            let mut byte = |at: &mut u64| {
+            let byte = |at: &mut u64| {
                 *at += 1;
                 (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
             };
