@@ -95,6 +95,10 @@ pub enum UsageError {
     },
     /// Neither a value nor a file was given, or both.
     Value,
+    /// No data directory, or not even a directory.
+    NoData {
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug)]
@@ -133,6 +137,8 @@ impl Failure {
 impl Refused {
     fn exit_code(&self) -> u8 {
         match self.status {
+            // What was asked for came from the command line: a key, a bound, a time to live.
+            400 | 422 => 2,
             404 => 3,
             409 | 412 => 4,
             429 | 503 => 5,
@@ -196,6 +202,10 @@ impl fmt::Display for UsageError {
             UsageError::Value => {
                 f.write_str("give the value as an argument, or with --file FILE (- is stdin)")
             }
+            UsageError::NoData { dir } if !dir.is_dir() => write!(f, "{}: no such directory", dir.display()),
+            UsageError::NoData { dir } => {
+                write!(f, "{}: no KyroDB data here: no folder of a shard is in it", dir.display())
+            }
         }
     }
 }
@@ -224,7 +234,7 @@ mod tests {
     #[test]
     fn a_status_has_its_exit_code() {
         let wanted =
-            [(404, 3), (409, 4), (412, 4), (429, 5), (503, 5), (400, 1), (422, 1), (500, 1), (507, 1)];
+            [(404, 3), (409, 4), (412, 4), (429, 5), (503, 5), (400, 2), (422, 2), (500, 1), (507, 1)];
         for (status, code) in wanted {
             assert_eq!(code_of(status), code, "{status}");
         }
