@@ -73,7 +73,7 @@ pub fn compare(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
         let workers: Vec<_> = (0..args.connections).map(start).collect();
         // The workers hold the only receivers: when all of them failed, nobody waits for room.
         drop(receiver);
-        let read = deal(source, args.value_bytes, |batch| {
+        let read = deal(source, args.value_bytes as usize, |batch| {
             progress.draw();
             sender.send(batch).is_ok()
         });

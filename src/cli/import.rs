@@ -77,7 +77,7 @@ fn upload_all(
             lanes.push(Lane { batch: Batch::default(), sender });
             uploads.push(scope.spawn(move || Upload::new(target, counts).run(&receiver)));
         }
-        let read = distribute(source, args.value_bytes, lanes, progress);
+        let read = distribute(source, args.value_bytes as usize, lanes, progress);
         let uploaded = uploads.into_iter().map(|upload| {
             while !upload.is_finished() {
                 thread::sleep(std::time::Duration::from_millis(1));
