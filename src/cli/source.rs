@@ -1,12 +1,14 @@
 //! The file that `import` reads: NDJSON lines, or the keys of a SOSD file.
 //!
 //! A SOSD file is a u64 count and that many sorted u64 keys, little-endian; its values are made by
-//! [`super::values`]. An NDJSON line is one of the bulk route, or one without `"op"`, which is a put.
+//! [`super::values`]. An NDJSON line is one of the bulk route, or one without `"op"`, which is a put, as
+//! `export` prints them; the `seq` of such a line says which version it was and is not sent.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::args::FileFormat;
 use super::failure::{Failure, InputError};
 use super::values::append_value;
+use crate::net::json::object::JsonObject;
+use crate::net::json::value::append_string;
 
 const KEY_BYTES: u64 = 8;
 const BUFFER_BYTES: usize = 1 << 18;
@@ -32,6 +36,8 @@ pub struct Line<'a> {
     pub key: &'a RawValue,
     pub value: Option<&'a RawValue>,
     pub value_b64: Option<&'a RawValue>,
+    pub content_type: Option<&'a RawValue>,
+    has_seq: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -51,6 +57,9 @@ struct Fields<'a> {
     value: Option<&'a RawValue>,
     #[serde(borrow)]
     value_b64: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content_type: Option<&'a RawValue>,
+    seq: Option<IgnoredAny>,
 }
 
 /// Tells `null` from no value at all.
@@ -182,13 +191,35 @@ fn format_of(path: &Path) -> FileFormat {
 
 fn parse_line(text: &str) -> Result<Line<'_>, InputError> {
     let fields: Fields<'_> = serde_json::from_str(text).map_err(InputError::NotAnObject)?;
-    let Fields { op, key, value, value_b64 } = fields;
+    let Fields { op, key, value, value_b64, content_type, seq } = fields;
     let key = key.ok_or(InputError::KeyMissing)?;
     let is_put = matches!(op, None | Some(Op::Put));
     if is_put && value.is_none() && value_b64.is_none() {
         return Err(InputError::ValueMissing);
     }
-    Ok(Line { text, op, key, value, value_b64 })
+    Ok(Line { text, op, key, value, value_b64, content_type, has_seq: seq.is_some() })
+}
+
+/// A line of an export as a put: as it stands, but for `seq`, which is no condition.
+fn append_as_put(line: &Line<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"op\":\"put\"");
+    // A line with a member twice goes as it is: the server says what is wrong with it.
+    match line.has_seq.then(|| JsonObject::parse(line.text.as_bytes())) {
+        Some(Ok(object)) => {
+            for (name, value) in object.members().filter(|(name, _)| *name != "seq") {
+                out.push(b',');
+                append_string(name, out);
+                out.push(b':');
+                out.extend_from_slice(value.get().as_bytes());
+            }
+            out.push(b'}');
+        }
+        _ => {
+            out.push(b',');
+            let rest = line.text.strip_prefix('{').expect("an object starts with a brace");
+            out.extend_from_slice(rest.as_bytes());
+        }
+    }
 }
 
 impl Record<'_> {
@@ -203,14 +234,10 @@ impl Record<'_> {
                 out.extend_from_slice(b"\"}\n");
             }
             Record::Line(line) => {
-                let text = match line.op {
-                    Some(_) => line.text,
-                    None => {
-                        out.extend_from_slice(b"{\"op\":\"put\",");
-                        line.text.strip_prefix('{').expect("an object starts with a brace")
-                    }
-                };
-                out.extend_from_slice(text.as_bytes());
+                match line.op {
+                    Some(_) => out.extend_from_slice(line.text.as_bytes()),
+                    None => append_as_put(line, out),
+                }
                 out.push(b'\n');
             }
         }
@@ -281,6 +308,23 @@ mod tests {
                 "{\"op\":\"put\",\"key\":1,\"value\":{\"a\": 1}}\n",
                 "{\"op\":\"delete\",\"key\":\"x\"}\n",
                 "{\"op\":\"put\",\"key\":2,\"value\":null}\n",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_version_of_an_exported_line_is_not_sent() {
+        let text = "{\"key\":1,\"value\":{\"seq\": 1},\"content_type\":\"a/b\",\"seq\":7,\"expires_ms\":9}\n\
+                    {\"seq\":1,\"key\":\"x\",\"value_b64\":\"\"}\n\
+                    {\"op\":\"put\",\"key\":2,\"value\":0,\"seq\":7}";
+        let (_dir, path) = write("export.ndjson", text.as_bytes());
+        assert_eq!(
+            lines(Source::open(&path, None, None).unwrap()),
+            [
+                "{\"op\":\"put\",\"key\":1,\"value\":{\"seq\": 1},\"content_type\":\"a/b\",\"expires_ms\":9}\n",
+                "{\"op\":\"put\",\"key\":\"x\",\"value_b64\":\"\"}\n",
+                // Made by hand: the server says what it thinks of it.
+                "{\"op\":\"put\",\"key\":2,\"value\":0,\"seq\":7}\n",
             ]
         );
     }
