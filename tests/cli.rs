@@ -293,3 +293,65 @@ fn a_directory_without_data_is_left_alone() {
     }
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing was created");
 }
+
+#[test]
+fn an_import_creates_what_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let file = dir.path().join("people.ndjson");
+    fs::write(&file, "{\"key\":\"ada\",\"value\":1815}\n{\"key\":\"alan\",\"value\":1912}\n")
+        .expect("written");
+    let file = file.to_str().expect("a path of letters");
+    let refused = server.run(&["import", file, "-c", "people"]);
+    assert!(code(&refused) == 3 && said(&refused).contains("`--create` makes it"), "{}", said(&refused));
+    for _ in 0..2 {
+        let imported = server.run(&["import", file, "-c", "people", "--create"]);
+        assert_eq!(code(&imported), 0, "{}", said(&imported));
+    }
+    assert_eq!(text(&server.run(&["get", "ada", "-c", "people"]).stdout), "1815");
+    let piped = server.run(&["import", "-", "-c", "other", "--create"]);
+    assert_eq!(code(&piped), 2, "{}", said(&piped));
+}
+
+#[test]
+fn an_import_reads_standard_input() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let mut import = kyrodb()
+        .args(["import", "-"])
+        .env("KYRODB_URL", format!("http://{}", server.address))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let lines = b"{\"key\":1,\"value\":\"a\"}\n{\"key\":2,\"value\":\"b\"}\n";
+    import.stdin.take().expect("piped").write_all(lines).expect("written");
+    assert!(import.wait().expect("it ends").success());
+    assert_eq!(text(&server.run(&["get", "2"]).stdout), "b");
+}
+
+#[test]
+fn a_key_looks_the_same_in_every_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    for line in ["put 7 seven", "get 7", "scan", "delete 7"] {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        words.extend(["-o", "ndjson"]);
+        let printed = text(&server.run(&words).stdout);
+        let record: Value = serde_json::from_str(&printed).expect("one object");
+        assert_eq!(record["key"], 7, "{line}");
+    }
+}
+
+#[test]
+fn a_refused_start_drains_nothing() {
+    let (_dir, data) = stopped();
+    let output = kyrodb()
+        .args(["serve", "--listen", "127.0.0.1:0", "--shards", "3", "--data-dir"])
+        .arg(&data)
+        .env("RUST_LOG", "info")
+        .output()
+        .expect("it runs");
+    assert!(code(&output) == 2 && said(&output).contains("--shards 2"), "{}", said(&output));
+    assert!(!said(&output).contains("draining"), "{}", said(&output));
+}

@@ -142,7 +142,7 @@ impl ServeArgs {
 #[derive(Debug, Args)]
 pub struct TargetArgs {
     /// The server
-    #[arg(long, default_value = "http://127.0.0.1:3030")]
+    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
     #[arg(long, short, default_value = "default")]
     pub collection: String,
@@ -222,6 +222,7 @@ pub enum FileFormat {
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
+    /// The file; - is stdin
     pub file: PathBuf,
     /// By default sosd for *.u64 and *.sosd, else ndjson
     #[arg(long, value_enum)]
@@ -232,6 +233,9 @@ pub struct ImportArgs {
     /// Only the first N records of the file
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// Create the collection when it does not exist, with keys as the file has them
+    #[arg(long, conflicts_with = "verify")]
+    pub create: bool,
     /// Read everything back and compare, instead of writing
     #[arg(long)]
     pub verify: bool,

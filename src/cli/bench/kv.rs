@@ -35,7 +35,7 @@ use crate::types::Mono;
 #[derive(Clone, Debug, Args)]
 pub struct KvArgs {
     /// The server
-    #[arg(long, default_value = "http://127.0.0.1:3030")]
+    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
     /// Created when it does not exist; its records are overwritten
     #[arg(long, short, default_value = "bench")]
