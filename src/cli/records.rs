@@ -5,10 +5,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs};
+use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs, TargetArgs};
 use super::client::{Answer, Client, kv_path, percent_encoded};
 use super::failure::{Failure, UsageError};
 use super::output::{Output, Records};
@@ -34,7 +34,10 @@ pub fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     headers.extend(args.durability.as_deref().map(|level| ("kyro-durability", level)));
     let answer = client.put(&format!("{path}{ttl}"), &headers, value)?;
     let created = answer.status() == 201;
-    out.object(&json!({ "key": args.key, "created": created, "seq": seq_of(&answer) }))
+    let seq = seq_of(&answer);
+    out.object(
+        &json!({ "key": key_as_told(&client, &args.target, &args.key, out), "created": created, "seq": seq }),
+    )
 }
 
 pub fn get(args: &KeyArgs, out: &mut Output) -> Result<(), Failure> {
@@ -47,7 +50,8 @@ pub fn get(args: &KeyArgs, out: &mut Output) -> Result<(), Failure> {
         out.bytes(&value)?;
         return out.flush();
     }
-    let mut record = json!({ "key": args.key, "seq": seq, "content_type": content_type });
+    let key = key_as_told(&client, &args.target, &args.key, out);
+    let mut record = json!({ "key": key, "seq": seq, "content_type": content_type });
     match String::from_utf8(value) {
         Ok(text) => record["value"] = text.into(),
         Err(bytes) => record["value_b64"] = base64_text(bytes.as_bytes()).into(),
@@ -60,7 +64,25 @@ pub fn delete(args: &DeleteArgs, out: &mut Output) -> Result<(), Failure> {
     let condition = args.if_seq.map(|seq| format!("\"{seq}\""));
     let headers: Vec<_> = condition.as_deref().map(|seq| ("if-match", seq)).into_iter().collect();
     client.delete(&kv_path(&args.target.collection, Some(&args.key)), &headers)?;
-    out.object(&json!({ "key": args.key, "deleted": true }))
+    out.object(&json!({ "key": key_as_told(&client, &args.target, &args.key, out), "deleted": true }))
+}
+
+/// The part of a collection's description that says how keys look in JSON.
+#[derive(Deserialize)]
+struct Described {
+    key_type: String,
+}
+
+/// In JSON a number where the collection has numbers, as in a scan. Only a matter of looks: a server that
+/// does not tell leaves the text.
+fn key_as_told(client: &Client, target: &TargetArgs, key: &str, out: &Output) -> Value {
+    if out.format() == Format::Table {
+        return key.into();
+    }
+    let path = format!("/v1/collections/{}", percent_encoded(&target.collection));
+    let described: Option<Described> = client.get(&path, &[]).and_then(Answer::json).ok();
+    let is_number = described.is_some_and(|described| described.key_type == "u64");
+    key.parse::<u64>().ok().filter(|_| is_number).map_or_else(|| key.into(), Value::from)
 }
 
 #[derive(Deserialize)]
