@@ -20,7 +20,7 @@ use crate::shard::payload::{self, Payload};
 use crate::shard::record::Found;
 
 /// A string in the exact form may be so much longer than its base64.
-const EXACT_STRING_SLACK_BYTES: usize = 64;
+const EXACT_SLACK_BYTES: usize = 64;
 
 /// A key as JSON writes it: a number or a string, by the type of the collection.
 pub fn key_from_json(raw: &RawValue, key_type: KeyType, pointer: &str) -> Result<Key, Problem> {
@@ -106,7 +106,7 @@ pub fn append_exact_record(key: &Key, key_type: KeyType, found: &Found, out: &mu
     out.extend_from_slice(b"{\"key\":");
     append_key(key, key_type, out);
     out.push(b',');
-    append_exact_value(&found.payload, out);
+    append_in_form(exact_form_of(&found.payload), found.payload.value(), out);
     out.extend_from_slice(b",\"content_type\":");
     append_string(found.payload.content_type(), out);
     out.extend_from_slice(b",\"seq\":");
@@ -127,64 +127,82 @@ pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {
 
 /// The member `"value":..` or `"value_b64":".."`.
 pub fn append_value(payload: &Payload, out: &mut Vec<u8>) {
+    append_in_form(form_of(payload), payload.value(), out);
+}
+
+/// How a value stands in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+    Base64,
+}
+
+fn form_of(payload: &Payload) -> Form {
     let value = payload.value();
     match kind_of(payload.content_type()) {
-        Kind::Json if is_json(value) => {
-            out.extend_from_slice(b"\"value\":");
-            // Line ends in JSON text can only be white space: as spaces they fit in a line of NDJSON.
-            out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-        }
-        Kind::Text if std::str::from_utf8(value).is_ok() => {
-            out.extend_from_slice(b"\"value\":");
-            append_string(std::str::from_utf8(value).unwrap_or_default(), out);
-        }
-        _ => {
-            out.extend_from_slice(b"\"value_b64\":\"");
-            append_base64(value, out);
-            out.push(b'"');
-        }
+        Kind::Json if is_json(value) => Form::Json,
+        Kind::Text if std::str::from_utf8(value).is_ok() => Form::Text,
+        _ => Form::Base64,
     }
 }
 
-/// As [`append_value`], where that gives the bytes back; else the characters as a string, else base64.
-fn append_exact_value(payload: &Payload, out: &mut Vec<u8>) {
+/// As [`form_of`], where that gives the bytes back; else the characters as a string, else base64.
+fn exact_form_of(payload: &Payload) -> Form {
     let value = payload.value();
     let kind = kind_of(payload.content_type());
     if matches!(kind, Kind::Json) && is_embeddable(value) {
-        out.extend_from_slice(b"\"value\":");
-        return out.extend_from_slice(value);
+        return Form::Json;
     }
-    let start = out.len();
-    if let (Kind::Json | Kind::Text, Ok(text)) = (kind, std::str::from_utf8(value)) {
-        out.extend_from_slice(b"\"value\":");
-        append_string(text, out);
+    match (kind, std::str::from_utf8(value)) {
         // Text that is mostly escapes would not fit in a line of the bulk route.
-        if out.len() - start <= value.len() / 3 * 4 + EXACT_STRING_SLACK_BYTES {
-            return;
+        (Kind::Json | Kind::Text, Ok(_)) if escaped_len(value) <= value.len() / 3 * 4 + EXACT_SLACK_BYTES => {
+            Form::Text
         }
-        out.truncate(start);
+        _ => Form::Base64,
     }
-    out.extend_from_slice(b"\"value_b64\":\"");
-    append_base64(value, out);
-    out.push(b'"');
+}
+
+/// At least what the characters take in a JSON string.
+fn escaped_len(text: &[u8]) -> usize {
+    let len = |byte: &u8| match byte {
+        b'\n' | b'\r' | b'\t' | b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.iter().map(len).sum()
 }
 
 /// True for JSON text that a reader of the whole line takes for a value that is no string, byte for byte.
 fn is_embeddable(value: &[u8]) -> bool {
-    let ends_are_solid = |value: &[u8]| match value {
-        [first, .., last] => !first.is_ascii_whitespace() && !last.is_ascii_whitespace(),
-        [_] => true,
-        [] => false,
-    };
-    ends_are_solid(value)
-        && value[0] != b'"'
-        && !value.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
-        && is_json(value)
+    let ([first, ..], [.., last]) = (value, value) else { return false };
+    let ends_are_solid = !first.is_ascii_whitespace() && !last.is_ascii_whitespace();
+    let has_line_end = value.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    ends_are_solid && *first != b'"' && !has_line_end && is_json(value)
 }
 
 /// From a slice serde would let strings pass that are no UTF-8.
 fn is_json(value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+fn append_in_form(form: Form, value: &[u8], out: &mut Vec<u8>) {
+    match form {
+        Form::Json => {
+            out.extend_from_slice(b"\"value\":");
+            // Line ends in JSON text can only be white space: as spaces they fit in a line of NDJSON.
+            out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+        }
+        Form::Text => {
+            out.extend_from_slice(b"\"value\":");
+            append_string(std::str::from_utf8(value).unwrap_or_default(), out);
+        }
+        Form::Base64 => {
+            out.extend_from_slice(b"\"value_b64\":\"");
+            append_base64(value, out);
+            out.push(b'"');
+        }
+    }
 }
 
 pub fn append_string(text: &str, out: &mut Vec<u8>) {
@@ -273,7 +291,7 @@ mod tests {
 
     fn exact(payload: &Payload) -> String {
         let mut out = Vec::new();
-        append_exact_value(payload, &mut out);
+        append_in_form(exact_form_of(payload), payload.value(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
