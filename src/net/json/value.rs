@@ -14,7 +14,6 @@ use crate::limits;
 use crate::net::problem::Problem;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::payload::{self, Payload};
-use crate::shard::record::Found;
 
 /// A key as JSON writes it: a number or a string, by the type of the collection.
 pub fn key_from_json(raw: &RawValue, key_type: KeyType, pointer: &str) -> Result<Key, Problem> {
@@ -55,17 +54,6 @@ pub fn check_value_len(len: usize) -> Result<(), Problem> {
     Err(Problem::new(413, "value_too_large", detail))
 }
 
-/// `{"key":..,"value":..,"seq":..}`
-pub fn append_record(key: &Key, key_type: KeyType, found: &Found, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"key\":");
-    append_key(key, key_type, out);
-    out.push(b',');
-    append_value(&found.payload, out);
-    out.extend_from_slice(b",\"seq\":");
-    append_number(found.seq.0, out);
-    out.push(b'}');
-}
-
 pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {
     match (key_type, key.as_u64()) {
         (KeyType::U64, Some(number)) => append_number(number, out),
@@ -75,23 +63,89 @@ pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {
 
 /// The member `"value":..` or `"value_b64":".."`.
 pub fn append_value(payload: &Payload, out: &mut Vec<u8>) {
-    let value = payload.value();
-    match kind_of(payload.content_type()) {
-        Kind::Json if serde_json::from_slice::<IgnoredAny>(value).is_ok() => {
-            out.extend_from_slice(b"\"value\":");
+    let mut text = ValueText::of(payload);
+    while text.append_piece(payload, out) {}
+}
+
+/// The member of a value, and how far its text has come.
+pub struct ValueText {
+    form: Form,
+    at: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+    Base64,
+}
+
+impl ValueText {
+    pub fn of(payload: &Payload) -> ValueText {
+        let value = payload.value();
+        let form = match kind_of(payload.content_type()) {
+            Kind::Json if serde_json::from_slice::<IgnoredAny>(value).is_ok() => Form::Json,
+            Kind::Text if std::str::from_utf8(value).is_ok() => Form::Text,
+            _ => Form::Base64,
+        };
+        ValueText { form, at: 0 }
+    }
+
+    /// Appends the next piece of the text of `payload`, always the same. True when there is more.
+    pub fn append_piece(&mut self, payload: &Payload, out: &mut Vec<u8>) -> bool {
+        if self.at == 0 {
+            out.extend_from_slice(self.form.before());
+        }
+        let rest = &payload.value()[self.at..];
+        let piece = &rest[..self.form.piece_len(rest)];
+        match self.form {
             // Line ends in JSON text can only be white space: as spaces they fit in a line of NDJSON.
-            out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            Form::Json => {
+                out.extend(piece.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            }
+            Form::Text => append_escaped(std::str::from_utf8(piece).unwrap_or_default(), out),
+            Form::Base64 => append_base64(piece, out),
         }
-        Kind::Text if std::str::from_utf8(value).is_ok() => {
-            out.extend_from_slice(b"\"value\":");
-            append_string(std::str::from_utf8(value).unwrap_or_default(), out);
-        }
-        _ => {
-            out.extend_from_slice(b"\"value_b64\":\"");
-            append_base64(value, out);
+        self.at += piece.len();
+        let more = piece.len() < rest.len();
+        if !more && self.form != Form::Json {
             out.push(b'"');
         }
+        more
     }
+}
+
+impl Form {
+    fn before(self) -> &'static [u8] {
+        match self {
+            Form::Json => b"\"value\":",
+            Form::Text => b"\"value\":\"",
+            Form::Base64 => b"\"value_b64\":\"",
+        }
+    }
+
+    /// How much of the rest goes into the next piece: whole characters of a text. Base64 of pieces is
+    /// that of the whole because the bound is a multiple of three.
+    fn piece_len(self, rest: &[u8]) -> usize {
+        const { assert!(limits::ENCODED_PIECE_BYTES.is_multiple_of(3)) };
+        if rest.len() <= limits::ENCODED_PIECE_BYTES {
+            return rest.len();
+        }
+        let is_within_character = |at: usize| self == Form::Text && rest[at] & 0xc0 == 0x80;
+        let mut len = limits::ENCODED_PIECE_BYTES;
+        while is_within_character(len) {
+            len -= 1;
+        }
+        len
+    }
+}
+
+/// The characters of a JSON string without its quotes.
+fn append_escaped(text: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    append_string(text, out);
+    out.pop();
+    out.remove(start);
 }
 
 pub fn append_string(text: &str, out: &mut Vec<u8>) {
