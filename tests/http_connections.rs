@@ -340,5 +340,11 @@ fn traced_requests_are_answered_with_their_id() {
         assert_eq!(traced.header("x-request-id"), Some("me-1"));
         assert!(traced.header("server-timing").is_some_and(|timing| timing.starts_with("total;dur=")));
         assert_eq!(traced.json()["request_id"], "me-1");
+        let long_id = format!("X-Request-Id: {}\r\n", "x".repeat(limits::REQUEST_ID_BYTES_MAX + 1));
+        for unusable in [long_id.as_str(), "traceparent: nonsense\r\n"] {
+            let traced = talk.ask("GET", "/nothing", unusable, "").await;
+            let id = traced.header("x-request-id").expect("an id is made up");
+            assert_eq!((id.len(), id), (16, traced.json()["request_id"].as_str().expect("text")));
+        }
     });
 }

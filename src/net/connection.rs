@@ -131,7 +131,7 @@ impl Connection {
             return ControlFlow::Break(Turn::Again);
         }
         *class = Some(own_class);
-        let shell = shell_of(&request, self.log_requests, self.wire.now());
+        let shell = shell_of(&request, self.log_requests, &self.wire);
         let streams = request.body == RequestBody::Stream;
         let started = routes::start(&self.node, &request);
         self.wire.inbound.consume(used);
@@ -375,13 +375,13 @@ fn may_join(turn: Option<Class>, class: Class) -> bool {
     }
 }
 
-fn shell_of(request: &Request<'_>, log_requests: bool, now: crate::types::Mono) -> Shell {
+fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
     let head: &Head<'_> = &request.head;
     Shell {
         close: !head.keep_alive,
         is_http10: head.is_http10,
         head_only: head.method == Method::Head,
-        note: Note::of(head, log_requests, now),
+        note: Note::of(head, log_requests, wire.now(), || wire.random()),
     }
 }
 

@@ -31,27 +31,27 @@ pub fn key_from_json(raw: &RawValue, key_type: KeyType, pointer: &str) -> Result
 pub fn payload_from_json(raw: &RawValue, pointer: &str) -> Result<Payload, Problem> {
     if raw.get().starts_with('"') {
         let text = object::text(raw, pointer)?;
-        check_value_len(text.len())?;
+        check_value_len(text.len(), pointer)?;
         return Ok(Payload::new(payload::TEXT, text.as_bytes()));
     }
-    check_value_len(raw.get().len())?;
+    check_value_len(raw.get().len(), pointer)?;
     Ok(Payload::new(payload::JSON, raw.get().as_bytes()))
 }
 
 pub fn payload_from_base64(raw: &RawValue, pointer: &str) -> Result<Payload, Problem> {
     let text = object::text(raw, pointer)?;
     let value = BASE64.decode(text.as_bytes()).map_err(|_| Problem::wrong(pointer, "is not base64"))?;
-    check_value_len(value.len())?;
+    check_value_len(value.len(), pointer)?;
     Ok(Payload::new(payload::OCTET_STREAM, &value))
 }
 
 /// Refuses a value over the bound with 413.
-pub fn check_value_len(len: usize) -> Result<(), Problem> {
+pub fn check_value_len(len: usize, pointer: &str) -> Result<(), Problem> {
     if len <= limits::VALUE_BYTES_MAX {
         return Ok(());
     }
     let detail = format!("the value has {len} bytes; at most {} are allowed", limits::VALUE_BYTES_MAX);
-    Err(Problem::new(413, "value_too_large", detail))
+    Err(Problem::new(413, "value_too_large", detail.clone()).at(pointer, detail))
 }
 
 pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {

@@ -11,7 +11,7 @@ use crate::net::json::{object, value};
 use crate::net::parser::Request;
 use crate::net::parser::head::{Framing, Head};
 use crate::net::parser::target::{Query, decode_segment};
-use crate::net::problem::Problem;
+use crate::net::problem::{Problem, query_pointer};
 use crate::net::ttl;
 use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
@@ -47,7 +47,7 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
         return Err(Problem::new(411, "length_required", "a value needs a Content-Length or chunks"));
     }
     let body = whole_body(request)?;
-    value::check_value_len(body.len())?;
+    value::check_value_len(body.len(), "")?;
     let payload = Payload::new(content_type(head)?, body);
     let write = Write {
         key,
@@ -78,7 +78,8 @@ fn take_ttl(head: &Head<'_>, now: WallMs) -> Result<Option<WallMs>, Problem> {
     let mut query = Query::parse(head.query)?;
     let text = query.take("ttl");
     query.finish()?;
-    text.map(|text| ttl::expiry(&text, now).map_err(|what| Problem::parameter("ttl", what))).transpose()
+    text.map(|text| ttl::expiry(&text, now).map_err(|what| Problem::wrong(query_pointer("ttl"), what)))
+        .transpose()
 }
 
 /// The type to store: what the client says, as long as it could be sent back in a header.

@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Work, accepts_ndjson, collection};
+use super::{Work, accept, collection};
 use crate::limits;
 use crate::net::cursor::Cursor;
 use crate::net::json::pieces::Records;
@@ -67,7 +67,7 @@ pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> 
     let collection = collection(node, name)?;
     let Wanted { range, limit } = decode(head.query, collection.id, collection.definition.key_type)?;
     let walk = Walk { node: node.clone(), collection, range, ended: false };
-    if accepts_ndjson(head) {
+    if accept::prefers_ndjson(head)? {
         return Ok(Work::task(stream(walk, limit)));
     }
     let limit = limit.map_or(limits::SCAN_PAGE_RECORDS_DEFAULT, |limit| {
@@ -103,7 +103,7 @@ fn decode(query: &str, collection: CollectionId, key_type: KeyType) -> Result<Wa
 fn decode_limit(text: &str) -> Result<u64, Problem> {
     match text.parse() {
         Ok(limit) if limit > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(limit),
-        _ => Err(Problem::parameter("limit", "is not a positive integer")),
+        _ => Err(Problem::parameter("limit", "is not an integer from 1 to 18446744073709551615")),
     }
 }
 
