@@ -145,6 +145,15 @@ pub const SEND_BATCH_BYTES_MAX: usize = 64 * KIB;
 pub const COPIED_SEND_BYTES_MAX: usize = 64 * KIB;
 /// A large value is sent in pieces, so that a slow reader's progress is seen between them.
 pub const SEND_PIECE_BYTES: usize = 256 * KIB;
+/// What of a value is put into text (JSON, base64) at a time, when a whole text could be large.
+pub const ENCODED_PIECE_BYTES: usize = 6 * KIB;
+/// Set aside for an answer that is made piece by piece: a piece and what is being sent, both at worst.
+pub const STREAM_ROOM_BYTES: usize = 4 * SEND_BATCH_BYTES_MAX;
+/// Bytes of large answers that the connections of one core set aside together. A connection that keeps
+/// little, a batch of small answers, is always let be.
+pub const ANSWER_BYTES_MAX: usize = 256 * MIB;
+/// Room for answers that a connection keeps while it waits for requests.
+pub const IDLE_ANSWER_BYTES: usize = 32 * KIB;
 /// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.
 pub const UNREAD_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of unfinished requests that the connections of one core keep together.
@@ -209,6 +218,10 @@ const _: () = {
             > (LOG_BACKLOG_BYTES_MAX + LOG_WRITES_IN_FLIGHT_MAX * LOG_BLOCK_BYTES_MAX) / LOG_RECORD_BYTES_MIN
     );
     assert!(HELD_BYTES_MAX > BODY_BYTES_MAX && HELD_BYTES_MAX > BULK_LINE_BYTES_MAX);
+    // Vectors grow by doubling, and text can be six times its value.
+    assert!(
+        SEND_BATCH_BYTES_MAX + 6 * ENCODED_PIECE_BYTES + 2 * KEY_BYTES_MAX * 6 <= 2 * SEND_BATCH_BYTES_MAX
+    );
     assert!(2 * BULK_BATCH_LINES_MAX <= BULK_LINES_IN_FLIGHT_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(KEY_BYTES_MAX * 3 < TARGET_BYTES_MAX);

@@ -251,6 +251,34 @@ fn a_peer_that_does_not_read_is_not_read_from_and_others_are_served() {
     });
 }
 
+/// Reads what the kernel would hold, then a little at a time.
+async fn read_slowly(talk: &Talk, client: &Client) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(lease)) = client.socket.receive().await {
+        bytes.extend_from_slice(&lease);
+        talk.runtime.sleep(std::time::Duration::from_millis(100)).await;
+    }
+    bytes
+}
+
+#[test]
+fn a_slow_reader_of_a_large_encoded_answer_gets_all_of_it() {
+    let mut served = Served::start(12, 1);
+    served.talk(|talk| async move {
+        let value = vec![0xff; 4 * limits::MIB];
+        assert_eq!(talk.ask("PUT", "/v1/kv/default/1", "", &value).await.status, 201);
+        for target in ["/v1/lookup?key=1", "/v1/kv/default?limit=1"] {
+            let client = talk.connect().await;
+            client.send(request("GET", target, "Connection: close\r\n", "")).await;
+            let began = talk.runtime.now();
+            let bytes = read_slowly(&talk, &client).await;
+            let took = talk.runtime.now().since(began) / 1_000_000_000;
+            assert!(took > 2 * limits::SEND_TIMEOUT.as_secs(), "{took} s are not slow");
+            assert!(bytes.ends_with(b"\r\n0\r\n\r\n"), "{target}: cut after {} bytes", bytes.len());
+        }
+    });
+}
+
 #[test]
 fn a_drain_closes_the_idle_and_lets_the_busy_finish() {
     for seed in 0..10 {
@@ -312,5 +340,11 @@ fn traced_requests_are_answered_with_their_id() {
         assert_eq!(traced.header("x-request-id"), Some("me-1"));
         assert!(traced.header("server-timing").is_some_and(|timing| timing.starts_with("total;dur=")));
         assert_eq!(traced.json()["request_id"], "me-1");
+        let long_id = format!("X-Request-Id: {}\r\n", "x".repeat(limits::REQUEST_ID_BYTES_MAX + 1));
+        for unusable in [long_id.as_str(), "traceparent: nonsense\r\n"] {
+            let traced = talk.ask("GET", "/nothing", unusable, "").await;
+            let id = traced.header("x-request-id").expect("an id is made up");
+            assert_eq!((id.len(), id), (16, traced.json()["request_id"].as_str().expect("text")));
+        }
     });
 }

@@ -335,7 +335,13 @@ fn a_broken_bulk_says_so_and_keeps_what_was_answered() {
         client
             .send(format!("{head}{NDJSON}\r\n1f\r\n{{\"op\":\"put\",\"key\":1,\"value\":1}}\n\r\nzz\r\n"))
             .await;
-        assert!(client.try_answer_to("POST").await.is_none(), "an answer without its end");
+        let mut answer = Vec::new();
+        while let Ok(Some(lease)) = client.socket.receive().await {
+            answer.extend_from_slice(&lease);
+        }
+        let answer = String::from_utf8(answer).expect("text");
+        assert_eq!(answer.matches("{\"status\":").count(), 1, "a result line for each input line: {answer}");
+        assert!(answer.ends_with("}\n\r\n"), "an answer without its end: {answer}");
         assert_eq!(get(&talk, "/v1/kv/default/1").await.status, 200);
         for (target, lines, status) in [
             ("/v1/kv/none/bulk", NDJSON, 404),
@@ -372,6 +378,9 @@ fn wrong_input_gets_its_status_and_changes_nothing() {
             ("PUT", "/v1/put", JSON, b"{\"key\":1,\"value\":2}", 405),
             ("PUT", "/v1/kv/default/abc", "", b"x", 422),
             ("PUT", "/v1/kv/default/-1", "", b"x", 422),
+            ("PUT", "/v1/kv/default/01", "", b"x", 422),
+            ("PUT", "/v1/collections/c", JSON, b"[", 400),
+            ("DELETE", "/v1/collections/default", "", b"", 409),
             ("PUT", "/v1/kv/default/18446744073709551616", "", b"x", 422),
             ("PUT", "/v1/kv/default/%zz", "", b"x", 400),
             ("PUT", "/v1/kv/s/%ff", "", b"x", 400),
@@ -385,8 +394,8 @@ fn wrong_input_gets_its_status_and_changes_nothing() {
             ("PUT", "/v1/kv/default/1", "Expect: magic\r\n", b"x", 417),
             ("PUT", "/v1/kv/default/1", "", &large_value, 413),
             ("PUT", "/v1/kv/default/1", "", &large_body, 413),
-            ("PUT", "/v1/kv/default/1?ttl=soon", "", b"x", 400),
-            ("PUT", "/v1/kv/default/1?ttl=99999999999999999999d", "", b"x", 400),
+            ("PUT", "/v1/kv/default/1?ttl=soon", "", b"x", 422),
+            ("PUT", "/v1/kv/default/1?ttl=99999999999999999999d", "", b"x", 422),
             ("PUT", "/v1/kv/default/1?tll=1s", "", b"x", 400),
             ("PUT", "/v1/kv/none/1", "", b"x", 404),
             ("PATCH", "/v1/kv/default/1", "", b"x", 405),
@@ -421,9 +430,45 @@ fn wrong_input_gets_its_status_and_changes_nothing() {
                 assert!(!problem[member].is_null(), "{member} of {problem}");
             }
             assert_eq!(answer.header("allow").is_some(), *status == 405, "{target}");
+            if *status == 422
+                || *status == 400 && *target != "/v1/kv/default/%zz" && *target != "/v1/kv/s/%ff"
+            {
+                let pointer = problem["errors"][0]["pointer"].as_str().expect("bad input is pointed at");
+                assert!(pointer.is_empty() || pointer.starts_with('/'), "{pointer} is a JSON pointer");
+            }
         }
         assert_eq!(get(&talk, "/v1/kv/default/1").await.text(), "kept");
         assert_eq!(get(&talk, "/v1/kv/s").await.json()["records"], json!([]));
+    });
+}
+
+#[test]
+fn what_cannot_be_given_as_accepted_is_refused() {
+    serve_and(15, async |talk| {
+        talk.ask("PUT", "/v1/kv/default/1", "Content-Type: text/plain\r\n", "x").await;
+        for (accept, status, content_type) in [
+            ("text/html", 406, "application/problem+json"),
+            ("application/json;q=0", 406, "application/problem+json"),
+            ("text/html, */*;q=0.1", 200, "application/json"),
+            ("application/*", 200, "application/json"),
+            ("application/jsonl", 200, "application/x-ndjson"),
+            ("application/x-ndjson, application/json;q=0.5", 200, "application/x-ndjson"),
+            ("application/x-ndjson;q=0.5, application/json", 200, "application/json"),
+        ] {
+            let answer = talk.ask("GET", "/v1/kv/default", &format!("Accept: {accept}\r\n"), "").await;
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (status, Some(content_type)),
+                "{accept}"
+            );
+        }
+        let html = "Accept: text/html\r\n";
+        for (method, target) in
+            [("GET", "/v1/lookup?key=1"), ("GET", "/v1/collections"), ("GET", "/v1/router")]
+        {
+            assert_eq!(talk.ask(method, target, html, "").await.status, 406, "{target}");
+        }
+        assert_eq!(talk.ask("GET", "/v1/kv/default/1", html, "").await.status, 200, "a value is what it is");
     });
 }
 

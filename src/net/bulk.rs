@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use super::lines::LineSplitter;
 use super::problem::Problem;
 use super::response::append_piece;
-use super::routes::bulk::{self, Operation, Plan};
+use super::routes::bulk::{self, FoundLine, Operation, Plan};
 use super::wire::Wire;
 use crate::limits;
 use crate::shard::key::Key;
@@ -150,12 +150,6 @@ impl Bulk {
         self.append_results(wire);
     }
 
-    /// A last line that says why there are no more.
-    pub fn append_problem(&mut self, problem: &Problem, wire: &mut Wire) {
-        bulk::append_problem(problem, &mut self.results);
-        self.append_results(wire);
-    }
-
     fn next_operation(&mut self) -> Option<Result<Operation, Problem>> {
         if let Some(line) = self.lines.next_line() {
             return Some(self.plan.decode(line));
@@ -234,14 +228,26 @@ impl Bulk {
             match entry {
                 Entry::Refused(problem) => bulk::append_problem(&problem, &mut self.results),
                 _ => match found.next().expect("each read has an outcome") {
-                    Ok(found) => bulk::append_found(found.as_ref(), &mut self.results),
+                    Ok(Some(found)) => self.give_record(found, wire).await,
+                    Ok(None) => bulk::append_problem(&Problem::absent(), &mut self.results),
                     Err(refusal) => bulk::append_problem(&refusal.into(), &mut self.results),
                 },
             }
-            if self.results.len() >= limits::SEND_BATCH_BYTES_MAX {
-                self.append_results(wire);
-                wire.flush().await;
-            }
+            self.send_if_large(wire).await;
+        }
+    }
+
+    async fn give_record(&mut self, found: Found, wire: &mut Wire) {
+        let mut line = FoundLine::begin(found, &mut self.results);
+        while line.append_piece(&mut self.results) && !wire.is_gone() {
+            self.send_if_large(wire).await;
+        }
+    }
+
+    async fn send_if_large(&mut self, wire: &mut Wire) {
+        if self.results.len() >= limits::SEND_BATCH_BYTES_MAX {
+            self.append_results(wire);
+            wire.flush().await;
         }
     }
 

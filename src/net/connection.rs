@@ -138,7 +138,7 @@ impl Connection {
             return ControlFlow::Break(Turn::Again);
         }
         *class = Some(own_class);
-        let shell = shell_of(&request, self.log_requests, self.wire.now());
+        let shell = shell_of(&request, self.log_requests, &self.wire);
         let streams = request.body == RequestBody::Stream;
         let started = routes::start(&self.node, &request);
         self.wire.inbound.consume(used);
@@ -223,11 +223,18 @@ impl Connection {
         self.answer(problem.into(), Shell { close: true, ..Shell::default() }).await;
     }
 
-    async fn answer(&mut self, response: Response, shell: Shell) {
+    async fn answer(&mut self, mut response: Response, shell: Shell) {
+        let room = response.room_bytes();
+        if room > 0 && !self.wire.set_aside(room) {
+            response = too_many_answers().into();
+        }
         match self.encode(response, &shell) {
             Rest::Nothing => self.wire.flush_if_large().await,
             Rest::Value { bytes, start } => self.wire.send_shared(bytes, start).await,
             Rest::Stream { source, chunked } => self.send_stream(source, chunked).await,
+        }
+        if room > 0 {
+            self.wire.set_aside(0);
         }
     }
 
@@ -292,8 +299,12 @@ impl Connection {
 
     // ---- bulk
 
-    /// Reads lines and answers them until the body ends.
+    /// Reads lines and answers them until the body ends. A body that does not come to its end has an
+    /// answer without one: there is a result line for each input line and no other.
     async fn run_bulk(&mut self, plan: bulk::Plan, shell: Shell) {
+        if !self.wire.set_aside(limits::STREAM_ROOM_BYTES) {
+            return self.answer_last(too_many_answers()).await;
+        }
         self.send_owed_continue();
         let chunked = !shell.is_http10;
         self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
@@ -303,11 +314,11 @@ impl Connection {
         match end {
             BulkEnd::Whole => append_end(chunked, &mut self.wire.out),
             BulkEnd::Broken(problem) => {
-                // Without its end the answer is seen to be cut.
-                problem.iter().for_each(|problem| bulk.append_problem(problem, &mut self.wire));
+                tracing::info!(code = problem.map(|problem| problem.code), "a bulk was cut short");
                 self.ending = Some(Ending::Unread);
             }
         }
+        self.wire.set_aside(0);
     }
 
     async fn read_bulk(&mut self, bulk: &mut Bulk) -> BulkEnd {
@@ -357,7 +368,7 @@ impl Connection {
     }
 }
 
-/// How the body of a bulk ended; a broken one names its problem when somebody may read it.
+/// How the body of a bulk ended; a broken one names its problem, unless the client just went.
 enum BulkEnd {
     Whole,
     Broken(Option<Problem>),
@@ -371,18 +382,22 @@ fn may_join(turn: Option<Class>, class: Class) -> bool {
     }
 }
 
-fn shell_of(request: &Request<'_>, log_requests: bool, now: crate::types::Mono) -> Shell {
+fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
     let head: &Head<'_> = &request.head;
     Shell {
         close: !head.keep_alive,
         is_http10: head.is_http10,
         head_only: head.method == Method::Head,
-        note: Note::of(head, log_requests, now),
+        note: Note::of(head, log_requests, wire.now(), || wire.random()),
     }
 }
 
 fn timed_out() -> Problem {
     Problem::new(408, "request_timeout", "the request did not arrive in time")
+}
+
+fn too_many_answers() -> Problem {
+    Problem::new(503, "overloaded", "the core holds as many bytes of answers that are not read as it may")
 }
 
 fn too_many_bodies() -> Problem {

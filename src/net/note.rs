@@ -18,8 +18,11 @@ pub struct Note {
 }
 
 impl Note {
-    pub fn of(head: &Head<'_>, log: bool, now: Mono) -> Option<Box<Note>> {
-        let request_id = request_id(head);
+    /// `random` makes an id for a request that is to be traced and whose own cannot be repeated.
+    pub fn of(head: &Head<'_>, log: bool, now: Mono, random: impl FnOnce() -> u64) -> Option<Box<Note>> {
+        let is_traced = head.fields.request_id.is_some() || head.fields.traceparent.is_some();
+        let made_up = || format!("{:016x}", random());
+        let request_id = is_traced.then(|| request_id(head).unwrap_or_else(made_up));
         if !log && request_id.is_none() {
             return None;
         }
@@ -82,7 +85,7 @@ mod tests {
 
     fn note_of(lines: &str, log: bool) -> Option<Box<Note>> {
         let bytes = format!("GET /a?b=c HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-        Note::of(&Head::parse(bytes.as_bytes()).unwrap(), log, Mono(1_000_000))
+        Note::of(&Head::parse(bytes.as_bytes()).unwrap(), log, Mono(1_000_000), || 0xab)
     }
 
     #[test]
@@ -91,8 +94,14 @@ mod tests {
         assert_eq!(note_of("", true).unwrap().target, "/a?b=c");
         let traced = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
         assert_eq!(note_of(traced, false).unwrap().request_id(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
-        assert!(note_of("X-Request-Id: \"a b\"\r\n", false).is_none(), "an id that could split a header");
-        assert!(note_of("traceparent: nonsense\r\n", false).is_none());
+        let too_long = format!("X-Request-Id: {}\r\n", "x".repeat(limits::REQUEST_ID_BYTES_MAX + 1));
+        for unusable in ["X-Request-Id: \"a b\"\r\n", "traceparent: nonsense\r\n", &too_long] {
+            assert_eq!(
+                note_of(unusable, false).unwrap().request_id(),
+                Some("00000000000000ab"),
+                "{unusable}"
+            );
+        }
     }
 
     #[test]

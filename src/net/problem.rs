@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::json::object;
 use super::parser::Fault;
 use super::parser::target::{DecodeError, QueryError};
 use super::status;
@@ -18,7 +20,7 @@ use crate::types::Seq;
 /// A place in the request and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// JSON pointer into the body, or the name of a query parameter behind `?`.
+    /// JSON pointer into the body, or below `/query`, `/header` or `/path` into the rest of the request.
     pub pointer: String,
     pub detail: String,
 }
@@ -33,6 +35,8 @@ pub struct Problem {
     pub allow: Option<&'static str>,
     /// The present version of the record, with 412.
     pub current: Option<Seq>,
+    /// Further members of the document.
+    pub more: Option<Box<Map<String, Value>>>,
 }
 
 #[derive(Serialize)]
@@ -46,23 +50,26 @@ struct Document<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(flatten)]
+    more: Option<&'a Map<String, Value>>,
 }
 
 impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { status, code, detail: detail.into(), errors: Vec::new(), allow: None, current: None }
+        let detail = detail.into();
+        Problem { status, code, detail, errors: Vec::new(), allow: None, current: None, more: None }
     }
 
     /// A query parameter that cannot be used.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Problem {
         let detail = detail.into();
         Problem::new(400, "invalid_parameter", format!("the parameter {name}: {detail}"))
-            .at(format!("?{name}"), detail)
+            .at(query_pointer(name), detail)
     }
 
     /// A header field that cannot be used.
     pub fn header(name: &str, detail: &str) -> Problem {
-        Problem::new(400, "invalid_header", format!("{name}: {detail}"))
+        Problem::new(400, "invalid_header", format!("{name}: {detail}")).at(format!("/header/{name}"), detail)
     }
 
     /// A part of a well-formed JSON body that has the wrong type or range.
@@ -73,7 +80,8 @@ impl Problem {
     }
 
     pub fn malformed_json(error: &serde_json::Error) -> Problem {
-        Problem::new(400, "malformed_json", format!("the body is not JSON: {error}"))
+        let detail = format!("the body is not JSON: {error}");
+        Problem::new(400, "malformed_json", detail.clone()).at("", detail)
     }
 
     /// A part of the contract that this version does not carry out.
@@ -119,9 +127,15 @@ impl Problem {
             request_id,
             retryable: self.is_retryable(),
             errors: &self.errors,
+            more: self.more.as_deref(),
         };
         serde_json::to_vec(&document).expect("a problem document is plain strings and numbers")
     }
+}
+
+/// JSON pointer to a parameter of the query.
+pub fn query_pointer(name: &str) -> String {
+    format!("/query/{}", object::escape_pointer(name))
 }
 
 impl From<Fault> for Problem {
@@ -153,41 +167,50 @@ impl From<Refusal> for Problem {
 
 impl From<CatalogueError> for Problem {
     fn from(error: CatalogueError) -> Problem {
-        let (status, code) = match error {
-            CatalogueError::NoSuchCollection => (404, "no_such_collection"),
-            CatalogueError::ExistsDifferently => (409, "exists_differently"),
-            CatalogueError::TooManyCollections => (422, "too_many_collections"),
-            CatalogueError::TooManyTablets => (422, "too_many_tablets"),
-            CatalogueError::TooLarge => (422, "catalogue_too_large"),
-            CatalogueError::BadSplit => (422, "bad_split"),
-            CatalogueError::AlreadySplit => (409, "already_split"),
+        let (status, code, pointer) = match error {
+            CatalogueError::NoSuchCollection => (404, "no_such_collection", None),
+            CatalogueError::ExistsDifferently => (409, "exists_differently", None),
+            CatalogueError::TooManyCollections => (422, "too_many_collections", Some("/path/collection")),
+            CatalogueError::TooManyTablets => (422, "too_many_tablets", Some("/split_at")),
+            CatalogueError::TooLarge => (422, "catalogue_too_large", Some("")),
+            CatalogueError::BadSplit => (422, "bad_split", Some("/split_at")),
+            CatalogueError::AlreadySplit => (409, "already_split", None),
         };
-        Problem::new(status, code, error.to_string())
+        let problem = Problem::new(status, code, error.to_string());
+        match pointer {
+            Some(pointer) => problem.at(pointer, error.to_string()),
+            None => problem,
+        }
     }
 }
 
 impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Problem {
         let status = if error == KeyError::NotUtf8 { 400 } else { 422 };
-        Problem::new(status, "invalid_key", error.to_string())
+        Problem::new(status, "invalid_key", error.to_string()).at("/path/key", error.to_string())
     }
 }
 
 impl From<DecodeError> for Problem {
     fn from(error: DecodeError) -> Problem {
         Problem::new(400, "malformed_target", format!("the request target: {error}"))
+            .at("/path", error.to_string())
     }
 }
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         match error {
-            QueryError::Encoding(error) => error.into(),
+            QueryError::Encoding(error) => {
+                let mut problem = Problem::from(error);
+                problem.errors[0].pointer = "/query".to_owned();
+                problem
+            }
             QueryError::Repeated(name) => Problem::parameter(&name, "is given more than once"),
             QueryError::Unknown(names) => {
                 let detail = format!("unknown query parameters: {}", names.join(", "));
                 names.into_iter().fold(Problem::new(400, "unknown_parameter", detail), |problem, name| {
-                    problem.at(format!("?{name}"), "is not a parameter of this route")
+                    problem.at(query_pointer(&name), "is not a parameter of this route")
                 })
             }
         }

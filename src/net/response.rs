@@ -116,6 +116,17 @@ impl Response {
         matches!(self.body, Body::Stream { .. } | Body::Open { .. })
     }
 
+    /// Bytes to be set aside while the answer is sent: none for a small one, and none for a stored
+    /// value, which is sent from where it lies.
+    pub fn room_bytes(&self) -> usize {
+        match &self.body {
+            Body::Stream { .. } => limits::STREAM_ROOM_BYTES,
+            // Once as the body, once behind its head.
+            Body::Bytes { bytes, .. } if bytes.len() > limits::COPIED_SEND_BYTES_MAX => 2 * bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// Turns a problem into its document; other bodies stay as they are.
     pub fn render_problem(&mut self, request_id: impl FnOnce() -> String) {
         if let Body::Problem(problem) = &self.body {

@@ -50,6 +50,8 @@ pub struct Seat {
     progress_bytes: Cell<usize>,
     /// Bytes of an unfinished request that the connection keeps.
     held_bytes: Cell<usize>,
+    /// Bytes set aside for a large answer of the connection.
+    answer_bytes: Cell<usize>,
     expired: Cell<bool>,
     draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -62,6 +64,7 @@ impl Seat {
             since: Cell::new(now),
             progress_bytes: Cell::new(0),
             held_bytes: Cell::new(0),
+            answer_bytes: Cell::new(0),
             expired: Cell::new(false),
             draining: Cell::new(false),
             waker: RefCell::default(),
@@ -138,6 +141,7 @@ struct SeatsInner {
     left: Signal,
     /// Of all connections.
     held_bytes: Cell<usize>,
+    answer_bytes: Cell<usize>,
 }
 
 impl Seats {
@@ -190,6 +194,18 @@ impl SeatGuard {
         total.set(others + bytes);
         bytes <= limits::UNREAD_BYTES_MAX || others + bytes <= limits::HELD_BYTES_MAX
     }
+
+    /// Sets room aside for a large answer, in place of what was set aside before. False, and nothing is
+    /// set aside, when the core has no such room: the answers of peers that do not read fill it.
+    pub fn set_aside(&self, bytes: usize) -> bool {
+        let total = &self.seats.inner.answer_bytes;
+        let others = total.get() - self.seat.answer_bytes.get();
+        let has_room = others + bytes <= limits::ANSWER_BYTES_MAX;
+        let bytes = if has_room { bytes } else { 0 };
+        self.seat.answer_bytes.set(bytes);
+        total.set(others + bytes);
+        has_room
+    }
 }
 
 impl std::ops::Deref for SeatGuard {
@@ -203,6 +219,7 @@ impl std::ops::Deref for SeatGuard {
 impl Drop for SeatGuard {
     fn drop(&mut self) {
         self.hold(0);
+        self.set_aside(0);
         self.seats.inner.taken.borrow_mut().remove(self.key);
         self.seats.inner.left.notify();
     }
@@ -257,6 +274,20 @@ mod tests {
         drop(first);
         assert!(second.hold(limits::HELD_BYTES_MAX));
         assert!(!second.hold(limits::HELD_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn large_answers_share_a_bound() {
+        let seats = Seats::default();
+        let (first, second) = (seats.take(at(0)), seats.take(at(0)));
+        assert!(first.set_aside(limits::ANSWER_BYTES_MAX));
+        assert!(first.set_aside(limits::ANSWER_BYTES_MAX - 1), "in place of what it had");
+        assert!(second.set_aside(1));
+        assert!(!second.set_aside(2));
+        assert!(first.set_aside(limits::ANSWER_BYTES_MAX), "a refused one takes nothing");
+        drop(first);
+        assert!(second.set_aside(limits::ANSWER_BYTES_MAX));
+        assert!(!second.set_aside(limits::ANSWER_BYTES_MAX + 1));
     }
 
     #[test]

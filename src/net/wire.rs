@@ -67,6 +67,11 @@ impl Wire {
         self.seat.hold(bytes)
     }
 
+    /// Whether the core has room for a large answer of this connection, which is then set aside.
+    pub fn set_aside(&self, bytes: usize) -> bool {
+        self.seat.set_aside(bytes)
+    }
+
     pub fn is_gone(&self) -> bool {
         self.gone
     }
@@ -80,8 +85,18 @@ impl Wire {
         if self.ended || self.gone {
             return Filled::Ended;
         }
+        if doing == Doing::Idle {
+            self.give_back_room();
+        }
         self.seat.enter(doing, self.runtime.turn_start());
         poll_fn(|cx| self.poll_fill(cx, doing)).await
+    }
+
+    /// Room for large answers must not stay with every connection that once had some.
+    fn give_back_room(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > limits::IDLE_ANSWER_BYTES {
+            self.out = Vec::new();
+        }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, doing: Doing) -> Poll<Filled> {
@@ -118,14 +133,18 @@ impl Wire {
 
     /// Sends everything that was appended to `out`.
     pub async fn flush(&mut self) {
-        if !self.out.is_empty() {
-            let out = std::mem::take(&mut self.out);
-            if let Some(SendBuf::Owned(mut sent)) = self.send(SendBuf::Owned(out)).await {
-                sent.clear();
-                // A page of large records must not stay with every connection that once sent one.
-                if sent.capacity() <= 2 * limits::SEND_BATCH_BYTES_MAX {
-                    self.out = sent;
-                }
+        if self.out.is_empty() {
+            return;
+        }
+        let out = std::mem::take(&mut self.out);
+        if out.len() > limits::SEND_PIECE_BYTES {
+            return self.send_pieces(out.into(), 0).await;
+        }
+        if let Some(SendBuf::Owned(mut sent)) = self.send(SendBuf::Owned(out)).await {
+            sent.clear();
+            // A page of large records must not stay with every connection that once sent one.
+            if sent.capacity() <= 2 * limits::SEND_BATCH_BYTES_MAX {
+                self.out = sent;
             }
         }
     }
@@ -140,7 +159,11 @@ impl Wire {
     /// Sends a value from where it lies, behind what was appended before.
     pub async fn send_shared(&mut self, bytes: Arc<[u8]>, start: usize) {
         self.flush().await;
-        let mut start = start;
+        self.send_pieces(bytes, start).await;
+    }
+
+    /// Each piece has its own time, so that a slow reader's progress counts.
+    async fn send_pieces(&mut self, bytes: Arc<[u8]>, mut start: usize) {
         while start < bytes.len() && !self.gone {
             let end = bytes.len().min(start + limits::SEND_PIECE_BYTES);
             self.send(SendBuf::Shared { bytes: bytes.clone(), start, end }).await;

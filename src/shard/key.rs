@@ -41,7 +41,9 @@ impl fmt::Display for KeyError {
             }
             KeyError::Empty => f.write_str("the key is empty"),
             KeyError::NotUtf8 => f.write_str("the key is not valid UTF-8"),
-            KeyError::NotU64 => f.write_str("the key is not an integer from 0 to 18446744073709551615"),
+            KeyError::NotU64 => f.write_str(
+                "the key is not an integer from 0 to 18446744073709551615 without leading zeros or a sign",
+            ),
         }
     }
 }
@@ -125,7 +127,12 @@ impl Key {
 }
 
 /// Digits only: `str::parse` would also take a plus sign.
+/// Only as the server writes it: a key has one name, so `01` and `+1` are none.
 fn parse_u64(text: &str) -> Option<u64> {
+    let is_padded = text.len() > 1 && text.starts_with('0');
+    if is_padded {
+        return None;
+    }
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 

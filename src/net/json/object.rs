@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
@@ -20,10 +20,11 @@ pub struct JsonObject<'a> {
 
 impl<'a> JsonObject<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<JsonObject<'a>, Problem> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| Problem::new(400, "malformed_json", "the body is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| {
+            Problem::new(400, "malformed_json", "the body is not UTF-8").at("", "is not UTF-8")
+        })?;
         let object: JsonObject<'a> = serde_json::from_str(text).map_err(|error| match error.classify() {
-            Category::Data => Problem::wrong("", "is not a JSON object"),
+            Category::Data => not_an_object(text),
             _ => Problem::malformed_json(&error),
         })?;
         object.refuse_repetition()?;
@@ -68,9 +69,21 @@ impl<'a> JsonObject<'a> {
     }
 }
 
+/// A text that begins as another kind of value may not be JSON at all.
+fn not_an_object(text: &str) -> Problem {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => Problem::wrong("", "is not a JSON object"),
+        Err(error) => Problem::malformed_json(&error),
+    }
+}
+
 /// JSON pointer to a member of the top object (RFC 6901).
 fn pointer_to(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("/{}", escape_pointer(name))
+}
+
+pub fn escape_pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The value as a type of serde's, or what was expected of it.
@@ -79,7 +92,10 @@ pub fn typed<'a, T: Deserialize<'a>>(raw: &'a RawValue, pointer: &str, expected:
 }
 
 pub fn text<'a>(raw: &'a RawValue, pointer: &str) -> Result<Cow<'a, str>, Problem> {
-    typed::<Text<'a>>(raw, pointer, "a string").map(|text| text.0)
+    // A string that does not parse as one has half of a surrogate pair.
+    let is_string = raw.get().starts_with('"');
+    let expected = if is_string { "a string of whole Unicode characters" } else { "a string" };
+    typed::<Text<'a>>(raw, pointer, expected).map(|text| text.0)
 }
 
 pub fn array<'a>(raw: &'a RawValue, pointer: &str) -> Result<Vec<&'a RawValue>, Problem> {
@@ -131,7 +147,9 @@ mod tests {
     #[test]
     fn malformed_and_wrong_are_told_apart() {
         let status = |bytes: &[u8]| JsonObject::parse(bytes).map(|_| ()).map_err(|problem| problem.status);
-        for malformed in [&b""[..], b"{", b"{\"a\":}", b"{} x", b"{\"a\":1,}", b"\xff", b"{'a':1}", b"nul"] {
+        for malformed in
+            [&b""[..], b"{", b"{\"a\":}", b"{} x", b"{\"a\":1,}", b"\xff", b"{'a':1}", b"nul", b"[", b"1 2"]
+        {
             assert_eq!(status(malformed), Err(400), "{}", malformed.escape_ascii());
         }
         for wrong in [&b"[]"[..], b"1", b"\"a\"", b"null", b"{\"a\":1,\"a\":2}"] {
@@ -148,5 +166,9 @@ mod tests {
         let key = object.required("key").unwrap();
         assert_eq!(typed::<u64>(key, "/key", "a number").unwrap_err().errors[0].pointer, "/key");
         assert_eq!(object.finish().unwrap_err().errors[0].pointer, "/a~1b");
+        let half = serde_json::from_str(r#""\ud800""#).unwrap();
+        assert!(
+            text(half, "/value").unwrap_err().detail.ends_with("is not a string of whole Unicode characters")
+        );
     }
 }

@@ -17,7 +17,6 @@ use crate::limits;
 use crate::net::problem::Problem;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::payload::{self, Payload};
-use crate::shard::record::Found;
 
 /// A string in the exact form may be so much longer than its base64.
 const EXACT_SLACK_BYTES: usize = 64;
@@ -45,7 +44,7 @@ pub fn payload_from_json(
         true => (payload::TEXT, object::text(raw, pointer)?),
         false => (payload::JSON, Cow::Borrowed(raw.get())),
     };
-    check_value_len(value.len())?;
+    check_value_len(value.len(), pointer)?;
     Ok(Payload::new(content_type.unwrap_or(by_default), value.as_bytes()))
 }
 
@@ -56,7 +55,7 @@ pub fn payload_from_base64(
 ) -> Result<Payload, Problem> {
     let text = object::text(raw, pointer)?;
     let value = BASE64.decode(text.as_bytes()).map_err(|_| Problem::wrong(pointer, "is not base64"))?;
-    check_value_len(value.len())?;
+    check_value_len(value.len(), pointer)?;
     Ok(Payload::new(content_type.unwrap_or(payload::OCTET_STREAM), &value))
 }
 
@@ -74,48 +73,12 @@ pub fn content_type_from_json<'a>(raw: &'a RawValue, pointer: &str) -> Result<Co
 }
 
 /// Refuses a value over the bound with 413.
-pub fn check_value_len(len: usize) -> Result<(), Problem> {
+pub fn check_value_len(len: usize, pointer: &str) -> Result<(), Problem> {
     if len <= limits::VALUE_BYTES_MAX {
         return Ok(());
     }
     let detail = format!("the value has {len} bytes; at most {} are allowed", limits::VALUE_BYTES_MAX);
-    Err(Problem::new(413, "value_too_large", detail))
-}
-
-/// How a record stands in an answer.
-pub type RecordForm = fn(&Key, KeyType, &Found, &mut Vec<u8>);
-
-pub fn record_form(exact: bool) -> RecordForm {
-    if exact { append_exact_record } else { append_record }
-}
-
-/// `{"key":..,"value":..,"seq":..}`
-pub fn append_record(key: &Key, key_type: KeyType, found: &Found, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"key\":");
-    append_key(key, key_type, out);
-    out.push(b',');
-    append_value(&found.payload, out);
-    out.extend_from_slice(b",\"seq\":");
-    append_number(found.seq.0, out);
-    out.push(b'}');
-}
-
-/// `{"key":..,"value":..,"content_type":"..","seq":..,"expires_ms":..}`, the last for a record that
-/// expires: all of them but `seq` as a line of the bulk route make the same record again.
-pub fn append_exact_record(key: &Key, key_type: KeyType, found: &Found, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"key\":");
-    append_key(key, key_type, out);
-    out.push(b',');
-    append_in_form(exact_form_of(&found.payload), found.payload.value(), out);
-    out.extend_from_slice(b",\"content_type\":");
-    append_string(found.payload.content_type(), out);
-    out.extend_from_slice(b",\"seq\":");
-    append_number(found.seq.0, out);
-    if let Some(expires) = found.expires {
-        out.extend_from_slice(b",\"expires_ms\":");
-        append_number(expires.0, out);
-    }
-    out.push(b'}');
+    Err(Problem::new(413, "value_too_large", detail.clone()).at(pointer, detail))
 }
 
 pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {
@@ -127,7 +90,14 @@ pub fn append_key(key: &Key, key_type: KeyType, out: &mut Vec<u8>) {
 
 /// The member `"value":..` or `"value_b64":".."`.
 pub fn append_value(payload: &Payload, out: &mut Vec<u8>) {
-    append_in_form(form_of(payload), payload.value(), out);
+    let mut text = ValueText::of(payload, false);
+    while text.append_piece(payload, out) {}
+}
+
+/// The member of a value, and how far its text has come.
+pub struct ValueText {
+    form: Form,
+    at: usize,
 }
 
 /// How a value stands in JSON.
@@ -186,23 +156,67 @@ fn is_json(value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-fn append_in_form(form: Form, value: &[u8], out: &mut Vec<u8>) {
-    match form {
-        Form::Json => {
-            out.extend_from_slice(b"\"value\":");
+impl ValueText {
+    /// `exact`: in the form that a bulk line makes the same bytes of.
+    pub fn of(payload: &Payload, exact: bool) -> ValueText {
+        ValueText { form: if exact { exact_form_of(payload) } else { form_of(payload) }, at: 0 }
+    }
+
+    /// Appends the next piece of the text of `payload`, always the same. True when there is more.
+    pub fn append_piece(&mut self, payload: &Payload, out: &mut Vec<u8>) -> bool {
+        if self.at == 0 {
+            out.extend_from_slice(self.form.before());
+        }
+        let rest = &payload.value()[self.at..];
+        let piece = &rest[..self.form.piece_len(rest)];
+        match self.form {
             // Line ends in JSON text can only be white space: as spaces they fit in a line of NDJSON.
-            out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            Form::Json => {
+                out.extend(piece.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            }
+            Form::Text => append_escaped(std::str::from_utf8(piece).unwrap_or_default(), out),
+            Form::Base64 => append_base64(piece, out),
         }
-        Form::Text => {
-            out.extend_from_slice(b"\"value\":");
-            append_string(std::str::from_utf8(value).unwrap_or_default(), out);
-        }
-        Form::Base64 => {
-            out.extend_from_slice(b"\"value_b64\":\"");
-            append_base64(value, out);
+        self.at += piece.len();
+        let more = piece.len() < rest.len();
+        if !more && self.form != Form::Json {
             out.push(b'"');
         }
+        more
     }
+}
+
+impl Form {
+    fn before(self) -> &'static [u8] {
+        match self {
+            Form::Json => b"\"value\":",
+            Form::Text => b"\"value\":\"",
+            Form::Base64 => b"\"value_b64\":\"",
+        }
+    }
+
+    /// How much of the rest goes into the next piece: whole characters of a text. Base64 of pieces is
+    /// that of the whole because the bound is a multiple of three.
+    fn piece_len(self, rest: &[u8]) -> usize {
+        const { assert!(limits::ENCODED_PIECE_BYTES.is_multiple_of(3)) };
+        if rest.len() <= limits::ENCODED_PIECE_BYTES {
+            return rest.len();
+        }
+        let is_within_character = |at: usize| self == Form::Text && rest[at] & 0xc0 == 0x80;
+        let mut len = limits::ENCODED_PIECE_BYTES;
+        while is_within_character(len) {
+            len -= 1;
+        }
+        len
+    }
+}
+
+/// The characters of a JSON string without its quotes.
+fn append_escaped(text: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    append_string(text, out);
+    out.pop();
+    out.remove(start);
 }
 
 pub fn append_string(text: &str, out: &mut Vec<u8>) {
@@ -291,7 +305,8 @@ mod tests {
 
     fn exact(payload: &Payload) -> String {
         let mut out = Vec::new();
-        append_in_form(exact_form_of(payload), payload.value(), &mut out);
+        let mut text = ValueText::of(payload, true);
+        while text.append_piece(payload, &mut out) {}
         String::from_utf8(out).unwrap()
     }
 

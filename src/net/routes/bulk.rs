@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::work::put_status;
 use super::{collection, durability, is_ndjson, no_parameters, refuse_content_coding, require_type};
 use crate::net::json::object::{self, JsonObject};
-use crate::net::json::value;
+use crate::net::json::value::{self, ValueText};
 use crate::net::lines::Line;
 use crate::net::parser::head::Head;
 use crate::net::problem::Problem;
@@ -116,12 +116,27 @@ pub fn append_written(result: &Result<Written, Refusal>, is_put: bool, out: &mut
     out.extend_from_slice(b"}\n");
 }
 
-pub fn append_found(found: Option<&Found>, out: &mut Vec<u8>) {
-    let Some(found) = found else { return append_problem(&Problem::absent(), out) };
-    append_status(200, Some(found.seq), out);
-    out.push(b',');
-    value::append_value(&found.payload, out);
-    out.extend_from_slice(b"}\n");
+/// The line of a record that was read, made piece by piece: a value may be large.
+pub struct FoundLine {
+    found: Found,
+    value: ValueText,
+}
+
+impl FoundLine {
+    pub fn begin(found: Found, out: &mut Vec<u8>) -> FoundLine {
+        append_status(200, Some(found.seq), out);
+        out.push(b',');
+        FoundLine { value: ValueText::of(&found.payload, false), found }
+    }
+
+    /// True when there is more.
+    pub fn append_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        let more = self.value.append_piece(&self.found.payload, out);
+        if !more {
+            out.extend_from_slice(b"}\n");
+        }
+        more
+    }
 }
 
 pub fn append_problem(problem: &Problem, out: &mut Vec<u8>) {
@@ -233,7 +248,7 @@ mod tests {
              \"detail\":\"the record is at version 4\"}\n"
         );
         let mut out = Vec::new();
-        append_found(None, &mut out);
+        append_problem(&Problem::absent(), &mut out);
         assert!(out.starts_with(b"{\"status\":404,\"code\":\"no_such_record\""));
     }
 }

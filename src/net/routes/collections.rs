@@ -1,4 +1,4 @@
-//! `/v1/collections`: create, describe, list, drop.
+//! `/v1/collections`: create, describe, list, drop. `default` is always there.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::net::parser::head::Head;
 use crate::net::parser::target::decode_segment;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
-use crate::shard::catalogue::{Collection, Definition};
+use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION, Definition};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
@@ -40,7 +40,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
             "a collection name has 1 to {} letters, digits, '-', '_' or '.', and no '.' at its start",
             limits::COLLECTION_NAME_BYTES_MAX
         );
-        return Err(Problem::new(422, "invalid_name", detail));
+        return Err(Problem::new(422, "invalid_name", detail.clone()).at("/path/collection", detail));
     }
     Ok(())
 }
@@ -116,6 +116,10 @@ pub fn list(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
 pub fn remove(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
     let name = decode_segment(name)?.into_owned();
+    if name == DEFAULT_COLLECTION {
+        let detail = "the collection \"default\" is always there: delete its records instead";
+        return Err(Problem::new(409, "collection_is_fixed", detail));
+    }
     let node = node.clone();
     Ok(Work::task(async move {
         node.drop_collection(&name).await??;

@@ -36,7 +36,9 @@ pub fn lookup(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
     query.finish()?;
     let collection = default_collection(node)?;
     let key_type = collection.definition.key_type;
-    let key = Key::parse(key_type, &text)?;
+    let key = Key::parse(key_type, &text).map_err(|error| {
+        Problem::new(422, "invalid_key", error.to_string()).at("/query/key", error.to_string())
+    })?;
     Ok(Work::Get { answer: node.get(&collection, &key), form: GetForm::Record { key, key_type } })
 }
 

@@ -52,18 +52,24 @@ fn readiness(shards: &[ShardStats], verbose: bool) -> Response {
         (false, true) => "recovering",
         (true, true) => "ready",
     };
-    let mut body = json!({ "status": status });
+    let mut body = serde_json::Map::new();
     if !recovering.is_empty() {
-        body["recovering_shards"] = recovering.into();
+        body.insert("recovering_shards".to_owned(), recovering.into());
     }
     if !poisoned.is_empty() {
-        body["poisoned_shards"] = poisoned.into();
+        body.insert("poisoned_shards".to_owned(), poisoned.into());
     }
     if verbose {
-        body["shards"] = shards.iter().map(shard_json).collect();
+        body.insert("shards".to_owned(), shards.iter().map(shard_json).collect());
     }
-    let response = Response::json(if status == "ready" { 200 } else { 503 }, &body);
-    if status == "ready" { response } else { response.line("Retry-After", "1") }
+    if status == "ready" {
+        body.insert("status".to_owned(), status.into());
+        return Response::json(200, &body);
+    }
+    let detail =
+        if status == "recovering" { "a shard is still recovering" } else { "the storage of a shard failed" };
+    let code = if status == "recovering" { "not_ready" } else { status };
+    Problem { more: Some(Box::new(body)), ..Problem::new(503, code, detail) }.into()
 }
 
 fn shard_json(shard: &ShardStats) -> Value {
@@ -93,7 +99,11 @@ mod tests {
             .map(|(id, phase)| ShardStats { shard: ShardId(id as u16), phase: *phase, ..Default::default() })
             .collect();
         let response = readiness(&shards, verbose);
-        let Body::Bytes { bytes, .. } = response.body else { panic!("readiness is JSON") };
+        let bytes = match response.body {
+            Body::Bytes { bytes, .. } => bytes,
+            Body::Problem(problem) => problem.to_json("id"),
+            _ => panic!("readiness is JSON"),
+        };
         (response.status, serde_json::from_slice(&bytes).unwrap())
     }
 
@@ -103,9 +113,9 @@ mod tests {
         let (status, body) = answer(&[Phase::Serving, Phase::Recovering], true);
         assert_eq!((status, &body["recovering_shards"]), (503, &json!([1])));
         assert_eq!(body["shards"][1]["phase"], "recovering");
-        assert_eq!(
-            answer(&[Phase::Poisoned, Phase::Serving], false),
-            (503, json!({ "status": "storage_failed", "poisoned_shards": [0] }))
-        );
+        assert_eq!((&body["code"], &body["request_id"]), (&json!("not_ready"), &json!("id")));
+        let (status, body) = answer(&[Phase::Poisoned, Phase::Serving], false);
+        assert_eq!((status, &body["poisoned_shards"], &body["status"]), (503, &json!([0]), &json!(503)));
+        assert_eq!(body["code"], "storage_failed");
     }
 }

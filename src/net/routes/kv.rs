@@ -6,18 +6,18 @@ use super::work::{GetForm, WriteForm};
 use super::{Work, collection, durability, json_body, no_parameters, whole_body};
 use crate::limits;
 use crate::net::entity_tag::{ReadCondition, write_condition};
+use crate::net::json::pieces::Records;
 use crate::net::json::{object, value};
 use crate::net::parser::Request;
 use crate::net::parser::head::{Framing, Head};
 use crate::net::parser::target::{Query, decode_segment};
-use crate::net::problem::Problem;
-use crate::net::response::{JSON, LocalFuture, Response, Source};
+use crate::net::problem::{Problem, query_pointer};
 use crate::net::ttl;
 use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::{self, Payload};
-use crate::shard::record::{Change, Expiry, Found, Write};
+use crate::shard::record::{Change, Expiry, Write};
 
 pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
@@ -46,7 +46,7 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
         return Err(Problem::new(411, "length_required", "a value needs a Content-Length or chunks"));
     }
     let body = whole_body(request)?;
-    value::check_value_len(body.len())?;
+    value::check_value_len(body.len(), "")?;
     let payload = Payload::new(content_type(head)?, body);
     let write = Write {
         key,
@@ -77,7 +77,7 @@ fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
     let mut query = Query::parse(head.query)?;
     let text = query.take("ttl");
     query.finish()?;
-    text.map(|text| ttl::expiry(&text).map_err(|what| Problem::parameter("ttl", what))).transpose()
+    text.map(|text| ttl::expiry(&text).map_err(|what| Problem::wrong(query_pointer("ttl"), what))).transpose()
 }
 
 /// The type to store: what the client says, as long as it could be sent back in a header.
@@ -99,12 +99,10 @@ pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, 
     let collection = collection(node, name)?;
     let key_type = collection.definition.key_type;
     let (keys, exact) = decode_keys(request, key_type)?;
-    let form = value::record_form(exact);
     let answer = node.get_many(&collection, keys.clone());
     Ok(Work::task(async move {
         let found = answer.get().await?;
-        let records = keys.into_iter().zip(found);
-        Ok(Response::stream(JSON, Records { key_type, form, records, begun: false }))
+        Ok(Records::list(key_type, exact, keys.into_iter().zip(found), "]}".to_owned()).into_response())
     }))
 }
 
@@ -122,67 +120,9 @@ fn decode_keys(request: &Request<'_>, key_type: KeyType) -> Result<(Vec<Key>, bo
     Ok((keys.iter().enumerate().map(decode).collect::<Result<_, _>>()?, exact))
 }
 
-/// `{"records":[..]}`, encoded as fast as the client reads: the values may be many and large.
-struct Records<I> {
-    key_type: KeyType,
-    form: value::RecordForm,
-    records: I,
-    begun: bool,
-}
-
-impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
-    /// True when there is more.
-    fn append_some(&mut self, out: &mut Vec<u8>) -> bool {
-        while out.len() < limits::SEND_BATCH_BYTES_MAX {
-            let Some((key, found)) = self.records.next() else {
-                out.extend_from_slice(if self.begun { b"]}" } else { b"{\"records\":[]}" });
-                return false;
-            };
-            out.extend_from_slice(if self.begun { b"," } else { b"{\"records\":[" });
-            self.begun = true;
-            match found {
-                Some(found) => (self.form)(&key, self.key_type, &found, out),
-                None => out.extend_from_slice(b"null"),
-            }
-        }
-        true
-    }
-}
-
-impl<I: Iterator<Item = (Key, Option<Found>)>> Source for Records<I> {
-    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>> {
-        let more = self.append_some(out);
-        Box::pin(async move { Ok(more) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Lsn, Seq};
-
-    #[test]
-    fn many_records_are_one_document_in_order() {
-        let found = |text: &str| Found {
-            payload: Payload::new(payload::TEXT, text.as_bytes()),
-            lsn: Lsn(1),
-            seq: Seq(2),
-            expires: None,
-        };
-        let document = |records: Vec<(Key, Option<Found>)>| {
-            let form = value::record_form(false);
-            let mut source =
-                Records { key_type: KeyType::U64, form, records: records.into_iter(), begun: false };
-            let mut out = Vec::new();
-            while source.append_some(&mut out) {}
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(document(Vec::new()), r#"{"records":[]}"#);
-        assert_eq!(
-            document(vec![(Key::from_u64(1), Some(found("a"))), (Key::from_u64(2), None)]),
-            r#"{"records":[{"key":1,"value":"a","seq":2},null]}"#
-        );
-    }
 
     #[test]
     fn a_stored_type_can_be_sent_back() {

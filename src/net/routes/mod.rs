@@ -5,6 +5,7 @@
 //!
 //! Invariant: what the contract names but this version lacks is answered 501, never 404.
 
+mod accept;
 mod admin;
 pub mod bulk;
 mod collections;
@@ -18,6 +19,7 @@ mod work;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use accept::is_ndjson;
 pub use work::Work;
 
 use super::json::object::JsonObject;
@@ -25,7 +27,6 @@ use super::parser::head::{Head, Method};
 use super::parser::target::{Query, decode_segment};
 use super::parser::{Body, Request};
 use super::problem::Problem;
-use super::response::NDJSON;
 use crate::shard::catalogue::Collection;
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
@@ -92,6 +93,25 @@ impl<'a> Resource<'a> {
             Resource::Missing { allow, .. } => allow,
             _ => "GET, HEAD",
         }
+    }
+
+    fn has(self, method: Method<'_>) -> bool {
+        self.allow().split(", ").any(|one| one == method.name())
+    }
+
+    /// True when every answer is a JSON document, and a client may refuse that form. Probes may not.
+    fn answers_json(self) -> bool {
+        matches!(
+            self,
+            Resource::CorePut
+                | Resource::CoreLookup
+                | Resource::MultiGet { .. }
+                | Resource::Collections
+                | Resource::Collection { .. }
+                | Resource::Router
+                | Resource::Rebalance
+                | Resource::Compact
+        )
     }
 }
 
@@ -214,6 +234,9 @@ pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
 fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Result<Work, Problem> {
     use Method::{Delete, Get, Head, Post, Put};
     let head = &request.head;
+    if resource.answers_json() && resource.has(head.method) {
+        accept::require_json(head)?;
+    }
     match (resource, head.method) {
         (Resource::Record { collection, key }, Get | Head) => kv::get(node, head, collection, key),
         (Resource::Record { collection, key }, Put) => kv::put(node, request, collection, key),
@@ -237,7 +260,7 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Ready, Get | Head) => health::ready(node, head),
         (Resource::BuildInfo, Get | Head) => health::build_info(head),
         (Resource::Metrics, Get | Head) => metrics::scrape(node, head),
-        (Resource::Missing { what, allow }, method) if allow.split(", ").any(|one| one == method.name()) => {
+        (Resource::Missing { what, .. }, method) if resource.has(method) => {
             Err(Problem::not_implemented(what))
         }
         (resource, _) => Err(Problem::method_not_allowed(resource.allow())),
@@ -317,16 +340,6 @@ fn require_type(head: &Head<'_>, wanted: &str, fits: impl Fn(&str) -> bool) -> R
     }
     let detail = format!("this route takes {wanted}, not {essence:?}");
     Err(Problem::new(415, "unsupported_media_type", Cow::Owned(detail)))
-}
-
-fn accepts_ndjson(head: &Head<'_>) -> bool {
-    head.fields.accept.is_some_and(|accept| {
-        accept.split(',').filter_map(|range| range.split(';').next()).any(|range| is_ndjson(range.trim()))
-    })
-}
-
-fn is_ndjson(essence: &str) -> bool {
-    essence.eq_ignore_ascii_case(NDJSON) || essence.eq_ignore_ascii_case("application/jsonl")
 }
 
 #[cfg(test)]

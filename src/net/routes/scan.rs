@@ -7,18 +7,19 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Work, accepts_ndjson, collection, flag};
+use super::{Work, accept, collection, flag};
 use crate::limits;
 use crate::net::cursor::Cursor;
+use crate::net::json::pieces::Records;
 use crate::net::json::value;
 use crate::net::parser::head::Head;
 use crate::net::parser::target::Query;
 use crate::net::problem::Problem;
-use crate::net::response::{JSON, LocalFuture, NDJSON, Response, Source};
+use crate::net::response::{LocalFuture, NDJSON, Response, Source};
 use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
-use crate::shard::record::{Page, Refusal, Scan};
+use crate::shard::record::{Found, Page, Refusal, Scan};
 use crate::types::CollectionId;
 
 /// Records of a page that a stream asks for at a time.
@@ -67,9 +68,8 @@ struct Wanted {
 pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
     let collection = collection(node, name)?;
     let Wanted { range, limit, exact } = decode(head.query, collection.id, collection.definition.key_type)?;
-    let form = value::record_form(exact);
-    let walk = Walk { node: node.clone(), collection, range, form, ended: false };
-    if accepts_ndjson(head) {
+    let walk = Walk { node: node.clone(), collection, range, exact, ended: false };
+    if accept::prefers_ndjson(head)? {
         return Ok(Work::task(stream(walk, limit)));
     }
     let limit = limit.map_or(limits::SCAN_PAGE_RECORDS_DEFAULT, |limit| {
@@ -106,7 +106,7 @@ fn decode(query: &str, collection: CollectionId, key_type: KeyType) -> Result<Wa
 fn decode_limit(text: &str) -> Result<u64, Problem> {
     match text.parse() {
         Ok(limit) if limit > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(limit),
-        _ => Err(Problem::parameter("limit", "is not a positive integer")),
+        _ => Err(Problem::parameter("limit", "is not an integer from 1 to 18446744073709551615")),
     }
 }
 
@@ -181,7 +181,8 @@ struct Walk {
     node: Node,
     collection: Arc<Collection>,
     range: Range,
-    form: value::RecordForm,
+    /// Records in the form that makes the same ones again.
+    exact: bool,
     ended: bool,
 }
 
@@ -220,6 +221,10 @@ impl Walk {
         }
     }
 
+    fn lines(&self, page: Page) -> PageLines {
+        Records::lines(self.key_type(), self.exact, Box::new(records_of(page)))
+    }
+
     fn key_type(&self) -> KeyType {
         self.collection.definition.key_type
     }
@@ -227,21 +232,18 @@ impl Walk {
 
 async fn page(mut walk: Walk, limit: usize) -> Result<Response, Problem> {
     let page = walk.next_page(limit).await?;
-    let mut out = Vec::with_capacity(64 + page.records.len() * 64);
-    out.extend_from_slice(b"{\"records\":[");
-    for (index, (key, found)) in page.records.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        (walk.form)(key, walk.key_type(), found, &mut out);
-    }
-    out.extend_from_slice(b"],\"next_cursor\":");
+    let mut end = b"],\"next_cursor\":".to_vec();
     match walk.cursor() {
-        Some(cursor) => value::append_string(&cursor.to_text(), &mut out),
-        None => out.extend_from_slice(b"null"),
+        Some(cursor) => value::append_string(&cursor.to_text(), &mut end),
+        None => end.extend_from_slice(b"null"),
     }
-    out.push(b'}');
-    Ok(Response::bytes(200, JSON, out))
+    end.push(b'}');
+    let end = String::from_utf8(end).expect("JSON is text");
+    Ok(Records::list(walk.key_type(), walk.exact, records_of(page), end).into_response())
+}
+
+fn records_of(page: Page) -> impl Iterator<Item = (Key, Option<Found>)> {
+    page.records.into_iter().map(|(key, found)| (key, Some(found)))
 }
 
 /// The first page is fetched before the head of the answer, so that a refusal has its status.
@@ -249,41 +251,42 @@ async fn stream(mut walk: Walk, limit: Option<u64>) -> Result<Response, Problem>
     let mut left = limit.unwrap_or(u64::MAX);
     let first = walk.next_page(page_limit(left)).await?;
     left -= first.records.len() as u64;
-    Ok(Response::stream(NDJSON, Lines { walk, left, fetched: Some(first) }))
+    let page = walk.lines(first);
+    Ok(Response::stream(NDJSON, Lines { walk, left, page }))
 }
 
 fn page_limit(left: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(STREAM_PAGE_RECORDS)
 }
 
+type PageLines = Records<Box<dyn Iterator<Item = (Key, Option<Found>)>>>;
+
 /// One record a line.
 struct Lines {
     walk: Walk,
     left: u64,
-    fetched: Option<Page>,
+    page: PageLines,
 }
 
 impl Lines {
-    async fn append_page(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
-        let page = match self.fetched.take() {
-            Some(page) => page,
-            None => {
-                let page = self.walk.next_page(page_limit(self.left)).await?;
-                self.left -= page.records.len() as u64;
-                page
-            }
-        };
-        for (key, found) in &page.records {
-            (self.walk.form)(key, self.walk.key_type(), found, out);
-            out.push(b'\n');
+    /// The next page is fetched when the lines of the one before are taken.
+    async fn append_some(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
+        if self.page.append_some(out) {
+            return Ok(true);
         }
-        Ok(self.left > 0 && !self.walk.ended)
+        if self.left == 0 || self.walk.ended {
+            return Ok(false);
+        }
+        let page = self.walk.next_page(page_limit(self.left)).await?;
+        self.left -= page.records.len() as u64;
+        self.page = self.walk.lines(page);
+        Ok(true)
     }
 }
 
 impl Source for Lines {
     fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>> {
-        Box::pin(self.append_page(out))
+        Box::pin(self.append_some(out))
     }
 }
 

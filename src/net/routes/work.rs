@@ -1,6 +1,7 @@
 //! A request under way, and its answer when it is there.
 
 use crate::net::entity_tag::{ReadCondition, Verdict};
+use crate::net::json::pieces::Records;
 use crate::net::json::value;
 use crate::net::problem::Problem;
 use crate::net::response::{Body, JSON, LocalFuture, Response};
@@ -89,9 +90,7 @@ impl GetForm {
                 Response::bytes(200, payload::OCTET_STREAM, found.lsn.0.to_le_bytes().to_vec())
             }
             (GetForm::Record { key, key_type }, Ok(Some(found))) => {
-                let mut bytes = Vec::with_capacity(found.payload.value().len() + 64);
-                value::append_record(&key, key_type, &found, &mut bytes);
-                Response::bytes(200, JSON, bytes)
+                Records::bare(key_type, false, std::iter::once((key, Some(found)))).into_response()
             }
         }
     }

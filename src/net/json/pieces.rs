@@ -1,0 +1,214 @@
+//! Records as JSON text, piece by piece. Pure.
+//!
+//! A value can be large, and its text six times as large. So no text of a large value is ever made as
+//! a whole: a piece is made when the peer has taken the one before.
+//!
+//! Invariant: a piece takes at most [`limits::ENCODED_PIECE_BYTES`] of a value.
+
+use super::value::{ValueText, append_key, append_number, append_string};
+use crate::limits;
+use crate::net::problem::Problem;
+use crate::net::response::{JSON, LocalFuture, Response, Source};
+use crate::shard::key::{Key, KeyType};
+use crate::shard::record::Found;
+
+/// `{"key":..,"value":..,"seq":..}`, its value under way. In the exact form
+/// `{"key":..,"value":..,"content_type":"..","seq":..,"expires_ms":..}`, the last for a record that expires:
+/// all but `seq` as a line of the bulk route make the same record again.
+struct RecordText {
+    found: Found,
+    exact: bool,
+    value: ValueText,
+}
+
+impl RecordText {
+    fn begin(key: &Key, key_type: KeyType, exact: bool, found: Found, out: &mut Vec<u8>) -> RecordText {
+        out.extend_from_slice(b"{\"key\":");
+        append_key(key, key_type, out);
+        out.push(b',');
+        RecordText { value: ValueText::of(&found.payload, exact), exact, found }
+    }
+
+    /// True when there is more.
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.value.append_piece(&self.found.payload, out) {
+            return true;
+        }
+        if self.exact {
+            out.extend_from_slice(b",\"content_type\":");
+            append_string(self.found.payload.content_type(), out);
+        }
+        out.extend_from_slice(b",\"seq\":");
+        append_number(self.found.seq.0, out);
+        if let Some(expires) = self.found.expires.filter(|_| self.exact) {
+            out.extend_from_slice(b",\"expires_ms\":");
+            append_number(expires.0, out);
+        }
+        out.push(b'}');
+        false
+    }
+}
+
+/// Records between a beginning and an end; `None` is written as `null`.
+pub struct Records<I> {
+    key_type: KeyType,
+    exact: bool,
+    records: I,
+    begin: &'static str,
+    separator: &'static str,
+    /// Behind each record.
+    after: &'static str,
+    end: String,
+    place: Place,
+}
+
+/// How far the text has come.
+#[derive(Default)]
+struct Place {
+    has_begun: bool,
+    has_records: bool,
+    under_way: Option<RecordText>,
+}
+
+impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
+    /// One record after the other, with nothing around them.
+    pub fn bare(key_type: KeyType, exact: bool, records: I) -> Records<I> {
+        Records {
+            key_type,
+            exact,
+            records,
+            begin: "",
+            separator: "",
+            after: "",
+            end: String::new(),
+            place: Place::default(),
+        }
+    }
+
+    /// `{"records":[..]` and the rest of the document.
+    pub fn list(key_type: KeyType, exact: bool, records: I, end: String) -> Records<I> {
+        Records { begin: "{\"records\":[", separator: ",", end, ..Records::bare(key_type, exact, records) }
+    }
+
+    /// A line for each.
+    pub fn lines(key_type: KeyType, exact: bool, records: I) -> Records<I> {
+        Records { after: "\n", ..Records::bare(key_type, exact, records) }
+    }
+
+    /// Appends what comes next, until `out` has enough to be sent. True when there is more.
+    pub fn append_some(&mut self, out: &mut Vec<u8>) -> bool {
+        if !std::mem::replace(&mut self.place.has_begun, true) {
+            out.extend_from_slice(self.begin.as_bytes());
+        }
+        while out.len() < limits::SEND_BATCH_BYTES_MAX {
+            if let Some(record) = &mut self.place.under_way {
+                if !record.append_piece(out) {
+                    self.place.under_way = None;
+                    out.extend_from_slice(self.after.as_bytes());
+                }
+            } else if !self.begin_next(out) {
+                out.extend_from_slice(self.end.as_bytes());
+                return false;
+            }
+        }
+        true
+    }
+
+    fn begin_next(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((key, found)) = self.records.next() else { return false };
+        if std::mem::replace(&mut self.place.has_records, true) {
+            out.extend_from_slice(self.separator.as_bytes());
+        }
+        match found {
+            Some(found) => {
+                self.place.under_way = Some(RecordText::begin(&key, self.key_type, self.exact, found, out))
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+        true
+    }
+}
+
+impl<I: Iterator<Item = (Key, Option<Found>)> + 'static> Records<I> {
+    /// The document: whole when it is small, else as a stream.
+    pub fn into_response(mut self) -> Response {
+        let mut first = Vec::new();
+        if self.append_some(&mut first) {
+            Response::stream(JSON, Begun { first, rest: self })
+        } else {
+            Response::bytes(200, JSON, first)
+        }
+    }
+}
+
+struct Begun<I> {
+    first: Vec<u8>,
+    rest: Records<I>,
+}
+
+impl<I: Iterator<Item = (Key, Option<Found>)>> Source for Begun<I> {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>> {
+        let more = if self.first.is_empty() {
+            self.rest.append_some(out)
+        } else {
+            out.append(&mut std::mem::take(&mut self.first));
+            true
+        };
+        Box::pin(async move { Ok(more) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::payload::{self, Payload};
+    use crate::types::{Lsn, Seq};
+
+    fn found(content_type: &str, value: &[u8]) -> Found {
+        Found { payload: Payload::new(content_type, value), lsn: Lsn(1), seq: Seq(2), expires: None }
+    }
+
+    /// The whole text, and the length of its longest piece.
+    fn text_of(records: Vec<(Key, Option<Found>)>) -> (String, usize) {
+        let mut source = Records::list(KeyType::U64, false, records.into_iter(), "]}".to_owned());
+        let (mut text, mut longest, mut more) = (Vec::new(), 0, true);
+        while more {
+            let mut piece = Vec::new();
+            more = source.append_some(&mut piece);
+            longest = longest.max(piece.len());
+            text.extend(piece);
+        }
+        (String::from_utf8(text).unwrap(), longest)
+    }
+
+    #[test]
+    fn many_records_are_one_document_in_order() {
+        assert_eq!(text_of(Vec::new()).0, r#"{"records":[]}"#);
+        let records = vec![(Key::from_u64(1), Some(found(payload::TEXT, b"a"))), (Key::from_u64(2), None)];
+        assert_eq!(text_of(records).0, r#"{"records":[{"key":1,"value":"a","seq":2},null]}"#);
+    }
+
+    #[test]
+    fn no_text_of_a_large_value_is_made_as_a_whole() {
+        let bound = limits::SEND_BATCH_BYTES_MAX + 6 * limits::ENCODED_PIECE_BYTES + 64;
+        let accents = "\u{1}\u{e9}\u{20ac}\u{1f600}\"".repeat(100_000);
+        let json = format!("[\n{}1]", "1,\n".repeat(300_000));
+        for (content_type, value) in [
+            (payload::TEXT, accents.as_bytes()),
+            (payload::JSON, json.as_bytes()),
+            (payload::OCTET_STREAM, accents.as_bytes()),
+        ] {
+            let records = (0..3).map(|key| (Key::from_u64(key), Some(found(content_type, value)))).collect();
+            let (text, longest) = text_of(records);
+            assert!(longest <= bound, "{content_type}: {longest}");
+            let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let expected: serde_json::Value = match content_type {
+                payload::JSON => serde_json::from_str(&json).unwrap(),
+                payload::TEXT => accents.clone().into(),
+                _ => base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value).into(),
+            };
+            let member = if content_type == payload::OCTET_STREAM { "value_b64" } else { "value" };
+            assert!(document["records"][2][member] == expected, "{content_type}");
+        }
+    }
+}
