@@ -21,9 +21,13 @@ mod correction;
 pub mod index;
 pub mod kernel;
 pub mod keys;
+#[cfg(test)]
+#[path = "../../tests/support/keysets.rs"]
+mod keysets;
 mod last_mile;
 pub mod learned;
 pub mod memory;
+pub mod merged;
 pub mod quantiles;
 mod router;
 mod segment;
