@@ -174,7 +174,7 @@ impl Learned {
 
 /// First key of the lines to look at: the prediction is in their middle.
 #[inline(always)]
-fn window(keys: &KeyArray, predicted: usize) -> usize {
+pub(super) fn window(keys: &KeyArray, predicted: usize) -> usize {
     const BEFORE: usize = (WINDOW_KEYS - LINE_KEYS) / 2;
     let line = predicted.saturating_sub(BEFORE) / LINE_KEYS;
     line.min(keys.lines() - WINDOW_LINES) * LINE_KEYS

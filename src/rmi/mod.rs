@@ -15,9 +15,13 @@
 //!    (what the first look missed).
 //! 6. [`train`]: keys to all of that, in steps.
 //! 7. [`choose`]: the measurement that decides which of the two serves.
+//!
+//! Built on it: [`strings`] (keys that are not numbers), [`quantiles`] and [`merged`] (separators from a
+//! sample, and from indexes), [`drift`] (what lookups tell, and when a rebuild pays).
 
 pub mod choose;
 mod correction;
+pub mod drift;
 pub mod index;
 pub mod kernel;
 pub mod keys;
@@ -32,6 +36,7 @@ pub mod quantiles;
 mod router;
 mod segment;
 pub mod splus;
+pub mod strings;
 #[cfg(test)]
 mod tests;
 pub mod train;
