@@ -276,7 +276,8 @@ mod tests {
     use crate::rmi::keysets::{Random, Shape};
     use crate::rmi::train::TrainOptions;
 
-    const KEYS: usize = if cfg!(miri) { 500 } else { 200_000 };
+    const KEYS: usize = if cfg!(miri) { 200 } else { 200_000 };
+    const TURNS: u64 = if cfg!(miri) { 30 } else { 300 };
 
     fn index(keys: &[u64], structure: Structure) -> Index {
         let train = TrainOptions { eps: Some(64), correction_shift: None, ..TrainOptions::default() };
@@ -291,7 +292,7 @@ mod tests {
         let mut drift = Drift::default();
         let random = &mut Random(1);
         let mut batches = 0;
-        for turn in 0..300 {
+        for turn in 0..TURNS {
             let wanted: Vec<u64> = (0..turn % 70).map(|_| random.below(2 * KEYS as u64)).collect();
             let mut ranks = vec![0; wanted.len()];
             index.rank_batch(&wanted, &mut ranks);
@@ -300,13 +301,13 @@ mod tests {
             let key = 2 * random.below(KEYS as u64);
             drift.saw(&index, key, index.rank(key));
         }
-        assert_eq!((drift.lookups(Mode::Single), drift.lookups(Mode::Batch)), (300, batches));
-        assert_eq!((drift.served(Structure::Learned), drift.served(Structure::SPlus)), (300 + batches, 0));
-        let all = 300 + batches;
+        assert_eq!((drift.lookups(Mode::Single), drift.lookups(Mode::Batch)), (TURNS, batches));
+        assert_eq!((drift.served(Structure::Learned), drift.served(Structure::SPlus)), (TURNS + batches, 0));
+        let all = TURNS + batches;
         assert_eq!(drift.lines().count(), all.div_ceil(SAMPLE_EVERY as u64));
         assert_eq!(drift.distance().count(), drift.lines().count());
         // Half of the batched ones are odd, so absent.
-        assert!(drift.misses().abs_diff(batches / 2) < batches / 10, "{}", drift.misses());
+        assert!(drift.misses().abs_diff(batches / 2) <= batches / 8, "{}", drift.misses());
         let mut twice = drift.clone();
         twice.add(&drift);
         assert_eq!((twice.misses(), twice.lines().sum()), (2 * drift.misses(), 2 * drift.lines().sum()));
@@ -330,8 +331,9 @@ mod tests {
         assert_eq!(learned_lines(80, 80 + end), WINDOW_LINES);
         assert_eq!(learned_lines(80, 81 + end), WINDOW_LINES + 1);
         assert_eq!(learned_lines(80, 79), WINDOW_LINES + 1);
-        let lines: Vec<usize> = (0..100_000).map(|rank| learned_lines(0, rank)).collect();
-        assert!(lines.is_sorted() && lines[99_999] < 40);
+        let ranks = if cfg!(miri) { 500 } else { 100_000 };
+        let lines: Vec<usize> = (0..ranks).map(|rank| learned_lines(0, rank)).collect();
+        assert!(lines.is_sorted() && lines[ranks - 1] < 40);
     }
 
     /// Keys of which a small part is far harder than the rest.
