@@ -15,8 +15,12 @@
 //!    (what the first look missed).
 //! 6. [`train`]: keys to all of that, in steps.
 //! 7. [`choose`]: the measurement that decides which of the two serves.
+//! 8. [`codec`]: an index as bytes and back, with every number checked.
 
 pub mod choose;
+pub mod codec;
+#[cfg(test)]
+mod codec_tests;
 mod correction;
 pub mod index;
 pub mod kernel;
