@@ -38,8 +38,8 @@ pub const INBOX_FRAMES_MAX: usize = 1024;
 
 /// Calls of other cores that a core takes up in one turn.
 pub const TURN_CALLS_MAX: usize = 64;
-/// Attempts at a request whose range is just moving, 2 ms apart; then it is refused with 503.
-pub const MOVED_ATTEMPTS_MAX: u32 = 2500;
+/// How long a request waits for a range that is just moving; then it is refused with 503.
+pub const MOVED_WAIT: Duration = Duration::from_secs(5);
 
 // ---- records
 
@@ -51,6 +51,8 @@ pub const COLLECTIONS_MAX: usize = 1024;
 /// The whole catalogue, encoded: it is one log record.
 pub const CATALOGUE_BYTES_MAX: usize = 4 * MIB;
 pub const TABLETS_PER_SHARD_MAX: usize = 16;
+/// A thousand years: no sum of this and a clock overflows.
+pub const TTL_MS_MAX: u64 = 365_000 * 86_400_000;
 
 // ---- the log
 

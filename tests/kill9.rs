@@ -3,7 +3,7 @@
 //!
 //! Each writer has keys of its own and writes rising numbers to them. After a restart the number under
 //! a key must be at least the last acknowledged one (else a write was lost) and at most the last one
-//! sent (else one was invented). `KYRODB_KILL9_ROUNDS` (3) and `KYRODB_KILL9_WRITERS` (32) set the
+//! sent (else one was invented). `KILL9_ROUNDS` (3) and `KILL9_WRITERS` (32) set the
 //! size; `tools/kill9.sh` runs 200 rounds.
 
 use std::fs;
@@ -44,7 +44,7 @@ struct Server {
 impl Server {
     fn start(dir: &Path) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kyrodb"));
-        // The variables of this test are no options of the server.
+        // What is set for a server of the user's is not meant for this one.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KYRODB_") {
                 command.env_remove(name);
@@ -190,8 +190,8 @@ fn random_life() -> Duration {
 
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_invented() {
-    let rounds = setting("KYRODB_KILL9_ROUNDS", 3);
-    let writers = setting("KYRODB_KILL9_WRITERS", 32);
+    let rounds = setting("KILL9_ROUNDS", 3);
+    let writers = setting("KILL9_WRITERS", 32);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the data");
     let mut known = vec![Known::default(); (writers * KEYS_A_WRITER) as usize];
     let data = dir.path().join("data");

@@ -1,6 +1,6 @@
 //! The formats on disk, byte for byte: what was written once must be read for ever.
 //!
-//! `KYRODB_GOLDEN=write cargo test --test log_format` writes the files under `tests/golden/` anew, for a
+//! `WRITE_GOLDEN=1 cargo test --test log_format` writes the files under `tests/golden/` anew, for a
 //! new format version only. A line is an offset and 32 bytes in hex; lines of zeros are left out.
 
 use std::fmt::Write;
@@ -46,7 +46,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 
 /// The golden file, after comparing what is written today with it.
 fn golden_text(name: &str, written: &str) -> String {
-    if std::env::var_os("KYRODB_GOLDEN").is_some_and(|value| value == "write") {
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(path(name), written).expect("writing a golden file");
     }
     let text = std::fs::read_to_string(path(name)).expect("a golden file");

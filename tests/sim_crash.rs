@@ -1,6 +1,6 @@
 //! Crash enumeration of the whole node: see `support::enumerate`.
 //!
-//! `KYRODB_CRASH_WORKLOADS` and `KYRODB_CRASH_SEED` run more workloads or others.
+//! `CRASH_WORKLOADS` and `CRASH_SEED` run more workloads or others.
 
 mod support;
 
@@ -19,8 +19,8 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_crash_point_recovers_to_what_was_acknowledged() {
-    let (workloads, first) = (number("KYRODB_CRASH_WORKLOADS"), number("KYRODB_CRASH_SEED").unwrap_or(1));
-    let only = number("KYRODB_CRASH_POINT");
+    let (workloads, first) = (number("CRASH_WORKLOADS"), number("CRASH_SEED").unwrap_or(1));
+    let only = number("CRASH_POINT");
     let (began, mut tally) = (Instant::now(), Tally::default());
     let goes_on = |tally: &Tally| match workloads {
         Some(workloads) => tally.workloads < workloads,

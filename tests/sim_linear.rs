@@ -1,7 +1,7 @@
 //! Linearizability per key: clients on several cores write and read a few keys, the power is cut in the
 //! middle, the node recovers, and the clients go on; in a part of the runs the collection is split live.
 //!
-//! `KYRODB_LINEAR_SEED` runs one seed.
+//! `LINEAR_SEED` runs one seed.
 
 mod support;
 
@@ -236,9 +236,7 @@ fn run(seed: u64) -> usize {
     let by_key = run.histories.by_key.borrow();
     for (key, history) in by_key.iter() {
         if let Err(counterexample) = check(history) {
-            panic!(
-                "key {key}: {counterexample}\nagain: KYRODB_LINEAR_SEED={seed} cargo test --test sim_linear"
-            );
+            panic!("key {key}: {counterexample}\nagain: LINEAR_SEED={seed} cargo test --test sim_linear");
         }
     }
     by_key.values().map(Vec::len).sum()
@@ -246,7 +244,7 @@ fn run(seed: u64) -> usize {
 
 #[test]
 fn histories_over_crashes_and_splits_are_linearizable() {
-    let only = std::env::var("KYRODB_LINEAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let only = std::env::var("LINEAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let operations: usize = seeds.clone().map(run).sum();
     println!("{operations} operations in {} histories over two crashes each", seeds.end - seeds.start);

@@ -4,5 +4,5 @@
 source "$(dirname "$0")/lib.sh"
 
 cd "$ROOT"
-KYRODB_KILL9_ROUNDS=${1:-200} KYRODB_KILL9_WRITERS=${2:-32} \
+KILL9_ROUNDS=${1:-200} KILL9_WRITERS=${2:-32} \
     cargo test --release --test kill9 -- --nocapture no_acknowledged_write

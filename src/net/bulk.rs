@@ -157,12 +157,11 @@ impl Bulk {
     }
 
     fn next_operation(&mut self) -> Option<Result<Operation, Problem>> {
-        let now = self.node.runtime().wall();
         if let Some(line) = self.lines.next_line() {
-            return Some(self.plan.decode(line, now));
+            return Some(self.plan.decode(line));
         }
         let last = if self.no_more_lines { self.lines.last_line() } else { None };
-        last.map(|line| self.plan.decode(line, now))
+        last.map(|line| self.plan.decode(line))
     }
 
     async fn start_batch(&mut self, wire: &mut Wire) {

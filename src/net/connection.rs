@@ -65,7 +65,14 @@ pub struct Connection {
 impl Connection {
     pub fn new(node: Node, wire: Wire, log_requests: bool) -> Connection {
         let reader = RequestReader::new(routes::streams);
-        Connection { node, wire, reader, open: VecDeque::new(), log_requests, ending: None }
+        Connection {
+            node: node.for_client(),
+            wire,
+            reader,
+            open: VecDeque::new(),
+            log_requests,
+            ending: None,
+        }
     }
 
     pub async fn run(mut self) {

@@ -9,6 +9,7 @@ use super::memory::{LINE_BYTES, LINE_KEYS, Lines, Memory};
 
 pub(super) struct Corrections {
     pub shift: u32,
+    groups: usize,
     // Invariant: an i8 for each group up to that of the highest prediction.
     table: Lines,
 }
@@ -16,9 +17,9 @@ pub(super) struct Corrections {
 impl Corrections {
     /// For predictions of 0 to `keys`.
     pub fn new(shift: u32, keys: usize, memory: Memory) -> Corrections {
-        let groups = (keys >> shift) + 1;
+        let groups = groups_of(shift, keys);
         let lines = groups.div_ceil(LINE_BYTES);
-        Corrections { shift, table: Lines::filled(lines, 0, memory) }
+        Corrections { shift, groups, table: Lines::filled(lines, 0, memory) }
     }
 
     pub fn bytes(&self) -> usize {
@@ -37,12 +38,37 @@ impl Corrections {
         unsafe { std::slice::from_raw_parts_mut(keys.as_mut_ptr().cast(), keys.len() * LINE_KEYS) }
     }
 
-    #[inline(always)]
-    pub fn correct(&self, raw: u32) -> usize {
-        let table = self.table();
-        let group = (raw as usize >> self.shift).min(table.len() - 1);
-        raw.saturating_add_signed(i32::from(table[group])) as usize
+    /// From a stored table, if it has the groups that so many keys have.
+    pub fn of_groups(shift: u32, keys: usize, groups: &[u8], memory: Memory) -> Option<Corrections> {
+        if shift >= u32::BITS || groups.len() != groups_of(shift, keys) {
+            return None;
+        }
+        let mut corrections = Corrections::new(shift, keys, memory);
+        corrections.table_mut().iter_mut().zip(groups).for_each(|(into, group)| *into = *group as i8);
+        Some(corrections)
     }
+
+    /// The table without its padding.
+    pub fn groups(&self) -> &[i8] {
+        &self.table()[..self.groups]
+    }
+
+    /// How far off the keys predicted at `raw` are.
+    ///
+    /// # Safety
+    /// `raw` is at most the `keys` that this was made for.
+    #[inline(always)]
+    pub unsafe fn of(&self, raw: u32) -> i64 {
+        let group = raw as usize >> self.shift;
+        debug_assert!(group < self.table().len());
+        // SAFETY: as the caller says.
+        i64::from(unsafe { *self.table().get_unchecked(group) })
+    }
+}
+
+/// Predictions are from 0 to `keys`.
+fn groups_of(shift: u32, keys: usize) -> usize {
+    (keys >> shift) + 1
 }
 
 /// Sees the raw prediction of each key in turn and finds the corrections and the bound.

@@ -28,12 +28,12 @@ pub struct IndexOptions {
 
 /// An index over the keys that it owns.
 pub struct Index {
-    keys: KeyArray,
+    pub(super) keys: KeyArray,
     // Invariant: what a choice names is there.
-    learned: Option<Learned>,
-    splus: Option<SPlus>,
-    single: Choice,
-    batch: Choice,
+    pub(super) learned: Option<Learned>,
+    pub(super) splus: Option<SPlus>,
+    pub(super) single: Choice,
+    pub(super) batch: Choice,
 }
 
 impl Index {

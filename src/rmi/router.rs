@@ -8,12 +8,14 @@
 //! is a logarithmic one, which is what skewed keys (lognormal) ask for.
 
 use super::kernel::Kernel;
-use super::keys::KeyArray;
+use super::keys::{KeyArray, KeyArrayBuilder};
 use super::memory::{LINE_KEYS, Memory};
 use super::splus::SPlus;
 
 /// Cells number up to 2^this without an end of the equally wide ones: all.
 const DIGITS_LINEAR: u32 = 63;
+/// Whatever the budget is.
+const CELLS_MAX: usize = 1 << 24;
 /// Few digits first: the smaller table wins.
 const DIGITS_TRIED: [u32; 5] = [6, 7, 8, 9, 10];
 
@@ -29,6 +31,17 @@ impl Router {
             Some(radix) => Router::Radix(radix),
             None => Router::Tree(SPlus::build(firsts, memory)),
         }
+    }
+
+    /// As it was built before: with this cut, or a tree. None when the cut does not do for these keys.
+    pub fn with_cut(firsts: &KeyArray, cut: Option<Cut>, memory: Memory) -> Option<Router> {
+        let Some(cut) = cut else { return Some(Router::Tree(SPlus::build(firsts, memory))) };
+        let valid = cut.low < u64::BITS
+            && (DIGITS_TRIED.contains(&cut.digits) || cut.digits == DIGITS_LINEAR)
+            && cut.cell(u64::MAX) < CELLS_MAX
+            && firsts.len() <= usize::from(u16::MAX)
+            && fits(firsts.as_slice(), cut);
+        valid.then(|| Router::Radix(Radix::with_cut(firsts.as_slice(), cut)))
     }
 
     pub fn bytes(&self) -> usize {
@@ -65,9 +78,19 @@ impl Cut {
     }
 }
 
+/// First keys of segments, padded so that a line can be read behind each.
+pub(super) fn first_keys(keys: impl ExactSizeIterator<Item = u64>) -> KeyArray {
+    let mut firsts = KeyArrayBuilder::new(keys.len() + LINE_KEYS, Memory::plain());
+    for key in keys {
+        firsts.push(&[key]).expect("segments are in order");
+    }
+    firsts.finish()
+}
+
 pub(super) struct Radix {
     pub cut: Cut,
-    // Invariant: at least `cut.cells()` entries, and no cell has more than 8 first keys.
+    // Invariant: an entry for each of `cut.cells()`, none above the number of first keys; and no cell has
+    // more than 8 of them.
     pub cells: Vec<u16>,
 }
 
@@ -78,7 +101,7 @@ impl Radix {
         if keys.len() > usize::from(u16::MAX) {
             return None;
         }
-        let cells_max = bytes_max / size_of::<u16>();
+        let cells_max = (bytes_max / size_of::<u16>()).min(CELLS_MAX);
         let cut = Radix::linear(keys, min, last - min, cells_max);
         let cut = cut.or_else(|| Radix::logarithmic(keys, min, last - min, cells_max))?;
         Some(Radix::with_cut(keys, cut))
@@ -115,15 +138,17 @@ impl Radix {
     /// How many of `firsts` are at most `key`.
     ///
     /// # Safety
-    /// The machine has the kernel's instructions.
+    /// The machine has the kernel's instructions; `firsts` are those that the table was made for.
     #[inline(always)]
     pub unsafe fn at_most<K: Kernel>(&self, firsts: &KeyArray, key: u64) -> usize {
-        let keys = firsts.padded();
-        let cell = self.cut.cell(key).min(self.cells.len() - 1);
-        // Moved back at the end; all keys before the cell are at most `key`, so the sum is the same.
-        let at = usize::from(self.cells[cell]).min(keys.len() - LINE_KEYS);
-        // SAFETY: 8 keys are left from `at` on; the rest is as the caller says.
-        at + unsafe { K::below(keys.as_ptr().add(at), key.saturating_add(1)) }
+        let cell = self.cut.cell(key);
+        debug_assert!(cell < self.cells.len());
+        // SAFETY: there is an entry for each cell of the cut, and 8 keys to read behind each; the rest is
+        // as the caller says. First keys of later cells are above `key`.
+        unsafe {
+            let at = usize::from(*self.cells.get_unchecked(cell));
+            at + K::below(firsts.padded().as_ptr().add(at), key.saturating_add(1))
+        }
     }
 }
 
@@ -178,7 +203,7 @@ mod tests {
             firsts in prop::collection::btree_set(0..100_000_u64, 1..300),
             wanted in prop::collection::vec(0..120_000_u64, 100),
         ) {
-            let firsts = KeyArray::from_sorted(firsts).unwrap();
+            let firsts = first_keys(firsts.into_iter());
             let radix = Radix::build(&firsts, 100_000, 1 << 20).expect("100,000 cells are enough");
             for key in wanted.into_iter().chain([0, u64::MAX]) {
                 let at_most = firsts.as_slice().partition_point(|first| *first <= key);

@@ -12,21 +12,29 @@
 //! shrinking cone of FITing-tree (Galakatos et al., 2019), known for longer in compression of time
 //! series (swing filter, Elmeleegy et al., 2009).
 
-/// Keys from `first` on have ranks near `start + (key - first) * slope / 2^64`.
+/// Keys from `first` on have ranks near `start + (key - first) * slope / 2^64`, and none is predicted
+/// above `start + span`, where the next segment starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+#[repr(C, align(8))]
+pub(super) struct Line {
     pub first: u64,
     pub slope: u64,
     /// Rank of `first`.
     pub start: u32,
+    pub span: u32,
 }
 
-/// The rank that a line predicts, `distance` behind its first key.
-#[inline(always)]
-pub(super) fn predict(start: u32, slope: u64, end: u32, distance: u64) -> u32 {
-    let rise = (u128::from(distance) * u128::from(slope)) >> 64;
-    // A rise is below 2^64, and ranks are below 2^32.
-    u64::from(end).min(u64::from(start).saturating_add(rise as u64)) as u32
+impl Line {
+    /// Predicts 0 for each key.
+    pub const FLAT: Line = Line { first: 0, slope: 0, start: 0, span: 0 };
+
+    /// `key` is not below `first`.
+    #[inline(always)]
+    pub fn predict(&self, key: u64) -> u32 {
+        let rise = (u128::from(key.wrapping_sub(self.first)) * u128::from(self.slope)) >> 64;
+        // At most the span, which is 32 bits; and start and span sum up to a rank.
+        self.start.wrapping_add((rise as u64).min(u64::from(self.span)) as u32)
+    }
 }
 
 /// Cuts keys into segments, one key after the other.
@@ -59,12 +67,13 @@ impl Cone {
         true
     }
 
-    pub fn segment(&self) -> Segment {
+    /// The segment, when the next one starts at rank `end`.
+    pub fn line(&self, end: u32) -> Line {
         // Rounding errors of these few operations are far below a rank; the bound that counts is
         // measured afterwards, with the arithmetic of lookups.
         let slope = f64::midpoint(self.low, self.high) * 2_f64.powi(64);
         // A cast keeps within u64.
-        Segment { first: self.first, slope: slope as u64, start: self.start }
+        Line { first: self.first, slope: slope as u64, start: self.start, span: end - self.start }
     }
 }
 
@@ -72,16 +81,16 @@ impl Cone {
 mod tests {
     use super::*;
 
-    fn segments(keys: &[u64], eps: u32) -> Vec<Segment> {
+    fn segments(keys: &[u64], eps: u32) -> Vec<Line> {
         let mut segments = Vec::new();
         let mut cone = Cone::new(eps, keys[0], 0);
         for (rank, key) in keys.iter().enumerate().skip(1) {
             if !cone.take(*key, rank as u32) {
-                segments.push(cone.segment());
+                segments.push(cone.line(rank as u32));
                 cone = Cone::new(eps, *key, rank as u32);
             }
         }
-        segments.push(cone.segment());
+        segments.push(cone.line(keys.len() as u32));
         segments
     }
 
@@ -106,9 +115,7 @@ mod tests {
             let mut last = 0;
             for (rank, key) in keys.iter().enumerate() {
                 let at = segments.partition_point(|segment| segment.first <= *key) - 1;
-                let end = segments.get(at + 1).map_or(keys.len() as u32, |next| next.start);
-                let predicted =
-                    predict(segments[at].start, segments[at].slope, end, key - segments[at].first);
+                let predicted = segments[at].predict(*key);
                 assert!((rank as i64 - i64::from(predicted)).abs() <= i64::from(eps) + 1);
                 assert!(predicted >= last);
                 last = predicted;
@@ -118,8 +125,10 @@ mod tests {
 
     #[test]
     fn a_prediction_stays_inside_at_the_extremes() {
-        assert_eq!(predict(5, u64::MAX, 9, u64::MAX), 9);
-        assert_eq!(predict(5, 0, 9, u64::MAX), 5);
-        assert_eq!(predict(u32::MAX - 2, u64::MAX, u32::MAX, u64::MAX), u32::MAX);
+        let line = |slope, start, span| Line { first: 0, slope, start, span };
+        assert_eq!(line(u64::MAX, 5, 4).predict(u64::MAX), 9);
+        assert_eq!(line(0, 5, 4).predict(u64::MAX), 5);
+        assert_eq!(line(u64::MAX, u32::MAX - 2, 2).predict(u64::MAX), u32::MAX);
+        assert_eq!(Line::FLAT.predict(u64::MAX), 0);
     }
 }

@@ -9,8 +9,6 @@
 //! 64-bit keys, in the order of Rao and Ross's CSS-tree (1999). Interleaving a batch level by level is
 //! from Kim et al., "FAST" (2010).
 
-use std::ops::Range;
-
 use super::kernel::{Kernel, Proven, dispatch, prefetch};
 use super::keys::KeyArray;
 use super::memory::{LINE_BYTES, LINE_KEYS, Lines, Memory};
@@ -130,16 +128,6 @@ impl SPlus {
             *rank = unsafe { self.rank_in_block::<K>(keys, *place, *key) };
         }
     }
-
-    /// The levels from the root down, for the codec.
-    pub(super) fn levels(&self) -> impl Iterator<Item = Range<usize>> {
-        let ends = self.levels.iter().skip(1).copied().chain([self.nodes.len()]);
-        self.levels.iter().copied().zip(ends).map(|(begin, end)| begin..end)
-    }
-
-    pub(super) fn nodes(&self) -> &[u64] {
-        self.nodes.as_keys()
-    }
 }
 
 #[inline(always)]
@@ -253,8 +241,8 @@ mod tests {
         let whole = SPlus::build(&array, Memory::plain());
         let mut builder = SPlusBuilder::new(array.len(), Memory::plain());
         while !builder.step(&array, 7) {}
-        assert_eq!(builder.finish().nodes(), whole.nodes());
-        assert!(whole.levels().map(|level| level.len()).eq([1, 4, 35]));
+        assert_eq!(builder.finish().nodes.as_keys(), whole.nodes.as_keys());
+        assert_eq!(whole.levels, [0, 1, 5]);
         assert_eq!(whole.bytes(), 40 * LINE_BYTES);
     }
 

@@ -35,7 +35,7 @@ fn sets(len: usize) -> Vec<(&'static str, Vec<u64>)> {
     let state = &mut 10;
     let clustered = sorted((0..n).map(|_| ((next(state) % 30) << 59) ^ (next(state) % (n + 1))));
     let state = &mut 11;
-    let snowflake = sorted((0..n).map(|at| (at / 3) << 22 | (next(state) % 8) << 12 | at % 3));
+    let snowflake = sorted((0..n).map(|at| (at / 3) << 22 | (next(state) % 8) << 12 | (at % 3)));
     // Runs of one slope, then gaps of another, in lengths just above what a segment takes.
     let mut key = 0_u64;
     let steps = sorted((0..n).map(|at| {
@@ -142,7 +142,7 @@ fn steps_of_any_size_train_the_same_index() {
         let stepped = trainer.finish().unwrap();
         assert!(steps > 20, "{name}: {steps} steps");
         assert_eq!(stepped.max_error(), whole.max_error(), "{name}");
-        assert_eq!(stepped.params, whole.params, "{name}");
+        assert_eq!(stepped.segments, whole.segments, "{name}");
         let table =
             |learned: &super::learned::Learned| learned.corrections.as_ref().unwrap().table().to_vec();
         assert_eq!(table(&stepped), table(&whole), "{name}");

@@ -1,9 +1,10 @@
 //! From sorted keys to a learned index, in steps that a core can put between its requests.
 //!
 //! [`Trainer::step`] does as much as its budget of keys allows. The phases:
-//! 1. **Sample**: stretches of the keys are cut at every eps; the smallest eps whose segments fit the
-//!    model budget is taken. A fine model needs fewer looks at keys, and one that outgrows the core's own
-//!    cache loses more than it gains.
+//! 1. **Sample**: stretches of the keys are cut at every eps. The smallest eps whose segments fit the
+//!    model budget is taken, or a coarser one for as long as doubling it leaves a third of the segments:
+//!    then the keys are a line with noise on it, which the corrections take out better than segments do,
+//!    and a small model leaves the core's own cache to the corrections.
 //! 2. **Segments**: one pass. When the sample was not like the rest and the budget is passed, the pass
 //!    begins again with twice the eps, at most to [`EPS_MAX`].
 //! 3. **Router**, at once: it is small.
@@ -11,11 +12,11 @@
 
 use super::correction::{Corrections, Measure};
 use super::kernel::Proven;
-use super::keys::{KeyArray, KeyArrayBuilder};
-use super::learned::{Learned, Param};
-use super::memory::{LINE_KEYS, Memory};
-use super::router::Router;
-use super::segment::{Cone, Segment, predict};
+use super::keys::KeyArray;
+use super::learned::Learned;
+use super::memory::Memory;
+use super::router::{Router, first_keys};
+use super::segment::{Cone, Line};
 
 pub const EPS_MIN: u32 = 16;
 pub const EPS_MAX: u32 = 256;
@@ -23,9 +24,12 @@ pub const EPS_MAX: u32 = 256;
 pub const MODEL_BYTES_DEFAULT: usize = 512 << 10;
 
 /// Line, first key, and its part of the router.
-const SEGMENT_BYTES: usize = 16 + 8 + 4;
-const STRETCHES: usize = 32;
-const STRETCH_KEYS: usize = 8192;
+const SEGMENT_BYTES: usize = size_of::<Line>() + size_of::<u64>() + 4;
+/// Longer than most segments, or the sample would tell little of coarse ones.
+const STRETCHES: usize = 8;
+const STRETCH_KEYS: usize = 1 << 16;
+/// Above this, a byte would not hold the corrections.
+const EPS_COARSER_MAX: u32 = 128;
 
 #[derive(Clone, Copy, Debug)]
 pub struct TrainOptions {
@@ -50,17 +54,26 @@ impl Default for TrainOptions {
 }
 
 enum Phase {
-    Sample { eps: u32, stretch: usize, segments: usize },
+    Sample(Sample),
     Segments { eps: u32, next: usize, cone: Option<Cone> },
     Corrections { eps: u32, next: usize, segment: usize, measure: Measure, learned: Box<Learned> },
     Done(Box<Learned>),
     Taken,
 }
 
+/// The sample at one eps.
+struct Sample {
+    eps: u32,
+    stretch: usize,
+    segments: usize,
+    /// Segments of the sample at half the eps, if they would fit the budget.
+    before: Option<usize>,
+}
+
 /// Trains one learned index.
 pub struct Trainer {
     options: TrainOptions,
-    segments: Vec<Segment>,
+    segments: Vec<Line>,
     phase: Phase,
 }
 
@@ -68,7 +81,7 @@ impl Trainer {
     pub fn new(options: TrainOptions) -> Trainer {
         let phase = match options.eps {
             Some(eps) => Phase::Segments { eps, next: 0, cone: None },
-            None => Phase::Sample { eps: EPS_MIN, stretch: 0, segments: 0 },
+            None => Phase::Sample(Sample { eps: EPS_MIN, stretch: 0, segments: 0, before: None }),
         };
         Trainer { options, segments: Vec::new(), phase }
     }
@@ -84,7 +97,7 @@ impl Trainer {
     pub fn step(&mut self, keys: &KeyArray, budget: usize) -> bool {
         let budget = budget.max(1);
         self.phase = match std::mem::replace(&mut self.phase, Phase::Taken) {
-            Phase::Sample { eps, stretch, segments } => self.sample(keys, eps, stretch, segments, budget),
+            Phase::Sample(sample) => self.sample(keys, sample, budget),
             Phase::Segments { eps, next, cone } => self.grow(keys, eps, next, cone, budget),
             Phase::Corrections { eps, next, segment, measure, learned } => {
                 Trainer::correct(keys, eps, next, segment, measure, learned, budget)
@@ -105,53 +118,50 @@ impl Trainer {
         (self.options.model_bytes / SEGMENT_BYTES).max(1)
     }
 
-    fn sample(
-        &self,
-        keys: &KeyArray,
-        mut eps: u32,
-        mut stretch: usize,
-        mut segments: usize,
-        budget: usize,
-    ) -> Phase {
+    fn sample(&self, keys: &KeyArray, mut sample: Sample, budget: usize) -> Phase {
         let keys = keys.as_slice();
         let seen = keys.len().min(STRETCHES * STRETCH_KEYS);
-        let whole = seen == keys.len();
+        let stretches = seen.div_ceil(STRETCH_KEYS);
+        let apart = match seen == keys.len() {
+            true => STRETCH_KEYS,
+            false => (keys.len() - STRETCH_KEYS) / (STRETCHES - 1),
+        };
         let mut left = budget;
-        while eps < EPS_MAX {
-            while stretch < seen.div_ceil(STRETCH_KEYS) {
-                if left == 0 {
-                    return Phase::Sample { eps, stretch, segments };
-                }
-                let begin = match whole {
-                    true => stretch * STRETCH_KEYS,
-                    false => (keys.len() - STRETCH_KEYS) / (STRETCHES - 1) * stretch,
-                };
-                let end = keys.len().min(begin + STRETCH_KEYS);
-                segments += count_segments(&keys[begin..end], eps);
-                stretch += 1;
-                left = left.saturating_sub(end - begin);
+        while sample.stretch < stretches {
+            if left == 0 {
+                return Phase::Sample(sample);
             }
-            // A stretch ends in the middle of a segment, half of it on average.
-            let whole_segments = segments.saturating_sub(stretch / 2) as u64;
-            if whole_segments * keys.len() as u64 / seen.max(1) as u64 <= self.segments_max() as u64 {
-                break;
-            }
-            (eps, stretch, segments) = (eps * 2, 0, 0);
+            let begin = sample.stretch * apart;
+            let end = keys.len().min(begin + STRETCH_KEYS);
+            sample.segments += count_segments(&keys[begin..end], sample.eps);
+            sample.stretch += 1;
+            left = left.saturating_sub(end - begin);
         }
-        Phase::Segments { eps, next: 0, cone: None }
+        let Sample { eps, segments, before, .. } = sample;
+        // A stretch ends in the middle of a segment, half of it on average.
+        let segments = segments - stretches / 2;
+        if before.is_some_and(|before| segments * 3 > before) {
+            return Phase::Segments { eps: eps / 2, next: 0, cone: None };
+        }
+        let fits = segments as u64 * keys.len() as u64 <= self.segments_max() as u64 * seen as u64;
+        if eps >= if fits { EPS_COARSER_MAX } else { EPS_MAX } {
+            return Phase::Segments { eps, next: 0, cone: None };
+        }
+        let before = fits.then_some(segments);
+        Phase::Sample(Sample { eps: eps * 2, stretch: 0, segments: 0, before })
     }
 
     fn grow(&mut self, keys: &KeyArray, eps: u32, next: usize, cone: Option<Cone>, budget: usize) -> Phase {
         let all = keys.as_slice();
         let Some(mut cone) = cone.or_else(|| all.first().map(|first| Cone::new(eps, *first, 0))) else {
-            self.segments = vec![Segment { first: 0, slope: 0, start: 0 }];
+            self.segments = vec![Line::FLAT];
             return self.route(keys, eps);
         };
         let begin = next.max(1);
         let end = all.len().min(begin.saturating_add(budget));
         for (rank, key) in all.iter().enumerate().take(end).skip(begin) {
             if !cone.take(*key, rank as u32) {
-                self.segments.push(cone.segment());
+                self.segments.push(cone.line(rank as u32));
                 cone = Cone::new(eps, *key, rank as u32);
             }
         }
@@ -163,30 +173,23 @@ impl Trainer {
         if end < all.len() {
             return Phase::Segments { eps, next: end, cone: Some(cone) };
         }
-        self.segments.push(cone.segment());
+        self.segments.push(cone.line(all.len() as u32));
         self.route(keys, eps)
     }
 
     fn route(&mut self, keys: &KeyArray, eps: u32) -> Phase {
         let Trainer { segments, options, .. } = self;
-        let starts = segments.iter().map(|segment| segment.start).skip(1).chain([keys.len() as u32]);
-        let params = segments.iter().zip(starts);
-        let params: Vec<Param> =
-            params.map(|(segment, end)| Param { slope: segment.slope, start: segment.start, end }).collect();
-        let mut firsts = KeyArrayBuilder::new(segments.len() + LINE_KEYS, Memory::plain());
-        for segment in segments.iter() {
-            firsts.push(&[segment.first]).expect("segments are in order");
-        }
-        let firsts = firsts.finish();
+        let firsts = first_keys(segments.iter().map(|segment| segment.first));
+        segments.insert(0, Line::FLAT);
         let last = keys.as_slice().last().copied().unwrap_or(0);
         let router = Router::build(&firsts, last, options.model_bytes / 4, Memory::plain());
         let shift = options.correction_shift;
         let corrections = shift.map(|shift| Corrections::new(shift, keys.len(), options.memory));
         let measure = Measure::new(shift.unwrap_or(u32::BITS));
         let proven = Proven::best();
-        let learned = Learned { firsts, params, router, corrections, eps, max_error: 0, proven };
-        *segments = Vec::new();
-        Phase::Corrections { eps, next: 0, segment: 0, measure, learned: Box::new(learned) }
+        let segments = std::mem::take(segments);
+        let learned = Learned { firsts, segments, router, corrections, eps, max_error: 0, proven };
+        Phase::Corrections { eps, next: 0, segment: 1, measure, learned: Box::new(learned) }
     }
 
     fn correct(
@@ -201,17 +204,17 @@ impl Trainer {
         let all = keys.as_slice();
         let stop = all.len().min(next.saturating_add(budget));
         let mut unused = [0_i8; 1];
-        let Learned { firsts, params, corrections, .. } = &mut *learned;
+        let Learned { segments, corrections, .. } = &mut *learned;
         let table = corrections.as_mut().map_or(&mut unused[..], Corrections::table_mut);
         while next < stop {
-            let Param { slope, start, end } = params[segment];
-            let first = firsts.as_slice()[segment];
-            let until = stop.min(end as usize);
+            let line = segments[segment];
+            let end = (line.start + line.span) as usize;
+            let until = stop.min(end);
             for (rank, key) in all.iter().enumerate().take(until).skip(next) {
-                measure.see(rank as i64, i64::from(predict(start, slope, end, key - first)), table);
+                measure.see(rank as i64, i64::from(line.predict(*key)), table);
             }
             next = until;
-            segment += usize::from(until == end as usize);
+            segment += usize::from(until == end);
         }
         if next < all.len() {
             return Phase::Corrections { eps, next, segment, measure, learned };

@@ -47,6 +47,7 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
     if let Some(core) = inner.core.get() {
         core.engine.borrow_mut().tablets.install(&catalogue);
         core.shed_wanted.notify();
+        super::serve::take_up_early(node);
     }
     inner.map_changed.notify();
 }

@@ -23,7 +23,7 @@ use super::stats::Latency;
 use crate::io::executor::sync::{Signal, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{Lsn, RunId, TabletId};
+use crate::types::{Epoch, Lsn, RunId, TabletId};
 
 pub struct Core {
     pub runtime: Runtime,
@@ -101,7 +101,13 @@ impl Core {
     }
 
     /// Puts a batch of writes into the order of the log, each accepted or refused on its own.
-    pub fn submit(&self, items: impl ExactSizeIterator<Item = (TabletId, Write)>, origin: Origin) {
+    /// `epoch` is that of the map by which they came here.
+    pub fn submit(
+        &self,
+        items: impl ExactSizeIterator<Item = (TabletId, Write)>,
+        epoch: Epoch,
+        origin: Origin,
+    ) {
         let wall = self.runtime.wall();
         if self.segments.is_starved() {
             // At once: what is accepted must find room in the segments that are ready.
@@ -111,7 +117,7 @@ impl Core {
         let mut items = items;
         self.submit_with(count, origin, |engine, ticket| {
             let (tablet, write) = items.next().expect("as many writes as were counted");
-            engine.write(tablet, write, wall, ticket)
+            engine.write(tablet, write, epoch, wall, ticket)
         });
     }
 

@@ -23,7 +23,7 @@ use super::transfer::Cargo;
 use crate::io::buf::BLOCK_BYTES;
 use crate::io::log::{BlockOut, Kind, LogBuilder, Meta, RecordParts};
 use crate::limits;
-use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, Lsn, Seq, ShardId, TabletId, WallMs};
 
 /// What a delete may cost of a full disk's reserve: a block of its own.
 const DELETE_BYTES: usize = BLOCK_BYTES;
@@ -165,19 +165,33 @@ impl Engine {
 
     /// Accepts a write into the order of the log, or refuses it and changes nothing. The outcome of an
     /// accepted write comes from [`Engine::take_settled`].
-    pub fn write(&mut self, id: TabletId, write: Write, wall: WallMs, ticket: Ticket) -> Result<(), Refusal> {
-        let accepted = self.try_write(id, write, wall, ticket);
+    pub fn write(
+        &mut self,
+        id: TabletId,
+        write: Write,
+        epoch: Epoch,
+        wall: WallMs,
+        ticket: Ticket,
+    ) -> Result<(), Refusal> {
+        let accepted = self.try_write(id, write, epoch, wall, ticket);
         if accepted.is_err() {
             self.counters.refused += 1;
         }
         accepted
     }
 
-    fn try_write(&mut self, id: TabletId, write: Write, wall: WallMs, ticket: Ticket) -> Result<(), Refusal> {
+    fn try_write(
+        &mut self,
+        id: TabletId,
+        write: Write,
+        epoch: Epoch,
+        wall: WallMs,
+        ticket: Ticket,
+    ) -> Result<(), Refusal> {
         let now = self.clock.now(wall);
         self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
-        if tablet.frozen || !tablet.serves(&write.key) {
+        if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {
             return Err(Refusal::Moved);
         }
         let present = tablet.present(&write.key, now);
@@ -189,7 +203,7 @@ impl Engine {
         }
         let (kind, effect, expires) = match write.change {
             Change::Put { payload, expires } => {
-                let expires = expires.unwrap_or(NEVER);
+                let expires = expires.map_or(NEVER, |expires| expires.at(now));
                 (Kind::Put, Some((payload, expires)), Some(expires))
             }
             Change::Delete => (Kind::Delete, None, None),

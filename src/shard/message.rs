@@ -7,7 +7,7 @@ use super::key::Key;
 use super::record::{Found, Page, Refusal, Scan, Write, Written};
 use super::stats::{CollectionStats, ShardStats};
 use super::transfer::Cargo;
-use crate::types::{CollectionId, Seq, ShardId, TabletId};
+use crate::types::{CollectionId, Epoch, Seq, ShardId, TabletId};
 
 pub type WriteResult = Result<Written, Refusal>;
 
@@ -20,8 +20,10 @@ pub enum Request {
     GetMany {
         items: Vec<(TabletId, Key)>,
     },
+    /// `epoch`: of the map by which they were sent.
     Write {
         items: Vec<(TabletId, Write)>,
+        epoch: Epoch,
     },
     Scan {
         tablet: TabletId,

@@ -22,6 +22,7 @@ pub mod delta;
 pub mod engine;
 pub mod inspect;
 pub mod key;
+pub mod lane;
 pub mod ledger;
 pub mod mailbox;
 pub mod message;

@@ -5,7 +5,7 @@
 //! When the owner answers that the range has moved, the request is asked again by the new map.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,17 +16,19 @@ use super::calls::OpenCalls;
 use super::catalogue::{Catalogue, CatalogueError, Collection, Definition};
 use super::core::Core;
 use super::key::Key;
+use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::message::{Reply, Request, WriteResult};
 use super::options::ShardOptions;
 use super::record::{Durability, Found, Page, Refusal, Scan, Write};
+use super::serve::Early;
 use super::start_error::StartError;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Signal, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{ShardId, TabletId};
+use crate::types::{Epoch, Mono, ShardId, TabletId};
 
 /// Between two attempts at a range that is just moving.
 const MOVED_RETRY: Duration = Duration::from_millis(2);
@@ -49,10 +51,11 @@ impl<T> Answer<T> {
 /// The items of a request by the shard that they go to, and the places they had in the request.
 type Groups<T> = BTreeMap<ShardId, (Vec<usize>, Vec<(TabletId, T)>)>;
 
-/// Cheap to clone; one core's.
+/// Cheap to clone; one core's, and one client's: see [`Node::for_client`].
 #[derive(Clone)]
 pub struct Node {
     inner: Rc<Inner>,
+    lane: Rc<Lane>,
 }
 
 pub(super) struct Inner {
@@ -73,6 +76,8 @@ pub(super) struct Inner {
     /// One change of the catalogue at a time (shard 0).
     pub changing: Cell<bool>,
     pub change_over: Signal,
+    /// Writes that go by a map which this core has yet to get.
+    pub early: RefCell<VecDeque<Early>>,
 }
 
 impl Node {
@@ -91,8 +96,15 @@ impl Node {
             calls: RefCell::default(),
             changing: Cell::new(false),
             change_over: Signal::default(),
+            early: RefCell::default(),
         };
-        Node { inner: Rc::new(inner) }
+        Node { inner: Rc::new(inner), lane: Rc::default() }
+    }
+
+    /// The same core's, for a client of its own: the writes of one key that come through one of these (and
+    /// its clones) are applied in the order in which they come.
+    pub fn for_client(&self) -> Node {
+        Node { inner: self.inner.clone(), lane: Rc::default() }
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -121,9 +133,20 @@ impl Node {
         self.inner.catalogue.borrow().clone()
     }
 
+    /// The collection as the map in force on this core has it; as it was when it is not on the map.
+    fn in_force(&self, collection: &Arc<Collection>) -> Arc<Collection> {
+        let now = self.collection(&collection.name).filter(|now| now.id == collection.id);
+        now.unwrap_or_else(|| collection.clone())
+    }
+
     /// The collection of this name, by the map in force on this core.
     pub fn collection(&self, name: &str) -> Option<Arc<Collection>> {
         self.inner.catalogue.borrow().get(name).cloned()
+    }
+
+    /// Of the map in force on this core.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.inner.catalogue.borrow().epoch
     }
 
     /// True when this shard answers point reads.
@@ -192,7 +215,7 @@ impl Node {
     }
 
     async fn get_again(&self, collection: Arc<Collection>, key: Key) -> Result<Option<Found>, Refusal> {
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::after(self, true);
         loop {
             let collection = attempts.next(self, &collection).await?;
             let tablet = collection.tablet_of(&key);
@@ -204,34 +227,55 @@ impl Node {
         }
     }
 
-    /// One write. It is in its shard's order when this returns; the answer comes by its durability.
+    /// One write; the answer comes by its durability. Writes of one key are applied in the order of the
+    /// calls.
     pub fn write(&self, collection: &Arc<Collection>, write: Write) -> Answer<WriteResult> {
-        let tablet = collection.tablet_of(&write.key);
-        let (tablet, owner) = (tablet.id, tablet.owner);
+        let map = self.in_force(collection);
+        let (place, at_once) = self.lane.begin(self.epoch());
         // A write may have to be asked again; its payload is shared, not copied.
         let again = write.clone();
-        let first = self.write_at(owner, vec![(tablet, write)]);
-        let (node, collection) = (self.clone(), collection.clone());
+        let first = at_once.then(|| {
+            let tablet = map.tablet_of(&write.key);
+            self.write_at(tablet.owner, vec![(tablet.id, write)])
+        });
+        let mut attempts = Attempts::after(self, first.is_some());
+        let node = self.clone();
         self.later(async move {
-            match only(first.await) {
-                Err(Refusal::Moved) => only(node.write_again(collection, vec![again]).await),
-                result => result,
+            let mut result = match first {
+                Some(first) => only(first.await),
+                None => Err(Refusal::Moved),
+            };
+            if result == Err(Refusal::Moved) {
+                node.lane.front(place).await;
+                result = only(node.write_again(map, vec![again], &mut attempts).await);
             }
+            node.lane.end(place);
+            result
         })
     }
 
     /// Several writes, each with an outcome of its own, in order of the input. Writes of one key are
-    /// applied in that order.
+    /// applied in that order, and in the order of the calls.
     pub fn write_many(&self, collection: &Arc<Collection>, writes: Vec<Write>) -> Answer<Vec<WriteResult>> {
         if writes.is_empty() {
             return Answer::Now(Vec::new());
         }
+        let map = self.in_force(collection);
+        let (place, at_once) = self.lane.begin(self.epoch());
         let again = writes.clone();
-        let parts = self.send_writes(collection, writes);
-        let (node, collection) = (self.clone(), collection.clone());
+        let first = at_once.then(|| self.send_writes(&map, writes));
+        let mut attempts = Attempts::after(self, first.is_some());
+        let node = self.clone();
         self.later(async move {
-            let mut results = gather(again.len(), parts).await;
-            node.repeat_moved(collection, again, &mut results).await;
+            let mut results = match first {
+                Some(parts) => gather(again.len(), parts).await,
+                None => vec![Err(Refusal::Moved); again.len()],
+            };
+            if results.contains(&Err(Refusal::Moved)) {
+                node.lane.front(place).await;
+                node.repeat_moved(map, again, &mut results, &mut attempts).await;
+            }
+            node.lane.end(place);
             results
         })
     }
@@ -253,18 +297,18 @@ impl Node {
     }
 
     fn write_at(&self, owner: ShardId, items: Vec<(TabletId, Write)>) -> Pending<Vec<WriteResult>> {
-        let count = items.len();
+        let (count, epoch) = (items.len(), self.epoch());
         if owner == self.shard() {
             return match self.core() {
                 Ok(core) => {
                     let (promise, pending) = promise();
-                    core.submit(items.into_iter(), Origin::Many(promise));
+                    core.submit(items.into_iter(), epoch, Origin::Many(promise));
                     pending
                 }
                 Err(refusal) => Pending::ready(vec![Err(refusal); count]),
             };
         }
-        let reply = self.call(owner, Request::Write { items });
+        let reply = self.call(owner, Request::Write { items, epoch });
         let (promise, pending) = promise();
         self.inner.runtime.spawn(Class::Foreground, async move {
             promise.give(match reply.await {
@@ -282,24 +326,28 @@ impl Node {
         collection: Arc<Collection>,
         writes: Vec<Write>,
         results: &mut [WriteResult],
+        attempts: &mut Attempts,
     ) {
         let moved: Vec<usize> = results
             .iter()
             .enumerate()
             .filter_map(|(place, result)| (*result == Err(Refusal::Moved)).then_some(place))
             .collect();
-        if moved.is_empty() {
-            return;
-        }
         let again = moved.iter().map(|place| writes[*place].clone()).collect();
-        for (place, result) in moved.into_iter().zip(self.write_again(collection, again).await) {
+        for (place, result) in moved.into_iter().zip(self.write_again(collection, again, attempts).await) {
             results[place] = result;
         }
     }
 
-    async fn write_again(&self, collection: Arc<Collection>, writes: Vec<Write>) -> Vec<WriteResult> {
+    /// Asks by the map in force then, until the range has settled down. The caller's place is at the front
+    /// of its lane.
+    async fn write_again(
+        &self,
+        collection: Arc<Collection>,
+        writes: Vec<Write>,
+        attempts: &mut Attempts,
+    ) -> Vec<WriteResult> {
         let mut results = vec![Err(Refusal::Moved); writes.len()];
-        let mut attempts = Attempts::default();
         loop {
             let open: Vec<usize> = (0..writes.len()).filter(|n| results[*n] == Err(Refusal::Moved)).collect();
             if open.is_empty() {
@@ -330,7 +378,7 @@ impl Node {
         self.later(async move {
             let mut found = Vec::with_capacity(keys.len());
             for stretch in keys.chunks(limits::GET_MANY_STRETCH_KEYS) {
-                found.extend(node.get_stretch(&collection, stretch).await?);
+                found.extend(node.get_stretch(&node.in_force(&collection), stretch).await?);
                 node.inner.runtime.yield_now().await;
             }
             Ok(found)
@@ -388,8 +436,8 @@ impl Node {
         let mut page = Page { more: true, ..Page::default() };
         let mut bytes = 0;
         let mut rest = scan.clone();
-        let mut attempts = Attempts::default();
-        let mut map = collection.clone();
+        let mut attempts = Attempts::after(self, true);
+        let mut map = self.in_force(collection);
         while page.more && page.records.len() < scan.limit && bytes < limits::SCAN_PAGE_BYTES_MAX {
             rest.limit = scan.limit - page.records.len();
             let Some((tablet, owner, clipped, last)) = next_part(&map, &rest) else {
@@ -523,19 +571,27 @@ impl Node {
 }
 
 /// Attempts at a request whose range was not where the map said.
-#[derive(Default)]
 struct Attempts {
-    made: u32,
+    /// Wait before the next one.
+    pause: bool,
+    until: Mono,
 }
 
 impl Attempts {
-    /// Waits a little, then gives the collection by the map in force now.
+    /// `tried`: one was made already.
+    fn after(node: &Node, tried: bool) -> Attempts {
+        Attempts { pause: tried, until: node.runtime().turn_start().after(limits::MOVED_WAIT) }
+    }
+
+    /// Waits a little, then gives the collection by the map in force now. Once the time is over there is one
+    /// attempt at most: who waited for others has none yet.
     async fn next(&mut self, node: &Node, collection: &Collection) -> Result<Arc<Collection>, Refusal> {
-        self.made += 1;
-        if self.made > limits::MOVED_ATTEMPTS_MAX {
-            return Err(Refusal::NotReady);
+        if std::mem::replace(&mut self.pause, true) {
+            if node.runtime().turn_start() >= self.until {
+                return Err(Refusal::NotReady);
+            }
+            node.runtime().sleep(MOVED_RETRY).await;
         }
-        node.inner.runtime.sleep(MOVED_RETRY).await;
         let now = node.collection(&collection.name).filter(|now| now.id == collection.id);
         now.ok_or(Refusal::NoSuchCollection)
     }

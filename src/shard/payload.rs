@@ -30,18 +30,14 @@ pub struct Payload(Arc<[u8]>);
 impl Payload {
     /// `content_type` is at most [`limits::CONTENT_TYPE_BYTES_MAX`] bytes of visible ASCII.
     pub fn new(content_type: &str, value: &[u8]) -> Payload {
-        let mut bytes = Vec::with_capacity(2 + content_type.len() + value.len());
         match KNOWN_TYPES.iter().position(|known| *known == content_type) {
-            Some(code) => bytes.push(code as u8),
+            Some(code) => Payload(joined([&[code as u8], &[], value])),
             None => {
                 assert!(content_type.len() <= limits::CONTENT_TYPE_BYTES_MAX, "content type too long");
-                bytes.push(OTHER_TYPE);
-                bytes.push(content_type.len() as u8);
-                bytes.extend_from_slice(content_type.as_bytes());
+                let head = [OTHER_TYPE, content_type.len() as u8];
+                Payload(joined([&head, content_type.as_bytes(), value]))
             }
         }
-        bytes.extend_from_slice(value);
-        Payload(bytes.into())
     }
 
     /// From the log or a run; `None` when the bytes are not a payload.
@@ -73,6 +69,19 @@ impl Payload {
     fn start(&self) -> usize {
         value_start(&self.0).expect("a payload is well-formed by construction")
     }
+}
+
+/// One allocation, and each byte copied once: a value may be large.
+fn joined(parts: [&[u8]; 3]) -> Arc<[u8]> {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+    let mut rest = Arc::get_mut(&mut bytes).expect("not shared yet");
+    for part in parts {
+        let (place, behind) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+    bytes
 }
 
 fn value_start(bytes: &[u8]) -> Option<usize> {

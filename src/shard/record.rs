@@ -49,10 +49,28 @@ pub enum Condition {
     SeqIs(Seq),
 }
 
+/// When a record expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    At(WallMs),
+    /// So many milliseconds after the write, by the clock that will judge it: that of the owner, which may
+    /// be ahead of the wall.
+    In(u64),
+}
+
+impl Expiry {
+    pub fn at(self, now: WallMs) -> WallMs {
+        match self {
+            Expiry::At(at) => at,
+            Expiry::In(ms) => WallMs(now.0.saturating_add(ms)),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// `expires` is absolute; `None` lives for ever.
-    Put { payload: Payload, expires: Option<WallMs> },
+    /// `None` lives for ever.
+    Put { payload: Payload, expires: Option<Expiry> },
     /// Refused with [`Refusal::Absent`] when there is nothing to delete.
     Delete,
 }
@@ -157,4 +175,17 @@ pub struct Page {
     pub more: bool,
     /// Go on strictly behind this key.
     pub resume_after: Option<Key>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clock of a shard never goes back and may be ahead of the wall: a ttl counted from the wall would
+    /// be over at once.
+    #[test]
+    fn a_time_to_live_counts_from_the_clock_that_judges_it() {
+        assert_eq!(Expiry::In(30).at(WallMs(1000)), WallMs(1030));
+        assert_eq!(Expiry::At(WallMs(7)).at(WallMs(1000)), WallMs(7));
+    }
 }

@@ -4,12 +4,13 @@ use super::batch::Origin;
 use super::core::Core;
 use super::message::{Frame, Reply, Request};
 use super::node::Node;
+use super::record::Write;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::{control, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
 use crate::limits;
-use crate::types::{CollectionId, ShardId};
+use crate::types::{CollectionId, Epoch, ShardId, TabletId};
 
 /// Where an answer goes.
 enum AnswerTo {
@@ -24,6 +25,13 @@ impl AnswerTo {
             AnswerTo::Core { from, call } => node.inner().mailbox.answer(from, call, reply),
         }
     }
+}
+
+/// A write that goes by a map which this core has yet to get, and where its answer goes.
+pub(super) struct Early {
+    items: Vec<(TabletId, Write)>,
+    epoch: Epoch,
+    answer: AnswerTo,
 }
 
 /// The turn hook: takes up what other cores have put into the inboxes. True when there was something.
@@ -83,10 +91,12 @@ fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer:
             drop(engine);
             answer.give(node, Reply::GetMany(found));
         }
-        Request::Write { items } => match answer {
-            AnswerTo::Core { from, call } => core.submit(items.into_iter(), Origin::Call { from, call }),
-            AnswerTo::Task(_) => unreachable!("a task's own writes go straight to the engine"),
-        },
+        // Refused as moved it could be overtaken by a later one of its client: it waits for the map, which
+        // is on its way.
+        Request::Write { items, epoch } if epoch > node.epoch() => {
+            node.inner().early.borrow_mut().push_back(Early { items, epoch, answer });
+        }
+        Request::Write { items, epoch } => write(core, items, epoch, answer),
         Request::Scan { tablet, scan } => {
             core.numbers.borrow_mut().scans += 1;
             let page = core.engine.borrow_mut().scan(tablet, &scan, wall);
@@ -96,6 +106,27 @@ fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer:
             answer.give(node, Reply::CollectionStats(collection_stats(core, collection)));
         }
         slow => handle_slow(node, slow, answer),
+    }
+}
+
+fn write(core: &Core, items: Vec<(TabletId, Write)>, epoch: Epoch, answer: AnswerTo) {
+    match answer {
+        AnswerTo::Core { from, call } => core.submit(items.into_iter(), epoch, Origin::Call { from, call }),
+        AnswerTo::Task(_) => unreachable!("a task's own writes go straight to the engine"),
+    }
+}
+
+/// Carries out, in their order, the writes that waited for the map in force now. Bounded: each is an open
+/// call of another core.
+pub(super) fn take_up_early(node: &Node) {
+    let Ok(core) = node.core() else { return };
+    let early = std::mem::take(&mut *node.inner().early.borrow_mut());
+    for waiting in early {
+        if waiting.epoch > node.epoch() {
+            node.inner().early.borrow_mut().push_back(waiting);
+        } else {
+            write(core, waiting.items, waiting.epoch, waiting.answer);
+        }
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Tablet {
     pub moving: bool,
     /// The end of that: writes wait until the new map is there.
     pub frozen: bool,
+    /// Writes that come by an older map are not taken. When some of them were sent back as moved, others of
+    /// the same client may be on their way by the same map: they must not overtake the first.
+    closed_below: Epoch,
     staged: BTreeMap<Key, Staged>,
     expiries: BTreeSet<(WallMs, Key)>,
 }
@@ -52,13 +55,17 @@ impl Tablet {
             next_seq: Seq(1),
             moving: false,
             frozen: false,
+            closed_below: Epoch::ZERO,
             staged: BTreeMap::new(),
             expiries: BTreeSet::new(),
         }
     }
 
-    /// The map gives this shard the tablet with this range.
-    pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>) {
+    /// The map of this epoch gives this shard the tablet with this range.
+    pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>, map: Epoch) {
+        if self.frozen || !self.mapped || self.start != entry.start || self.end.as_ref() != end {
+            self.closed_below = map;
+        }
         self.epoch = entry.epoch;
         self.mapped = true;
         self.next_seq = self.next_seq.max(entry.first_seq);
@@ -70,6 +77,11 @@ impl Tablet {
 
     pub fn covers(&self, key: &Key) -> bool {
         self.start <= *key && self.end.as_ref().is_none_or(|end| key < end)
+    }
+
+    /// Whether writes that come by the map of this epoch are taken at all.
+    pub fn takes_by(&self, map: Epoch) -> bool {
+        !self.frozen && map >= self.closed_below
     }
 
     /// Whether reads of this key are answered here.
@@ -263,6 +275,29 @@ mod tests {
         tablet.apply(key.clone(), Version { lsn: Lsn(2), seq: second, expires: NEVER, payload: None });
         assert!(!tablet.has_staged());
         assert_eq!(tablet.present(&key, WallMs(0)), None);
+    }
+
+    /// A write was sent back as moved while the tablet was frozen; the move failed, and another write of
+    /// the same client, sent by the same map, comes after the tablet has thawed.
+    #[test]
+    fn what_was_frozen_takes_nothing_more_by_the_map_of_that_time() {
+        let mut tablet = tablet();
+        let entry = catalogue::Tablet {
+            id: TabletId(1),
+            start: Key::from_bytes(&[]),
+            owner: crate::types::ShardId(0),
+            epoch: Epoch(1),
+            first_seq: Seq(1),
+        };
+        tablet.take_over(&entry, None, Epoch(1));
+        tablet.take_over(&entry, None, Epoch(2));
+        assert!(tablet.takes_by(Epoch(1)), "a map that changes nothing here");
+        tablet.frozen = true;
+        assert!(!tablet.takes_by(Epoch(2)));
+        tablet.take_over(&entry, None, Epoch(3));
+        assert!(!tablet.takes_by(Epoch(2)) && tablet.takes_by(Epoch(3)));
+        tablet.take_over(&entry, Some(&Key::from_u64(9)), Epoch(4));
+        assert!(!tablet.takes_by(Epoch(3)) && tablet.takes_by(Epoch(4)), "another range");
     }
 
     #[test]

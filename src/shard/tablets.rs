@@ -92,7 +92,7 @@ impl Tablets {
         let gone = self.owned.extract_if(.., |id, _| !mapped.contains_key(id));
         self.dropped.extend(gone.map(|(_, tablet)| tablet));
         for (id, (collection, entry, end)) in mapped {
-            self.entry(id, collection).take_over(entry, end);
+            self.entry(id, collection).take_over(entry, end, catalogue.epoch);
         }
     }
 

@@ -48,9 +48,9 @@ impl fmt::Display for Failure {
             write!(f, ", crash point {point}")?;
         }
         writeln!(f, ": {message}")?;
-        write!(f, "again: KYRODB_CRASH_SEED={seed} KYRODB_CRASH_WORKLOADS=1 ")?;
+        write!(f, "again: CRASH_SEED={seed} CRASH_WORKLOADS=1 ")?;
         if let Some(point) = point {
-            write!(f, "KYRODB_CRASH_POINT={point} ")?;
+            write!(f, "CRASH_POINT={point} ")?;
         }
         write!(f, "cargo test --test sim_crash every_crash_point -- --nocapture")
     }

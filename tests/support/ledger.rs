@@ -17,7 +17,7 @@ use kyrodb::shard::key::Key;
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
 use kyrodb::shard::payload::Payload;
-use kyrodb::shard::record::{Change, Durability, Found, Refusal, Write, Written};
+use kyrodb::shard::record::{Change, Durability, Expiry, Found, Refusal, Write, Written};
 use kyrodb::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
 
 pub type Tick = u64;
@@ -164,7 +164,11 @@ pub fn tablet_of<'a>(map: &'a Catalogue, place: &Place) -> Option<&'a Tablet> {
 fn step_of(entry: &Entry, written: &Written, durable: bool) -> Step {
     let version = match &entry.write.change {
         Change::Put { payload, expires } => {
-            Some(Version { seq: written.seq, payload: payload.clone(), expires: *expires })
+            let expires = expires.map(|expires| match expires {
+                Expiry::At(at) => at,
+                Expiry::In(_) => unreachable!("the judge needs to know when"),
+            });
+            Some(Version { seq: written.seq, payload: payload.clone(), expires })
         }
         Change::Delete => None,
     };

@@ -14,7 +14,7 @@ use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::payload::{OCTET_STREAM, Payload};
-use kyrodb::shard::record::{Change, Condition, Durability, Refusal, Write};
+use kyrodb::shard::record::{Change, Condition, Durability, Expiry, Refusal, Write};
 use kyrodb::types::{Seq, WallMs};
 
 use super::cluster::{Client, Cluster, options};
@@ -102,7 +102,7 @@ pub fn run(cluster: &mut Cluster, book: &Book, shape: &Shape, payloads: &Payload
 
 pub fn hands(cluster: &Cluster, core: usize, book: &Book, payloads: &Payloads, rng: &mut Rng) -> Hands {
     Hands {
-        node: cluster.nodes[core].clone(),
+        node: cluster.nodes[core].for_client(),
         book: book.clone(),
         payloads: payloads.clone(),
         rng: Rng::new(rng.next_u64()),
@@ -194,11 +194,11 @@ impl Hands {
         self.payloads.next(len)
     }
 
-    fn any_expiry(&mut self) -> Option<WallMs> {
+    fn any_expiry(&mut self) -> Option<Expiry> {
         let now = self.node.runtime().wall().0;
         match self.rng.below(20) {
-            0 => Some(WallMs(now + 1 + self.rng.below(4))),
-            1 => Some(WallMs(now + 3_600_000)),
+            0 => Some(Expiry::At(WallMs(now + 1 + self.rng.below(4)))),
+            1 => Some(Expiry::At(WallMs(now + 3_600_000))),
             _ => None,
         }
     }

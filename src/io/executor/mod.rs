@@ -28,8 +28,8 @@ use std::task::{Context, Poll, Wake, Waker};
 pub(super) use ops::OpTable;
 pub use ready::Class;
 use ready::{ReadyQueue, TaskId, TaskWaker};
-use stall::StallDetector;
 pub use stall::TurnStats;
+use stall::{StallDetector, TurnWork};
 pub(super) use timers::Timers;
 
 use super::driver::{Doorbell, Driver, Park};
@@ -144,20 +144,20 @@ impl Executor {
 
     fn turn_with(&mut self, park: Park) {
         self.absorb_spawned();
-        self.collect(park);
+        let completions = self.collect(park);
         self.wake_expired();
         (self.hook)();
-        self.run_foreground();
-        self.run_one(Class::Background);
+        let polls = self.run_foreground();
+        let ran_background = self.run_one(Class::Background);
         let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
-        self.shared.stats.borrow_mut().record(cpu_ns);
+        self.shared.stats.borrow_mut().record(cpu_ns, TurnWork { completions, polls, ran_background });
     }
 
     /// One step of a simulated core: collects what is there and runs one task of the driver's choice.
     /// Returns false when nothing was there to do.
     pub fn step(&mut self) -> bool {
         self.absorb_spawned();
-        let collected = self.collect(Park::No);
+        let collected = self.collect(Park::No) > 0;
         let fired = self.wake_expired();
         let received = (self.hook)();
         let ready = self.ready.len();
@@ -214,8 +214,8 @@ impl Executor {
         false
     }
 
-    /// Collects completions and wakes those who wait for them.
-    fn collect(&mut self, park: Park) -> bool {
+    /// Collects completions and wakes those who wait for them; gives their number.
+    fn collect(&mut self, park: Park) -> usize {
         let mut completions = std::mem::take(&mut self.completions);
         {
             let mut driver = self.shared.driver.borrow_mut();
@@ -224,7 +224,7 @@ impl Executor {
             self.shared.turn_wall.set(driver.wall());
         }
         self.bell.disarm();
-        let any = !completions.is_empty();
+        let count = completions.len();
         for completion in completions.drain(..) {
             let leftover = self.shared.ops.borrow_mut().complete(completion);
             if let Some(handle) = leftover {
@@ -232,7 +232,7 @@ impl Executor {
             }
         }
         self.completions = completions;
-        any
+        count
     }
 
     fn wake_expired(&mut self) -> bool {
@@ -240,7 +240,8 @@ impl Executor {
         self.shared.timers.borrow_mut().fire(now)
     }
 
-    fn run_foreground(&mut self) {
+    /// Gives the number of polls.
+    fn run_foreground(&mut self) -> u32 {
         let deadline = self.shared.turn_start.get().after(limits::TURN_BUDGET);
         let mut polled = 0u32;
         while self.run_one(Class::Foreground) {
@@ -251,6 +252,7 @@ impl Executor {
                 break;
             }
         }
+        polled
     }
 
     fn run_one(&mut self, class: Class) -> bool {

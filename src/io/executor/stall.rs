@@ -1,6 +1,7 @@
 //! The stall detector: thread CPU time of every turn, always on.
 //!
-//! It costs one `clock_gettime(CLOCK_THREAD_CPUTIME_ID)` a turn.
+//! It costs one `clock_gettime(CLOCK_THREAD_CPUTIME_ID)` a turn. On a virtual machine that clock also
+//! counts what the host took from the processor meanwhile, and interrupts that came.
 
 use crate::io::driver::Driver;
 use crate::limits;
@@ -15,13 +16,30 @@ pub struct TurnStats {
     pub stalls: u64,
 }
 
+/// What a turn did: tells work that took too long from time that the machine took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TurnWork {
+    pub completions: usize,
+    /// Polls of foreground tasks.
+    pub polls: u32,
+    pub ran_background: bool,
+}
+
 impl TurnStats {
-    pub(super) fn record(&mut self, cpu_ns: u64) {
+    pub(super) fn record(&mut self, cpu_ns: u64, work: TurnWork) {
         self.turns += 1;
         self.cpu_ns_max = self.cpu_ns_max.max(cpu_ns);
         if u128::from(cpu_ns) > limits::TURN_STALL.as_nanos() {
             self.stalls += 1;
-            tracing::warn!(cpu_us = cpu_ns / 1000, "a turn of the executor took too long");
+            let TurnWork { completions, polls, ran_background } = work;
+            let cpu_us = cpu_ns / 1000;
+            tracing::warn!(
+                cpu_us,
+                completions,
+                polls,
+                ran_background,
+                "a turn of the executor took too long"
+            );
         }
     }
 }

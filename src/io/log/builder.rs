@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::pending::Pending;
 use super::plan::Recovered;
 use super::pool::BufPool;
 use super::record::RecordParts;
@@ -23,8 +24,8 @@ use crate::io::buf::{AlignedBuf, BLOCK_BYTES, round_up_to_block};
 use crate::limits;
 use crate::types::{FileOffset, Lsn, SegmentId, ShardId};
 
-/// Pending memory above this is given back once it is empty.
-const PENDING_KEEP_BYTES: usize = 4 * limits::LOG_BLOCK_BYTES_MAX;
+/// Ends of records beyond this many are given back once none is waiting.
+const ENDS_KEPT: usize = 4 * limits::LOG_BLOCK_BYTES_MAX / limits::LOG_RECORD_BYTES_MIN;
 
 /// A block on its way to the disk.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub struct LogBuilder {
     segment_bytes: u32,
     next_lsn: Lsn,
     /// Encoded records that are not in a block yet.
-    pending: VecDeque<u8>,
+    pending: Pending,
     /// Stream position and LSN of the end of each record that has not wholly left.
     ends: VecDeque<(u64, Lsn)>,
     /// Stream position up to which bytes are in blocks.
@@ -101,7 +102,7 @@ impl LogBuilder {
             shard,
             segment_bytes: segment_bytes as u32,
             next_lsn,
-            pending: VecDeque::new(),
+            pending: Pending::default(),
             ends: VecDeque::new(),
             taken: 0,
             finished: 0,
@@ -189,7 +190,8 @@ impl LogBuilder {
         if let Some(start) = &start {
             buf[BLOCK_HEADER_BYTES..head].copy_from_slice(&start.encode());
         }
-        self.move_pending(&mut buf[head..head + stream_len]);
+        self.pending.take_into(&mut buf[head..head + stream_len]);
+        self.taken += stream_len as u64;
         buf[head + stream_len..].fill(0);
         self.finish_records();
         let header = BlockHeader {
@@ -226,20 +228,6 @@ impl LogBuilder {
         }
     }
 
-    fn move_pending(&mut self, out: &mut [u8]) {
-        let (front, back) = self.pending.as_slices();
-        let from_front = out.len().min(front.len());
-        let (first, second) = out.split_at_mut(from_front);
-        first.copy_from_slice(&front[..from_front]);
-        second.copy_from_slice(&back[..second.len()]);
-        self.pending.drain(..out.len());
-        self.taken += out.len() as u64;
-        if self.pending.is_empty() && self.pending.capacity() > PENDING_KEEP_BYTES {
-            self.pending = VecDeque::new();
-            self.ends.shrink_to(PENDING_KEEP_BYTES / limits::LOG_RECORD_BYTES_MIN);
-        }
-    }
-
     fn finish_records(&mut self) {
         while let Some((end, lsn)) = self.ends.front().copied() {
             if end > self.taken {
@@ -248,6 +236,9 @@ impl LogBuilder {
             self.last_lsn = lsn;
             self.finished = end;
             self.ends.pop_front();
+        }
+        if self.ends.is_empty() {
+            self.ends.shrink_to(ENDS_KEPT);
         }
     }
 

@@ -27,6 +27,7 @@ pub(in crate::io) mod field;
 mod flip_tests;
 #[cfg(test)]
 mod model_tests;
+mod pending;
 mod plan;
 mod pool;
 pub mod record;

@@ -32,6 +32,7 @@ mod socket_work;
 mod sockets;
 mod work;
 
+pub use clock::thread_cpu_ns;
 pub use cores::{Core, CoreError, available_cores, spawn_core};
 pub use driver::RingDriver;
 pub use error::RingError;

@@ -16,7 +16,7 @@ use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::Payload;
 use crate::shard::record::{Change, Condition, Durability, Found, Refusal, Write, Written};
-use crate::types::{Seq, WallMs};
+use crate::types::Seq;
 
 /// What holds for all lines of a bulk.
 pub struct Plan {
@@ -41,20 +41,15 @@ pub enum Operation {
 
 impl Plan {
     /// What a line asks for.
-    pub fn decode(&self, line: Line<'_>, now: WallMs) -> Result<Operation, Problem> {
+    pub fn decode(&self, line: Line<'_>) -> Result<Operation, Problem> {
         match line {
-            Line::Whole(line) => decode_line(line, self.collection.definition.key_type, self.durability, now),
+            Line::Whole(line) => decode_line(line, self.collection.definition.key_type, self.durability),
             Line::TooLong => Err(Problem::new(413, "line_too_long", "the line is too long")),
         }
     }
 }
 
-fn decode_line(
-    line: &[u8],
-    key_type: KeyType,
-    durability: Durability,
-    now: WallMs,
-) -> Result<Operation, Problem> {
+fn decode_line(line: &[u8], key_type: KeyType, durability: Durability) -> Result<Operation, Problem> {
     let mut members = JsonObject::parse(line)?;
     let op = object::text(members.required("op")?, "/op")?;
     let key = value::key_from_json(members.required("key")?, key_type, "/key")?;
@@ -63,7 +58,7 @@ fn decode_line(
             members.finish()?;
             return Ok(Operation::Get(key));
         }
-        "put" => take_put(&mut members, now)?,
+        "put" => take_put(&mut members)?,
         "delete" => Change::Delete,
         _ => return Err(Problem::wrong("/op", "is none of put, delete, get")),
     };
@@ -72,11 +67,11 @@ fn decode_line(
     Ok(Operation::Write(Write { key, change, condition, durability }))
 }
 
-fn take_put(members: &mut JsonObject<'_>, now: WallMs) -> Result<Change, Problem> {
+fn take_put(members: &mut JsonObject<'_>) -> Result<Change, Problem> {
     let payload = take_payload(members)?;
     let Some(ttl) = members.optional("ttl") else { return Ok(Change::Put { payload, expires: None }) };
     let text = object::text(ttl, "/ttl")?;
-    let expires = ttl::expiry(&text, now).map_err(|what| Problem::wrong("/ttl", what))?;
+    let expires = ttl::expiry(&text).map_err(|what| Problem::wrong("/ttl", what))?;
     Ok(Change::Put { payload, expires: Some(expires) })
 }
 
@@ -136,10 +131,11 @@ fn append_status(status: u16, seq: Option<Seq>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::shard::payload;
+    use crate::shard::record::Expiry;
     use crate::types::Lsn;
 
     fn decode(line: &str) -> Result<Operation, (u16, String)> {
-        decode_line(line.as_bytes(), KeyType::U64, Durability::Interval, WallMs(1000)).map_err(|problem| {
+        decode_line(line.as_bytes(), KeyType::U64, Durability::Interval).map_err(|problem| {
             let pointer = problem.errors.first().map(|error| error.pointer.clone());
             (problem.status, pointer.unwrap_or_default())
         })
@@ -159,7 +155,7 @@ mod tests {
         let payload = Payload::new(payload::TEXT, b"a");
         assert_eq!(
             decode(r#"{"op":"put","key":7,"value":"a","ttl":"2s","if_seq":3}"#),
-            write(Change::Put { payload, expires: Some(WallMs(3000)) }, Condition::SeqIs(Seq(3)))
+            write(Change::Put { payload, expires: Some(Expiry::In(2000)) }, Condition::SeqIs(Seq(3)))
         );
         let payload = Payload::new(payload::OCTET_STREAM, b"\xff\0");
         assert_eq!(

@@ -17,8 +17,7 @@ use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::{self, Payload};
-use crate::shard::record::{Change, Found, Write};
-use crate::types::WallMs;
+use crate::shard::record::{Change, Expiry, Found, Write};
 
 pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
@@ -42,7 +41,7 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
     let head = &request.head;
     let collection = collection(node, name)?;
     let key = path_key(&collection, key)?;
-    let expires = take_ttl(head, node.runtime().wall())?;
+    let expires = take_ttl(head)?;
     if head.framing == Framing::Absent {
         return Err(Problem::new(411, "length_required", "a value needs a Content-Length or chunks"));
     }
@@ -74,11 +73,11 @@ pub fn path_key(collection: &Collection, segment: &str) -> Result<Key, Problem> 
     Ok(Key::parse(collection.definition.key_type, &decode_segment(segment)?)?)
 }
 
-fn take_ttl(head: &Head<'_>, now: WallMs) -> Result<Option<WallMs>, Problem> {
+fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
     let mut query = Query::parse(head.query)?;
     let text = query.take("ttl");
     query.finish()?;
-    text.map(|text| ttl::expiry(&text, now).map_err(|what| Problem::parameter("ttl", what))).transpose()
+    text.map(|text| ttl::expiry(&text).map_err(|what| Problem::parameter("ttl", what))).transpose()
 }
 
 /// The type to store: what the client says, as long as it could be sent back in a header.

@@ -1,5 +1,6 @@
 //! The simulated world seen through the seam: what tasks on a [`Runtime`] observe.
 
+mod conformance;
 mod durability;
 mod faults;
 mod names;

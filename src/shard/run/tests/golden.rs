@@ -1,6 +1,6 @@
 //! The format on disk does not change by accident.
 //!
-//! `KYRODB_WRITE_GOLDEN=1 cargo test --lib shard::run` writes the file anew; do so only together with a
+//! `WRITE_GOLDEN=1 cargo test --lib shard::run` writes the file anew; do so only together with a
 //! new format version.
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ const FILE: &str = "tests/golden/run_v1.bin";
 fn the_format_is_the_golden_one() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE);
     let whole = write(RUN, &small_tablets());
-    if std::env::var_os("KYRODB_WRITE_GOLDEN").is_some() {
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(&path, &whole.bytes).expect("the golden file can be written");
     }
     let golden = std::fs::read(&path).expect("the golden file is there");
