@@ -16,22 +16,31 @@
 //! 6. [`train`]: keys to all of that, in steps.
 //! 7. [`choose`]: the measurement that decides which of the two serves.
 //! 8. [`codec`]: an index as bytes and back, with every number checked.
+//!
+//! Built on it: [`strings`] (keys that are not numbers), [`quantiles`] and [`merged`] (separators from a
+//! sample, and from indexes), [`drift`] (what lookups tell, and when a rebuild pays).
 
 pub mod choose;
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
 mod correction;
+pub mod drift;
 pub mod index;
 pub mod kernel;
 pub mod keys;
+#[cfg(test)]
+#[path = "../../tests/support/keysets.rs"]
+mod keysets;
 mod last_mile;
 pub mod learned;
 pub mod memory;
+pub mod merged;
 pub mod quantiles;
 mod router;
 mod segment;
 pub mod splus;
+pub mod strings;
 #[cfg(test)]
 mod tests;
 pub mod train;
