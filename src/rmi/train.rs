@@ -65,9 +65,32 @@ enum Phase {
 struct Sample {
     eps: u32,
     stretch: usize,
+    /// Keys of the stretch that were seen, and the segment under way.
+    seen: usize,
+    cone: Option<Cone>,
     segments: usize,
     /// Segments of the sample at half the eps, if they would fit the budget.
     before: Option<usize>,
+}
+
+impl Sample {
+    fn at(eps: u32, before: Option<usize>) -> Sample {
+        Sample { eps, stretch: 0, seen: 0, cone: None, segments: 0, before }
+    }
+
+    /// Goes on in the stretch, up to its key number `end`.
+    fn look_at(&mut self, stretch: &[u64], end: usize) {
+        for (rank, key) in stretch.iter().enumerate().take(end).skip(self.seen) {
+            if !self.cone.as_mut().is_some_and(|cone| cone.take(*key, rank as u32)) {
+                self.segments += 1;
+                self.cone = Some(Cone::new(self.eps, *key, rank as u32));
+            }
+        }
+        self.seen = end;
+        if end == stretch.len() {
+            (self.stretch, self.seen, self.cone) = (self.stretch + 1, 0, None);
+        }
+    }
 }
 
 /// Trains one learned index.
@@ -81,7 +104,7 @@ impl Trainer {
     pub fn new(options: TrainOptions) -> Trainer {
         let phase = match options.eps {
             Some(eps) => Phase::Segments { eps, next: 0, cone: None },
-            None => Phase::Sample(Sample { eps: EPS_MIN, stretch: 0, segments: 0, before: None }),
+            None => Phase::Sample(Sample::at(EPS_MIN, None)),
         };
         Trainer { options, segments: Vec::new(), phase }
     }
@@ -132,10 +155,10 @@ impl Trainer {
                 return Phase::Sample(sample);
             }
             let begin = sample.stretch * apart;
-            let end = keys.len().min(begin + STRETCH_KEYS);
-            sample.segments += count_segments(&keys[begin..end], sample.eps);
-            sample.stretch += 1;
-            left = left.saturating_sub(end - begin);
+            let stretch = &keys[begin..keys.len().min(begin + STRETCH_KEYS)];
+            let end = stretch.len().min(sample.seen.saturating_add(left));
+            left -= end - sample.seen;
+            sample.look_at(stretch, end);
         }
         let Sample { eps, segments, before, .. } = sample;
         // A stretch ends in the middle of a segment, half of it on average.
@@ -148,7 +171,7 @@ impl Trainer {
             return Phase::Segments { eps, next: 0, cone: None };
         }
         let before = fits.then_some(segments);
-        Phase::Sample(Sample { eps: eps * 2, stretch: 0, segments: 0, before })
+        Phase::Sample(Sample::at(eps * 2, before))
     }
 
     fn grow(&mut self, keys: &KeyArray, eps: u32, next: usize, cone: Option<Cone>, budget: usize) -> Phase {
@@ -223,17 +246,4 @@ impl Trainer {
         learned.max_error = if learned.corrections.is_some() { corrected } else { raw };
         Phase::Done(learned)
     }
-}
-
-fn count_segments(keys: &[u64], eps: u32) -> usize {
-    let Some(first) = keys.first() else { return 0 };
-    let mut cone = Cone::new(eps, *first, 0);
-    let mut segments = 1;
-    for (rank, key) in keys.iter().enumerate().skip(1) {
-        if !cone.take(*key, rank as u32) {
-            segments += 1;
-            cone = Cone::new(eps, *key, rank as u32);
-        }
-    }
-    segments
 }

@@ -2,25 +2,30 @@
 //!
 //! All structures are built first and then asked in turns, so that a noisy minute hits them alike. Each
 //! turn asks the same keys of each; the best of five counts, by this thread's own processor time. Every
-//! answer of every turn is compared. No structure gets huge pages: all memory is as the allocator gives it.
+//! answer of every turn is compared.
+//!
+//! The key arrays and what lies over them (learned index, search tree) are ours to place and get huge
+//! pages, as a shard would give them; binary search runs over the same keys. The standard library's maps
+//! cannot ask for them. `--pages small` does without for all.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::super::failure::{Failure, InputError};
 use super::super::output::Output;
 use super::structures::{Binary, Hash, Structure, Tree};
 use super::timing::{Queries, Times, best_of, line_ns};
-use crate::io::uring::thread_cpu_ns;
+use crate::io::uring::{advise_huge_pages, thread_cpu_ns};
 use crate::rmi::choose::{Choice, Reason, Structure as Chosen};
 use crate::rmi::codec::encode;
 use crate::rmi::index::{Index, IndexBuilder, IndexOptions, Mode};
 use crate::rmi::keys::{KeyArray, KeyArrayBuilder, KeysError};
 use crate::rmi::memory::Memory;
+use crate::rmi::train::TrainOptions;
 
 /// Turns, of which the best counts.
 const TURNS: usize = 5;
@@ -38,6 +43,24 @@ pub struct RmiArgs {
     /// Chooses the keys that are asked for
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
+    /// What the keys and the indexes over them lie in; the standard library's maps have small ones
+    #[arg(long, value_enum, default_value_t = Pages::Huge)]
+    pub pages: Pages,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pages {
+    Huge,
+    Small,
+}
+
+impl Pages {
+    fn memory(self) -> Memory {
+        match self {
+            Pages::Huge => Memory::advised(advise_huge_pages),
+            Pages::Small => Memory::plain(),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -67,11 +90,12 @@ pub struct Row {
 }
 
 pub fn run(args: &RmiArgs, out: &mut Output) -> Result<(), Failure> {
-    let keys = read_keys(&args.keys, args.limit)?;
+    let memory = args.pages.memory();
+    let keys = read_keys(&args.keys, args.limit, memory)?;
     if keys.is_empty() {
         return Err(input(&args.keys, InputError::KeyMissing));
     }
-    let (report, wrong) = measure(keys, &args.keys, args.seed);
+    let (report, wrong) = measure(keys, memory, &args.keys, args.seed);
     out.object(&report)?;
     match wrong {
         0 => Ok(()),
@@ -80,14 +104,16 @@ pub fn run(args: &RmiArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// The report, and how many answers were wrong.
-fn measure(keys: KeyArray, path: &Path, seed: u64) -> (Report, u64) {
-    let copy = KeyArray::new(keys.as_slice()).expect("as good as the original");
-    let built = build(keys);
+fn measure(keys: KeyArray, memory: Memory, path: &Path, seed: u64) -> (Report, u64) {
+    let train = TrainOptions { memory, ..TrainOptions::default() };
+    let mut copy = KeyArrayBuilder::new(keys.len(), memory);
+    copy.push(keys.as_slice()).expect("as good as the original");
+    let built = build(keys, IndexOptions { train, structure: None });
     let index = &built.index;
     eprintln!("single: {}", told(index.choice(Mode::Single)));
     eprintln!("batch: {}", told(index.choice(Mode::Batch)));
-    let floor = IndexOptions { structure: Some(Chosen::SPlus), ..IndexOptions::default() };
-    let floor = Index::build(copy, floor, &mut thread_cpu_ns);
+    let floor = IndexOptions { train, structure: Some(Chosen::SPlus) };
+    let floor = Index::build(copy.finish(), floor, &mut thread_cpu_ns);
     let (tree, hash) = (Tree::new(index.keys()), Hash::new(index.keys()));
     let binary = Binary(index.keys().as_slice());
     let structures: [(&str, &dyn Structure); 5] = [
@@ -133,10 +159,10 @@ struct Built {
     keys_per_s: f64,
 }
 
-fn build(keys: KeyArray) -> Built {
+fn build(keys: KeyArray, options: IndexOptions) -> Built {
     let n = keys.len();
     let start = thread_cpu_ns();
-    let mut builder = IndexBuilder::new(keys, IndexOptions::default());
+    let mut builder = IndexBuilder::new(keys, options);
     while !builder.step(usize::MAX) {}
     let trained = thread_cpu_ns() - start;
     let index = builder.finish(&mut thread_cpu_ns);
@@ -163,7 +189,7 @@ fn row(name: &'static str, times: Times) -> Row {
     Row { name, hit_ns: times.hit, miss_ns: times.miss, latency_ns: times.latency, batch32_ns: times.batch }
 }
 
-fn read_keys(path: &Path, limit: Option<u64>) -> Result<KeyArray, Failure> {
+fn read_keys(path: &Path, limit: Option<u64>, memory: Memory) -> Result<KeyArray, Failure> {
     let file = File::open(path).map_err(Failure::file(path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut head = [0; 8];
@@ -171,7 +197,7 @@ fn read_keys(path: &Path, limit: Option<u64>) -> Result<KeyArray, Failure> {
     let mut left = usize::try_from(u64::from_le_bytes(head).min(limit.unwrap_or(u64::MAX)))
         .map_err(|_| input(path, InputError::Truncated))?;
     // A count of its own making does not get to reserve all memory.
-    let mut keys = KeyArrayBuilder::new(left.min(1 << 26), Memory::plain());
+    let mut keys = KeyArrayBuilder::new(left.min(1 << 26), memory);
     let mut bytes = vec![0; PIECE_KEYS * 8];
     let mut piece = Vec::with_capacity(PIECE_KEYS);
     while left > 0 {
@@ -231,7 +257,7 @@ mod tests {
 
     fn bench(file: &tempfile::NamedTempFile, limit: Option<u64>) -> Result<serde_json::Value, Failure> {
         let written = Shared::default();
-        let args = RmiArgs { keys: file.path().to_owned(), limit, seed: 1 };
+        let args = RmiArgs { keys: file.path().to_owned(), limit, seed: 1, pages: Pages::Huge };
         run(&args, &mut Output::new(Format::Json, written.clone()))?;
         let json = serde_json::from_slice(&written.0.borrow());
         Ok(json.expect("one line of JSON"))
