@@ -186,8 +186,8 @@ pub const LOG_RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
 /// What recovery reads at a time: a turn's work, and never less than one block.
 pub const LOG_READ_BYTES: usize = MIB;
 
-/// Beyond this a new manifest file is begun.
-pub const MANIFEST_FILE_BYTES_MAX: usize = MIB;
+/// Size of a manifest file; only a state that is larger makes it grow.
+pub const MANIFEST_FILE_BYTES: usize = 128 * KIB;
 /// The whole state of a shard in one manifest record.
 pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 

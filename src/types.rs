@@ -27,6 +27,10 @@ macro_rules! number {
 }
 
 number!(
+    /// The node that a shard's data belongs to: a random number, the same on all its shards. 0: none yet.
+    NodeId, u64
+);
+number!(
     /// A core of the server and the shard that it runs.
     ShardId, u16
 );

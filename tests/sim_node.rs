@@ -2,14 +2,19 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::ops::Bound;
+use std::path::Path;
+use std::rc::Rc;
 
-use kyrodb::io::sim::{Disk, SimConfig};
+use kyrodb::io::sim::{CrashPolicy, Disk, Sim, SimConfig};
 use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::payload::{Payload, TEXT};
 use kyrodb::shard::record::{Change, Condition, Durability, Refusal, Scan, Write};
+use kyrodb::shard::start_error::StartError;
+use kyrodb::types::ShardId;
 use support::cluster::{Cluster, options};
 
 fn put(key: u64, value: &str) -> Write {
@@ -48,7 +53,7 @@ fn a_write_is_read_on_every_core_and_after_a_restart() {
                 }
             });
         }
-        let disk = cluster.sim.crash(kyrodb::io::sim::CrashPolicy::KeepNothing);
+        let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
         let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(2), &options());
         cluster.start().expect("starts again");
         for core in 0..2 {
@@ -133,4 +138,80 @@ fn collections_come_and_go_on_every_core() {
         let gone = nodes[2].get(&collection, &key).get().await;
         assert_eq!(gone, Err(Refusal::NoSuchCollection));
     });
+}
+
+/// The disk without a shard's directory; or with an empty one.
+fn without_shard(disk: Disk, shard: &'static str, empty: bool) -> Disk {
+    let mut sim = Sim::with_disk(1, disk, SimConfig::default());
+    let runtime = sim.runtime(0);
+    let removed = sim.run(async move {
+        let shard = Path::new("/").join(shard);
+        for dir in ["log", "runs", ""].map(|dir| shard.join(dir)) {
+            for entry in runtime.list(&dir).await.expect("a directory") {
+                if !entry.is_dir {
+                    runtime.remove_file(dir.join(entry.name)).await.expect("a file");
+                }
+            }
+            if !(empty && dir == shard.join("")) {
+                runtime.remove_dir(&dir).await.expect("an empty directory");
+            }
+        }
+    });
+    removed.expect("not stuck");
+    sim.crash(CrashPolicy::KeepAll)
+}
+
+/// A shard that comes back without its data is no new shard: served as one, it would answer that records do
+/// not exist, and shard 0 would forget all maps, and the others their tablets with it.
+#[test]
+fn a_shard_that_lost_its_data_is_missed() {
+    for (seed, (shard, empty)) in
+        (0..).zip([("shard-001", false), ("shard-001", true), ("shard-000", false), ("shard-000", true)])
+    {
+        let mut cluster = started(seed, 2);
+        let node = cluster.nodes[0].clone();
+        cluster.run(0, async move {
+            node.split_collection("default", vec![Key::from_u64(50)]).await.expect("ready").expect("splits");
+            let collection = node.collection("default").expect("exists from the start");
+            for key in [10, 90] {
+                node.write(&collection, put(key, "kept")).get().await.expect("acknowledged");
+            }
+        });
+        let whole = cluster.sim.crash(CrashPolicy::KeepNothing);
+        let lost = without_shard(whole.clone(), shard, empty);
+        let mut again = Cluster::boot(seed, lost, SimConfig::cores(2), &options());
+        let error = again.start().expect_err("a shard is missing");
+        let wanted = match shard {
+            "shard-000" => StartError::OtherNode { shard: ShardId(1) },
+            _ => StartError::ShardLost { shard: ShardId(1) },
+        };
+        assert_eq!(error.to_string(), wanted.to_string());
+        // The other shard was not harmed: with both, all is there.
+        let mut again = Cluster::boot(seed, whole, SimConfig::cores(2), &options());
+        again.start().expect("a whole node starts");
+        let node = again.nodes[1].clone();
+        again.run(1, async move {
+            for key in [10, 90] {
+                assert_eq!(read(&node, key).await.as_deref(), Some("kept"));
+            }
+        });
+    }
+}
+
+/// A first start that ended between two shards is no loss.
+#[test]
+fn a_node_that_was_never_whole_starts_anew() {
+    let mut interrupted = 0;
+    for steps in 1..60 {
+        let mut cluster = Cluster::boot(steps, Disk::default(), SimConfig::cores(3), &options());
+        let (left, world) = (Rc::new(Cell::new(steps * 3)), cluster.sim.world().clone());
+        let counted = left.clone();
+        world.on_io(move |_| counted.set(counted.get().saturating_sub(1)));
+        let whole = cluster.start_unless(|| left.get() == 0).expect("nothing is wrong");
+        interrupted += u64::from(!whole);
+        let disk = cluster.sim.crash(CrashPolicy::Random);
+        let mut again = Cluster::boot(steps, disk, SimConfig::cores(3), &options());
+        again.start().unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
+    }
+    assert!(interrupted > 20, "only {interrupted} starts were cut short");
 }

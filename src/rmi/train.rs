@@ -47,7 +47,7 @@ impl Default for TrainOptions {
         TrainOptions {
             model_bytes: MODEL_BYTES_DEFAULT,
             eps: None,
-            correction_shift: Some(5),
+            correction_shift: Some(6),
             memory: Memory::plain(),
         }
     }

@@ -1,6 +1,5 @@
 //! The life of a shard: recover, learn the map, serve, keep house, close in order.
 
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use super::checkpoint::keep_checkpointing;
 use super::control::{self, WRITER, first_catalogue};
 use super::core::Core;
 use super::mailbox::Mailbox;
-use super::message::{Reply, Request};
+use super::message::{NotJoined, Reply, Request};
 use super::node::Node;
 use super::options::ShardOptions;
 use super::pump::pump;
@@ -18,6 +17,7 @@ use super::serve::receive;
 use super::start_error::StartError;
 use crate::io::executor::{Class, Executor};
 use crate::limits;
+use crate::types::NodeId;
 
 const MAP_RETRY: Duration = Duration::from_millis(5);
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
@@ -41,17 +41,20 @@ pub fn launch(executor: &mut Executor, mailbox: Mailbox, options: ShardOptions) 
 }
 
 async fn start(node: &Node) -> Result<(), StartError> {
-    let Restored { core, crashed } = recover(node).await?;
+    let Restored { core, crashed, fresh } = recover(node).await?;
     node.runtime().spawn(Class::Foreground, pump(core.clone()));
     node.set_core(core.clone());
-    learn_map(node, &core).await?;
+    let of = learn_map(node, &core, fresh).await?;
     core.engine.borrow_mut().tablets.install(&node.catalogue());
     if crashed {
         // Versions that the crash may have taken with it are not given out again, nor after another.
         core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
     }
-    let opened = core.commit_state(|state| state.clean = false).await;
+    let opened = core.commit_state(|state| (state.clean, state.node) = (false, of)).await;
     opened.map_err(|_| StartError::Other { shard: node.shard() })?;
+    if node.shard() == WRITER {
+        control::all_joined(node).await;
+    }
     node.open_door();
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
@@ -64,8 +67,9 @@ async fn start(node: &Node) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Shard 0 has the map in its log; the others ask it until it serves.
-async fn learn_map(node: &Node, core: &Core) -> Result<(), StartError> {
+/// Shard 0 has the map in its log; the others ask it until it has. Gives the node that all belong to.
+async fn learn_map(node: &Node, core: &Core, fresh: bool) -> Result<NodeId, StartError> {
+    let of = core.ledger.state().node;
     if node.shard() == WRITER {
         let known = core.engine.borrow().catalogue().cloned();
         let map = match known {
@@ -78,23 +82,19 @@ async fn learn_map(node: &Node, core: &Core) -> Result<(), StartError> {
             }
         };
         control::install(node, map);
-        return Ok(());
+        return Ok(of);
     }
+    let shard = node.shard();
     loop {
-        if let ControlFlow::Break(()) = ask_map(node).await {
-            return Ok(());
+        match node.call(WRITER, Request::Join { shard, node: of, fresh }).await {
+            Reply::Joined(Ok((map, of))) => {
+                control::install(node, map);
+                return Ok(of);
+            }
+            Reply::Joined(Err(NotJoined::Lost)) => return Err(StartError::ShardLost { shard }),
+            Reply::Joined(Err(NotJoined::OtherNode)) => return Err(StartError::OtherNode { shard }),
+            _ => node.runtime().sleep(MAP_RETRY).await,
         }
-        node.runtime().sleep(MAP_RETRY).await;
-    }
-}
-
-async fn ask_map(node: &Node) -> ControlFlow<()> {
-    match node.call(WRITER, Request::FetchCatalogue).await {
-        Reply::Catalogue(map) => {
-            control::install(node, map);
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::catalogue::{Catalogue, CatalogueError, Collection, DEFAULT_COLLECTION, Definition, Tablet};
 use super::key::{Key, KeyType};
-use super::message::{Reply, Request, ShipPart};
+use super::message::{NotJoined, Reply, Request, ShipPart};
 use super::node::Node;
 use super::record::Refusal;
 use crate::limits;
-use crate::types::{CollectionId, Epoch, Seq, ShardId, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, NodeId, Seq, ShardId, TabletId, WallMs};
 
 /// The only writer of the catalogue.
 pub const WRITER: ShardId = ShardId(0);
@@ -50,6 +50,43 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
         super::serve::take_up_early(node);
     }
     inner.map_changed.notify();
+}
+
+/// Gives the map to a shard that starts, once it is on record that the shard is there: from then on it is
+/// missed.
+pub async fn join(node: &Node, shard: ShardId, of: NodeId, fresh: bool) -> Reply {
+    let Some(core) = node.inner().core.get().filter(|_| node.epoch() > Epoch::ZERO).cloned() else {
+        return Reply::Done(Err(Refusal::NotReady));
+    };
+    let (own, joined) = (core.ledger.state().node, core.ledger.state().joined);
+    let bit = 1 << shard.0;
+    if of != NodeId::ZERO && of != own {
+        return Reply::Joined(Err(NotJoined::OtherNode));
+    }
+    if fresh && joined & bit != 0 {
+        return Reply::Joined(Err(NotJoined::Lost));
+    }
+    if joined & bit == 0
+        && let Err(refusal) = core.commit_state(|state| state.joined |= bit).await
+    {
+        return Reply::Done(Err(refusal));
+    }
+    node.inner().present.set(node.inner().present.get() | bit);
+    node.inner().map_changed.notify();
+    Reply::Joined(Ok((node.catalogue(), own)))
+}
+
+/// Completes when every other shard has joined. Before that, shard 0 serves nothing: should its own data be
+/// lost, the others know it.
+pub async fn all_joined(node: &Node) {
+    let others = (1..node.shards()).fold(0, |all, shard| all | 1 << shard);
+    loop {
+        let changed = node.inner().map_changed.wait();
+        if node.inner().present.get() == others {
+            return;
+        }
+        changed.await;
+    }
 }
 
 pub async fn create(node: &Node, name: &str, definition: Definition) -> Changed {

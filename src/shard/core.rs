@@ -4,6 +4,7 @@
 //! hands out what is settled and wakes the pump when there is something to write.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::stats::Latency;
 use crate::io::executor::sync::{Signal, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{Epoch, Lsn, RunId, TabletId};
+use crate::types::{CollectionId, Epoch, Lsn, RunId, TabletId};
 
 pub struct Core {
     pub runtime: Runtime,
@@ -32,6 +33,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// There may be a block to write.
     pub log_work: Signal,
+    /// There may be writes to apply and answer.
+    pub settle_work: Signal,
     /// Something became durable, or the log failed.
     pub progress: Signal,
     /// A log segment was begun: there is less room on the disk.
@@ -48,6 +51,8 @@ pub struct Core {
     checkpoint_log_bytes: u64,
     /// Tablets or parts of them were given up: their memory is to be freed.
     pub shed_wanted: Signal,
+    /// Collections whose split is under way: it may take longer than to the next checkpoint.
+    pub splitting: RefCell<BTreeSet<CollectionId>>,
     pub numbers: RefCell<Numbers>,
     mailbox: Rc<Mailbox>,
     batches: RefCell<Batches>,
@@ -82,6 +87,7 @@ impl Core {
             engine: RefCell::new(engine),
             segments,
             log_work: Signal::default(),
+            settle_work: Signal::default(),
             progress: Signal::default(),
             segment_begun: Signal::default(),
             checkpoint_wanted: Signal::default(),
@@ -93,6 +99,7 @@ impl Core {
             replayed_log_bytes: Cell::new(replayed_log_bytes),
             checkpoint_log_bytes: options.checkpoint_log_bytes,
             shed_wanted: Signal::default(),
+            splitting: RefCell::default(),
             numbers: RefCell::default(),
             mailbox,
             batches: RefCell::default(),

@@ -7,7 +7,7 @@ use super::key::Key;
 use super::record::{Found, Page, Refusal, Scan, Write, Written};
 use super::stats::{CollectionStats, ShardStats};
 use super::transfer::Cargo;
-use crate::types::{CollectionId, Epoch, Seq, ShardId, TabletId};
+use crate::types::{CollectionId, Epoch, NodeId, Seq, ShardId, TabletId};
 
 pub type WriteResult = Result<Written, Refusal>;
 
@@ -40,7 +40,13 @@ pub enum Request {
     },
 
     // ---- to shard 0, the writer of the catalogue
-    FetchCatalogue,
+    /// A shard starts and wants the map. `node` is the one that its data belongs to; `fresh` says that it
+    /// has none.
+    Join {
+        shard: ShardId,
+        node: NodeId,
+        fresh: bool,
+    },
     Create {
         name: String,
         definition: Definition,
@@ -74,6 +80,15 @@ impl Request {
     }
 }
 
+/// Why shard 0 turns a shard away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotJoined {
+    /// It had data once, and comes without any.
+    Lost,
+    /// Its data is that of another node.
+    OtherNode,
+}
+
 /// A part of a tablet on its way to another shard.
 #[derive(Clone, Debug)]
 pub struct ShipPart {
@@ -92,7 +107,8 @@ pub enum Reply {
     CollectionStats(CollectionStats),
     Stats(Box<ShardStats>),
     Done(Result<(), Refusal>),
-    Catalogue(Arc<Catalogue>),
+    /// The map and the node, or why the shard does not belong here.
+    Joined(Result<(Arc<Catalogue>, NodeId), NotJoined>),
     Changed(Result<Result<bool, CatalogueError>, Refusal>),
     /// Everything is durable at the new owners; versions go on from here.
     Shipped(Result<Seq, Refusal>),

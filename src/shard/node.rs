@@ -76,6 +76,8 @@ pub(super) struct Inner {
     /// One change of the catalogue at a time (shard 0).
     pub changing: Cell<bool>,
     pub change_over: Signal,
+    /// Shard 0: those that have joined in this life, one bit each.
+    pub present: Cell<u64>,
     /// Writes that go by a map which this core has yet to get.
     pub early: RefCell<VecDeque<Early>>,
 }
@@ -96,6 +98,7 @@ impl Node {
             calls: RefCell::default(),
             changing: Cell::new(false),
             change_over: Signal::default(),
+            present: Cell::new(0),
             early: RefCell::default(),
         };
         Node { inner: Rc::new(inner), lane: Rc::default() }

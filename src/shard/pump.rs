@@ -2,7 +2,8 @@
 //!
 //! One a shard, in the foreground. It takes a block when the disk has room for it, so that everything
 //! that arrived meanwhile goes into the next one (group commit). Up to four blocks are in flight; they
-//! may complete in any order, and the engine acknowledges in the order of the log.
+//! may complete in any order, and the engine acknowledges in the order of the log. A task beside it does
+//! that, a stretch at a time: the pump may have to wait for the next segment, and answers do not.
 
 use std::rc::Rc;
 
@@ -13,12 +14,22 @@ use crate::io::op::Sync;
 
 /// Runs for as long as the shard.
 pub async fn pump(core: Rc<Core>) {
+    core.runtime.spawn(Class::Foreground, keep_settling(core.clone()));
     loop {
         let work = core.log_work.wait();
         let next = core.engine.borrow_mut().next_block();
-        if let Some(block) = next {
-            hand_over(&core, block).await;
-        } else if core.engine.borrow_mut().settle_more() {
+        match next {
+            Some(block) => hand_over(&core, block).await,
+            None => work.await,
+        }
+    }
+}
+
+/// Applies and answers what a completed block leaves over.
+async fn keep_settling(core: Rc<Core>) {
+    loop {
+        let work = core.settle_work.wait();
+        if core.engine.borrow_mut().settle_more() {
             core.deliver();
             core.runtime.yield_now().await;
         } else {
@@ -37,6 +48,7 @@ async fn hand_over(core: &Rc<Core>, outgoing: OutgoingBlock) {
     let file = core.segments.file(block.segment).await;
     let write = file.write(block.offset, block.buf, Sync::Data);
     core.engine.borrow_mut().block_handed(block.last_lsn);
+    core.settle_work.notify();
     core.deliver();
     let handed = core.runtime.turn_start();
     let core = core.clone();
@@ -62,6 +74,7 @@ fn complete(
     core.engine.borrow_mut().block_written(number, ok);
     core.deliver();
     core.progress.notify();
+    core.settle_work.notify();
     core.log_work.notify();
     if core.checkpoint_is_due() {
         core.checkpoint_wanted.notify();

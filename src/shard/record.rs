@@ -141,7 +141,7 @@ impl fmt::Display for Refusal {
             Refusal::Overloaded { queue } => write!(f, "the {queue} is full"),
             Refusal::NotReady => f.write_str("the shard is not ready"),
             Refusal::StorageFailed { shard } => {
-                write!(f, "the log of shard {shard} failed; it takes no writes until a restart")
+                write!(f, "the storage of shard {shard} failed; it takes no writes until a restart")
             }
             Refusal::CheckpointFailed { shard } => {
                 write!(f, "shard {shard} could not write a checkpoint; its log keeps everything")

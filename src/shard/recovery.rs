@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::clock::HybridClock;
+use super::control::WRITER;
 use super::core::Core;
 use super::delta::{NEVER, Version};
 use super::engine::Engine;
@@ -38,13 +39,15 @@ use crate::io::log::{
 use crate::io::manifest::Manifest;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
-use crate::types::{Lsn, RunId, SegmentId};
+use crate::types::{Lsn, NodeId, RunId, SegmentId};
 
 /// A shard with its files open, before it knows the map.
 pub struct Restored {
     pub core: Rc<Core>,
     /// The log was not closed in order: versions may have been given out that are not in it.
     pub crashed: bool,
+    /// There was nothing.
+    pub fresh: bool,
 }
 
 struct Dirs {
@@ -88,6 +91,10 @@ fn io_at(path: &Path, error: io::Error) -> StartError {
     StartError::Io { path: path.to_owned(), error }
 }
 
+fn new_node(node: &Node) -> NodeId {
+    NodeId(node.runtime().random().max(1))
+}
+
 /// A shard that has never been.
 async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
     let left_over = !segment_files(node.runtime(), &dirs.log).await?.is_empty()
@@ -98,6 +105,7 @@ async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
     let options = &node.inner().options;
     let state = ShardState {
         shards: node.shards() as u16,
+        node: if node.shard() == WRITER { new_node(node) } else { NodeId::ZERO },
         log_segment_bytes: options.log_segment_bytes as u64,
         first_segment: SegmentId(1),
         next_run: RunId(1),
@@ -111,7 +119,7 @@ async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
     let from = Beginning { log, segments, last_lsn: Lsn::ZERO, clock: 0 };
     let replayed = Replayed { tablets: Tablets::new(node.shard()), catalogue: None, bad: None, bytes: 0 };
     let core = open(node, dirs, from, replayed, manifest, state).await?;
-    Ok(Restored { core, crashed: false })
+    Ok(Restored { core, crashed: false, fresh: true })
 }
 
 async fn resume(
@@ -150,7 +158,7 @@ async fn resume(
     let from = Beginning { log, segments, last_lsn: recovered.last_lsn, clock };
     let core = open(node, dirs, from, replayed, manifest, state).await?;
     remove_segments(runtime, dirs, &void).await?;
-    Ok(Restored { core, crashed })
+    Ok(Restored { core, crashed, fresh: false })
 }
 
 async fn list(runtime: &Runtime, dir: &Path) -> Result<Vec<crate::io::op::DirEntry>, StartError> {

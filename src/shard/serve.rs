@@ -71,6 +71,12 @@ fn handle(node: &Node, request: Request, answer: AnswerTo) {
             control::install(node, catalogue);
             answer.give(node, Reply::Done(Ok(())));
         }
+        Request::Join { shard, node: of, fresh } => {
+            let task = node.clone();
+            node.runtime().spawn(Class::Foreground, async move {
+                answer.give(&task, control::join(&task, shard, of, fresh).await);
+            });
+        }
         request => match node.core().cloned() {
             Ok(core) => handle_ready(node, &core, request, answer),
             Err(refusal) => answer.give(node, Reply::Done(Err(refusal))),
@@ -136,7 +142,6 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
     node.runtime().spawn(Class::Foreground, async move {
         let reply = match request {
             Request::Checkpoint => Reply::Done(super::checkpoint::request(&task).await),
-            Request::FetchCatalogue => Reply::Catalogue(task.catalogue()),
             Request::Create { name, definition } => {
                 Reply::Changed(control::create(&task, &name, definition).await)
             }

@@ -22,11 +22,12 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
         let tablet = &collection.tablets[0];
         let large = |present: &super::tablet::Tablet| present.delta.len() >= limits::SPLIT_RECORDS_MIN;
         let here = core.engine.borrow().tablets.get(tablet.id).is_some_and(large);
-        if tablet.owner == node.shard() && here {
+        if tablet.owner == node.shard() && here && core.splitting.borrow_mut().insert(collection.id) {
             let (node, core) = (node.clone(), core.clone());
-            let (name, id) = (collection.name.clone(), tablet.id);
+            let collection = collection.clone();
             node.runtime().clone().spawn(Class::Background, async move {
-                split(&node, &core, &name, id).await;
+                split(&node, &core, &collection.name, collection.tablets[0].id).await;
+                core.splitting.borrow_mut().remove(&collection.id);
             });
         }
     }

@@ -33,6 +33,14 @@ pub enum StartError {
     Record {
         lsn: Lsn,
     },
+    /// The shard had data, and there is none.
+    ShardLost {
+        shard: ShardId,
+    },
+    /// The shard's data and that of shard 0 are of two nodes.
+    OtherNode {
+        shard: ShardId,
+    },
     /// Of another shard of this node.
     Other {
         shard: ShardId,
@@ -61,6 +69,16 @@ impl fmt::Display for StartError {
             StartError::Record { lsn } => {
                 write!(f, "the record with LSN {lsn} is not what its kind says; `kyrodb wal dump` shows it")
             }
+            StartError::ShardLost { shard } => write!(
+                f,
+                "shard {shard} had data, and its directory is empty or gone; restore the whole data directory \
+                 from a backup"
+            ),
+            StartError::OtherNode { shard } => write!(
+                f,
+                "the data of shard {shard} and that of shard 0 are not of the same node: one of the two \
+                 directories was lost, or comes from elsewhere; restore the whole data directory from a backup"
+            ),
             StartError::Other { shard } => write!(f, "shard {shard} did not start"),
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue) | u8 0 | u16 shards | u16 0
+//! u64 node | u64 joined shards (shard 0)
 //! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
 //! u32 runs, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
 //! u32 tablets, each: u32 id | u32 collection | u64 next version
@@ -14,7 +15,7 @@ use std::fmt;
 
 use super::catalogue::Catalogue;
 use crate::io::codec::{Put, Reader, Truncated};
-use crate::types::{CollectionId, Lsn, RunId, SegmentId, Seq, TabletId};
+use crate::types::{CollectionId, Lsn, NodeId, RunId, SegmentId, Seq, TabletId};
 
 const VERSION: u16 = 1;
 const FLAG_CLEAN: u8 = 1;
@@ -38,6 +39,9 @@ pub struct ShardState {
     pub clean: bool,
     /// Cores of the node: another number needs resharding.
     pub shards: u16,
+    pub node: NodeId,
+    /// Shard 0's: one bit a shard that has data of this node. One of these that comes without any was lost.
+    pub joined: u64,
     pub log_segment_bytes: u64,
     /// The log is durable at least up to here; damage below is damage.
     pub floor: Lsn,
@@ -97,7 +101,9 @@ impl ShardState {
         out.put_u8(0);
         out.put_u16(self.shards);
         out.put_u16(0);
-        out.put_u64(self.log_segment_bytes);
+        for number in [self.node.0, self.joined, self.log_segment_bytes] {
+            out.put_u64(number);
+        }
         for number in [self.floor.0, self.covered.0, self.first_segment.0, self.next_run.0, self.clock] {
             out.put_u64(number);
         }
@@ -134,6 +140,8 @@ impl ShardState {
         let mut state = ShardState {
             clean: flags & FLAG_CLEAN != 0,
             shards,
+            node: NodeId(reader.u64()?),
+            joined: reader.u64()?,
             log_segment_bytes: reader.u64()?,
             floor: Lsn(reader.u64()?),
             covered: Lsn(reader.u64()?),
@@ -176,6 +184,8 @@ mod tests {
         ShardState {
             clean: true,
             shards: 2,
+            node: NodeId(0x0123_4567_89ab_cdef),
+            joined: 0b11,
             log_segment_bytes: 1 << 20,
             floor: Lsn(9),
             covered: Lsn(7),

@@ -46,16 +46,21 @@ impl Cluster {
 
     /// Runs until every shard serves, or one cannot.
     pub fn start(&mut self) -> Result<(), StartError> {
-        for core in 0..self.nodes.len() {
-            let node = self.nodes[core].clone();
-            let started = self.sim.run_on(core, async move { node.started().await });
-            started.unwrap_or_else(|stuck| panic!("shard {core} hangs in recovery: {stuck}"))?;
-        }
-        Ok(())
+        let started = self.outcomes(&|| false).unwrap_or_else(|stuck| panic!("{stuck}"));
+        started.into_iter().collect()
     }
 
     /// Runs until every shard serves, one cannot, or `stop`; true when all serve.
     pub fn start_unless(&mut self, stop: impl Fn() -> bool) -> Result<bool, String> {
+        let failure = self.outcomes(&stop)?.into_iter().find_map(Result::err);
+        match failure {
+            Some(error) => Err(format!("a shard does not start: {error}")),
+            None => Ok(!stop()),
+        }
+    }
+
+    /// Of the shards that have started or failed when all have, one has failed, or `stop`.
+    fn outcomes(&mut self, stop: &dyn Fn() -> bool) -> Result<Vec<Result<(), StartError>>, String> {
         let outcomes: Rc<RefCell<Vec<Result<(), StartError>>>> = Rc::default();
         for node in &self.nodes {
             let (node, outcomes) = (node.clone(), outcomes.clone());
@@ -71,11 +76,7 @@ impl Cluster {
         };
         let ran = self.sim.run_until(|| stop() || over());
         ran.map_err(|stuck| format!("the start hangs: {stuck}"))?;
-        let failure = outcomes.borrow_mut().drain(..).find_map(Result::err);
-        match failure {
-            Some(error) => Err(format!("a shard does not start: {error}")),
-            None => Ok(!stop()),
-        }
+        Ok(outcomes.take())
     }
 
     /// Puts clients on their cores and runs until all are done.

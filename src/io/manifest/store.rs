@@ -1,6 +1,9 @@
 //! The manifest on a disk: which reads and writes, in which order.
+//!
+//! A life begins with two files, filled with zeros, and fills them in turn. So a commit changes bytes that
+//! the disk has set aside already, and works on a full disk, unless the state outgrows a whole file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::damage::{Fault, ManifestDamage, ManifestError};
 use super::format::{
@@ -17,11 +20,12 @@ use crate::types::{FileOffset, ShardId};
 
 /// The open manifest of a shard: states go in, one after the other.
 pub struct Manifest {
-    runtime: Runtime,
-    dir: PathBuf,
     shard: ShardId,
     superblock: File,
+    /// The file with the committed state, and the one that comes next.
     file: File,
+    other: File,
+    other_id: ManifestId,
     /// What the newest slot on stable storage names.
     committed: Slot,
     /// The slot to overwrite next, never the only one that names `committed`.
@@ -104,7 +108,7 @@ impl Manifest {
         check_len(state)?;
         self.poisoned = true;
         let len = self.committed.committed_len + record_len(state.len()) as u64;
-        if len <= limits::MANIFEST_FILE_BYTES_MAX as u64 {
+        if len <= limits::MANIFEST_FILE_BYTES as u64 {
             self.append(state).await?;
         } else {
             self.change_file(state).await?;
@@ -119,21 +123,34 @@ impl Manifest {
     }
 
     async fn append(&mut self, state: &[u8]) -> Result<(), ManifestError> {
-        let Slot { generation, manifest, committed_len, last_hash } = self.committed;
-        let offset = FileOffset(committed_len);
-        let place = RecordPlace { shard: self.shard, manifest, offset };
-        let (record, hash) = StateRecord::encode(place, generation + 1, last_hash, state);
-        let committed_len = committed_len + record.len() as u64;
-        self.file.write(offset, record, Sync::Data).await?;
-        let slot = Slot { generation: generation + 1, manifest, committed_len, last_hash: hash };
+        let slot = self.write_record(state, self.committed.committed_len, self.committed.last_hash).await?;
         self.write_slot(slot).await
     }
 
+    /// Both slots name the other file before this one is used again: a slot that is damaged later leaves
+    /// one with the same state.
     async fn change_file(&mut self, state: &[u8]) -> Result<(), ManifestError> {
+        std::mem::swap(&mut self.file, &mut self.other);
+        let before = std::mem::replace(&mut self.committed.manifest, self.other_id);
+        self.other_id = before;
+        let slot = self.write_record(state, 0, 0).await?;
+        self.write_slot(slot).await?;
+        self.write_slot(slot).await
+    }
+
+    /// Behind `offset` in the current file; gives the slot that names it.
+    async fn write_record(
+        &mut self,
+        state: &[u8],
+        offset: u64,
+        prev_hash: u64,
+    ) -> Result<Slot, ManifestError> {
         let Slot { generation, manifest, .. } = self.committed;
-        *self = begin(&self.runtime, &self.dir, self.shard, manifest + 1, generation + 1, state).await?;
-        remove(&self.runtime, &self.dir, &[manifest]).await;
-        Ok(())
+        let place = RecordPlace { shard: self.shard, manifest, offset: FileOffset(offset) };
+        let (record, hash) = StateRecord::encode(place, generation + 1, prev_hash, state);
+        let committed_len = offset + record.len() as u64;
+        self.file.write(FileOffset(offset), record, Sync::Data).await?;
+        Ok(Slot { generation: generation + 1, manifest, committed_len, last_hash: hash })
     }
 
     async fn write_slot(&mut self, slot: Slot) -> Result<(), ManifestError> {
@@ -152,7 +169,8 @@ fn check_len(state: &[u8]) -> Result<(), ManifestError> {
     }
 }
 
-/// Commits `state` to a new manifest file and a new superblock, both slots of which name it.
+/// Commits `state` to the first of two new manifest files, and to a new superblock, both slots of which
+/// name it.
 async fn begin(
     runtime: &Runtime,
     dir: &Path,
@@ -161,11 +179,17 @@ async fn begin(
     generation: u64,
     state: &[u8],
 ) -> Result<Manifest, ManifestError> {
-    let (file, committed) = new_file(runtime, dir, shard, id, generation, state).await?;
+    let place = RecordPlace { shard, manifest: id, offset: FileOffset::ZERO };
+    let (record, hash) = StateRecord::encode(place, generation, 0, state);
+    let committed_len = record.len() as u64;
+    let committed = Slot { generation, manifest: id, committed_len, last_hash: hash };
+    let file = new_file(runtime, dir, id, record).await?;
+    let other = new_file(runtime, dir, id + 1, AlignedBuf::zeroed(limits::MANIFEST_FILE_BYTES)).await?;
+    runtime.sync_dir(dir).await?;
     write_superblock(runtime, dir, shard, committed).await?;
     let superblock = runtime.open(dir.join(SUPERBLOCK_FILE), OpenMode::ReadWrite).await?;
-    let (runtime, dir) = (runtime.clone(), dir.to_owned());
-    Ok(Manifest { runtime, dir, shard, superblock, file, committed, next_slot: 0, poisoned: false })
+    let (other_id, next_slot) = (id + 1, 0);
+    Ok(Manifest { superblock, file, other, other_id, committed, next_slot, poisoned: false, shard })
 }
 
 /// Replaces the file as a whole: a late write of a dead process goes to the one that was replaced.
@@ -179,22 +203,22 @@ async fn write_superblock(
     Ok(crashsafe::write_file(runtime, dir, SUPERBLOCK_FILE, &slots).await?)
 }
 
-/// A durable manifest file with one record, and the slot that names it.
+/// A durable manifest file that begins with `begin`, zeros behind it; its name is not durable yet.
 async fn new_file(
     runtime: &Runtime,
     dir: &Path,
-    shard: ShardId,
     id: ManifestId,
-    generation: u64,
-    state: &[u8],
-) -> Result<(File, Slot), ManifestError> {
+    begin: AlignedBuf,
+) -> Result<File, ManifestError> {
     let file = runtime.open(dir.join(manifest_file_name(id)), OpenMode::CreateNew).await?;
-    let place = RecordPlace { shard, manifest: id, offset: FileOffset::ZERO };
-    let (record, hash) = StateRecord::encode(place, generation, 0, state);
-    let committed_len = record.len() as u64;
-    file.write(FileOffset::ZERO, record, Sync::Data).await?;
-    runtime.sync_dir(dir).await?;
-    Ok((file, Slot { generation, manifest: id, committed_len, last_hash: hash }))
+    let len = begin.len();
+    file.write(FileOffset::ZERO, begin, Sync::No).await?;
+    if len < limits::MANIFEST_FILE_BYTES {
+        let zeros = AlignedBuf::zeroed(limits::MANIFEST_FILE_BYTES - len);
+        file.write(FileOffset(len as u64), zeros, Sync::No).await?;
+    }
+    file.sync().await?;
+    Ok(file)
 }
 
 /// A file that cannot be removed is in nobody's way: no slot names it, and the next start tries again.
@@ -231,7 +255,7 @@ async fn find_state(
     if !files.contains(&slot.manifest) {
         return Err(ManifestDamage { file, offset: FileOffset::ZERO, fault: Fault::NoFile }.into());
     }
-    let len_max = limits::MANIFEST_FILE_BYTES_MAX + record_len(limits::MANIFEST_STATE_BYTES_MAX);
+    let len_max = limits::MANIFEST_FILE_BYTES + record_len(limits::MANIFEST_STATE_BYTES_MAX);
     let bytes = read_file(runtime, &dir.join(file), len_max).await?;
     let committed = roll_forward(&bytes, &slot, shard)?;
     let state = bytes[committed.state].to_vec();
