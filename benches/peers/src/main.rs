@@ -174,13 +174,5 @@ fn main() {
         });
         measure("blart (radix tree)", &lookups, bytes, |key| map.get(&key.to_be_bytes()).copied());
     }
-    for eps in [16, 64] {
-        let index = pgm_extra::Static::new(&keys, eps, 4).expect("an index");
-        let bytes = index.size_in_bytes() as f64 / keys.len() as f64;
-        measure(&format!("pgm-extra, eps {eps}"), &lookups, bytes, |key| {
-            let rank = index.lower_bound(&keys, &key);
-            (keys.get(rank) == Some(&key)).then_some(rank as u32)
-        });
-    }
     println!("every answer was right; {:.0} s", began.elapsed().as_secs_f64());
 }
