@@ -11,6 +11,16 @@ use super::bench::rmi::RmiArgs;
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was found, 2 usage, 3 not found, \
                           4 conflict, 5 unavailable.";
 
+/// What `--durability` takes.
+pub const LEVELS: [&str; 3] = ["fsync", "interval", "memory"];
+const VALUE_BYTES_MAX: i64 = crate::limits::VALUE_BYTES_MAX as i64;
+
+/// A time to live, as the server takes it.
+fn ttl(text: &str) -> Result<String, String> {
+    let parsed = crate::net::ttl::expiry(text);
+    parsed.map(|_| text.to_owned()).map_err(|what| format!("it {what}, as 30s or 5m"))
+}
+
 /// A durable thread-per-core key-value server on io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "kyrodb", version, after_help = EXIT_CODES)]
@@ -133,7 +143,7 @@ impl ServeArgs {
 #[derive(Debug, Args)]
 pub struct TargetArgs {
     /// The server
-    #[arg(long, default_value = "http://127.0.0.1:3030")]
+    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
     #[arg(long, short, default_value = "default")]
     pub collection: String,
@@ -158,7 +168,7 @@ pub struct PutArgs {
     #[arg(long)]
     pub content_type: Option<String>,
     /// Forget the record after this time: 30s, 5m, 1h
-    #[arg(long)]
+    #[arg(long, value_parser = ttl)]
     pub ttl: Option<String>,
     /// Only when the record is at this version
     #[arg(long, value_name = "SEQ", conflicts_with = "if_absent")]
@@ -166,8 +176,8 @@ pub struct PutArgs {
     /// Only when there is no record
     #[arg(long)]
     pub if_absent: bool,
-    /// fsync, interval or memory
-    #[arg(long)]
+    /// When the write is acknowledged; the server's default without it
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     pub durability: Option<String>,
     #[command(flatten)]
     pub target: TargetArgs,
@@ -213,24 +223,28 @@ pub enum FileFormat {
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
+    /// The file; - is stdin
     pub file: PathBuf,
     /// By default sosd for *.u64 and *.sosd, else ndjson
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
     /// Bytes of the values made for the keys of a sosd file
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub value_bytes: usize,
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(..=VALUE_BYTES_MAX))]
+    pub value_bytes: u32,
     /// Only the first N records of the file
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// Create the collection when it does not exist, with keys as the file has them
+    #[arg(long, conflicts_with = "verify")]
+    pub create: bool,
     /// Read everything back and compare, instead of writing
     #[arg(long)]
     pub verify: bool,
     /// Connections that write or read at a time
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
-    /// fsync, interval or memory
-    #[arg(long)]
+    /// When the write is acknowledged; the server's default without it
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     pub durability: Option<String>,
     #[command(flatten)]
     pub target: TargetArgs,

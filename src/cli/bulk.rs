@@ -212,7 +212,8 @@ impl<'a> Upload<'a> {
             ..400 => {
                 self.counts.written.fetch_add(1, Ordering::Relaxed);
             }
-            status @ (429 | 500..) => {
+            // 408 is no answer to a line: the server ends the stream that it heard nothing from for long.
+            status @ (408 | 429 | 500..) => {
                 let LineAnswer { code, detail, .. } = answer;
                 return Err(Broken::Refused(Refused { status, code, detail, retry_after: None }));
             }
@@ -224,13 +225,23 @@ impl<'a> Upload<'a> {
     }
 
     fn tell_rejected(&self, answer: &LineAnswer) {
-        const TOLD_LINES_MAX: u64 = 10;
-        if self.counts.rejected.fetch_add(1, Ordering::Relaxed) < TOLD_LINES_MAX {
-            let line = self.window.first_unanswered_line();
-            let line = String::from_utf8_lossy(&line);
-            eprintln!("rejected {} {}: {}: {}", answer.status, answer.code, answer.detail, line.trim_end());
+        const TOLD_LINES_MAX: u64 = 5;
+        match self.counts.rejected.fetch_add(1, Ordering::Relaxed) {
+            0..TOLD_LINES_MAX => eprintln!("{}", rejection(answer, &self.window.first_unanswered_line())),
+            TOLD_LINES_MAX => eprintln!("more lines were rejected; the end says how many"),
+            _ => {}
         }
     }
+}
+
+/// Fits on a line of the screen, or two: a record may have megabytes.
+fn rejection(answer: &LineAnswer, line: &[u8]) -> String {
+    const LINE_CHARS_MAX: usize = 100;
+    let line = String::from_utf8_lossy(&line[..line.len().min(4 * LINE_CHARS_MAX)]);
+    let line = line.trim_end();
+    let shown: String = line.chars().take(LINE_CHARS_MAX).collect();
+    let cut = if shown.len() < line.len() { ".." } else { "" };
+    format!("rejected {} {}: {}: {shown}{cut}", answer.status, answer.code, answer.detail)
 }
 
 fn is_for_the_moment(status: u16) -> bool {
@@ -419,6 +430,32 @@ mod tests {
         });
         assert_eq!(second, [7, 8, 9]);
         assert_eq!(counts.written.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn a_stream_that_timed_out_goes_on_at_the_first_unanswered_line() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let counts = Counts::default();
+        let second = thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                serve_one(&listener, |number| (number < 6).then_some(if number == 5 { 408 } else { 200 }));
+                serve_one(&listener, |_| Some(200))
+            });
+            upload_to(&listener, 10, &counts).unwrap();
+            server.join().unwrap()
+        });
+        assert_eq!(second, [5, 6, 7, 8, 9]);
+        assert_eq!(counts.written.load(Ordering::Relaxed), 10);
+        assert_eq!(counts.rejected.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_rejection_is_cut_to_the_screen() {
+        let answer = LineAnswer { status: 422, code: "wrong".to_owned(), detail: "/key: no".to_owned() };
+        assert_eq!(rejection(&answer, b"{\"n\":1}\n"), "rejected 422 wrong: /key: no: {\"n\":1}");
+        let long = "\u{e9}".repeat(1 << 20);
+        let told = rejection(&answer, long.as_bytes());
+        assert!(told.chars().count() < 160 && told.ends_with("\u{e9}.."), "{told}");
     }
 
     #[test]

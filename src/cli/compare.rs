@@ -1,14 +1,16 @@
 //! `import --verify`: reads every record of a file back, in batches over several connections, and
-//! compares it with what the file says.
+//! compares it byte by byte with what the file says. The content type is compared where the file has one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use crossbeam_channel::{Receiver, bounded};
 use serde::{Deserialize, Deserializer};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::args::ImportArgs;
 use super::client::{Client, kv_path};
@@ -19,19 +21,16 @@ use super::source::{Op, Record, Source};
 use super::values::value_for;
 
 const BATCH_KEYS: usize = 1000;
+/// Values of a batch, so that the answer stays a size that both sides hold easily.
+const BATCH_VALUE_BYTES: usize = 4 << 20;
 const QUEUE_BATCHES: usize = 8;
 const TOLD_RECORDS_MAX: u64 = 10;
 
 /// A key, as JSON, and what the server must answer for it.
 struct Wanted {
     key: String,
-    value: WantedValue,
-}
-
-enum WantedValue {
-    Text(String),
-    Json(String),
-    Base64(String),
+    value: Vec<u8>,
+    content_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -39,11 +38,14 @@ struct Answers {
     records: Vec<Option<Found>>,
 }
 
+/// A record in the exact form.
 #[derive(Deserialize)]
 struct Found {
     #[serde(default, deserialize_with = "present")]
     value: Option<Box<RawValue>>,
-    value_b64: Option<String>,
+    value_b64: Option<Box<RawValue>>,
+    #[serde(default)]
+    content_type: String,
 }
 
 /// Tells `null` from no value at all.
@@ -73,7 +75,7 @@ pub fn compare(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
         let workers: Vec<_> = (0..args.connections).map(start).collect();
         // The workers hold the only receivers: when all of them failed, nobody waits for room.
         drop(receiver);
-        let read = deal(source, args.value_bytes, |batch| {
+        let read = deal(source, args.value_bytes as usize, |batch| {
             progress.draw();
             sender.send(batch).is_ok()
         });
@@ -102,11 +104,16 @@ fn deal(
     value_bytes: usize,
     mut take: impl FnMut(Vec<Wanted>) -> bool,
 ) -> Result<(), Failure> {
-    let mut batch = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(record) = source.next()? {
-        batch.extend(wanted(&record, value_bytes));
-        if batch.len() == BATCH_KEYS && !take(std::mem::take(&mut batch)) {
-            return Ok(());
+        let Some(wanted) = wanted(&record, value_bytes) else { continue };
+        bytes += wanted.value.len();
+        batch.push(wanted);
+        if batch.len() == BATCH_KEYS || bytes >= BATCH_VALUE_BYTES {
+            bytes = 0;
+            if !take(std::mem::take(&mut batch)) {
+                return Ok(());
+            }
         }
     }
     if !batch.is_empty() {
@@ -118,16 +125,25 @@ fn deal(
 fn wanted(record: &Record<'_>, value_bytes: usize) -> Option<Wanted> {
     match record {
         Record::Key(key) => {
-            Some(Wanted { key: key.to_string(), value: WantedValue::Text(value_for(*key, value_bytes)) })
+            let value = value_for(*key, value_bytes).into_bytes();
+            Some(Wanted { key: key.to_string(), value, content_type: None })
         }
-        Record::Line(line) if matches!(line.op, None | Some(Op::Put)) => {
-            let value = match (line.value, line.value_b64) {
-                (Some(value), _) => WantedValue::Json(value.get().to_owned()),
-                (None, base64) => WantedValue::Base64(serde_json::from_str(base64?.get()).ok()?),
-            };
-            Some(Wanted { key: line.key.get().to_owned(), value })
-        }
+        Record::Line(line) if matches!(line.op, None | Some(Op::Put)) => Some(Wanted {
+            key: line.key.get().to_owned(),
+            value: value_bytes_of(line.value, line.value_b64)?,
+            content_type: line.content_type.and_then(|raw| serde_json::from_str(raw.get()).ok()),
+        }),
         Record::Line(_) => None,
+    }
+}
+
+/// The bytes that a put of these members stores; `None` when the server does not take them.
+fn value_bytes_of(value: Option<&RawValue>, value_b64: Option<&RawValue>) -> Option<Vec<u8>> {
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    match value {
+        Some(raw) if raw.get().starts_with('"') => text(raw).map(String::into_bytes),
+        Some(raw) => Some(raw.get().as_bytes().to_vec()),
+        None => STANDARD.decode(text(value_b64?)?).ok(),
     }
 }
 
@@ -146,7 +162,7 @@ fn work(args: &ImportArgs, batches: &Receiver<Vec<Wanted>>, tally: &Tally) -> Re
 
 fn mget(client: &Client, path: &str, batch: &[Wanted]) -> Result<Vec<Option<Found>>, Failure> {
     let keys: Vec<&str> = batch.iter().map(|wanted| wanted.key.as_str()).collect();
-    let body = format!("{{\"keys\":[{}]}}", keys.join(","));
+    let body = format!("{{\"keys\":[{}],\"exact\":true}}", keys.join(","));
     let answers: Answers = client.post_json_text(path, body)?.json()?;
     if answers.records.len() != batch.len() {
         return Err(Failure::BadAnswer {
@@ -161,7 +177,7 @@ impl Tally {
     fn judge(&self, wanted: &Wanted, found: Option<&Found>) {
         let (count, what) = match found {
             None => (&self.missing, "missing"),
-            Some(found) if !agree(&wanted.value, found) => (&self.different, "different"),
+            Some(found) if !agree(wanted, found) => (&self.different, "different"),
             Some(_) => return,
         };
         if count.fetch_add(1, Ordering::Relaxed) < TOLD_RECORDS_MAX {
@@ -170,32 +186,10 @@ impl Tally {
     }
 }
 
-fn agree(wanted: &WantedValue, found: &Found) -> bool {
-    let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-    match (wanted, &found.value, &found.value_b64) {
-        // The common case, without parsing: text that needs no escapes.
-        (WantedValue::Text(text), Some(value), _) => {
-            value.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) == Some(text)
-        }
-        (WantedValue::Json(text), Some(value), _) => text == value.get() || json(text) == json(value.get()),
-        (WantedValue::Base64(text), None, Some(found)) => text == found,
-        // Bytes that happen to be text come back as text.
-        (WantedValue::Base64(text), Some(value), _) => {
-            let text = base64_decoded(text);
-            text.is_some()
-                && text
-                    == json(value.get()).and_then(|value| match value {
-                        Value::String(text) => Some(text.into_bytes()),
-                        _ => None,
-                    })
-        }
-        _ => false,
-    }
-}
-
-fn base64_decoded(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
+fn agree(wanted: &Wanted, found: &Found) -> bool {
+    let value = value_bytes_of(found.value.as_deref(), found.value_b64.as_deref());
+    value.as_ref() == Some(&wanted.value)
+        && wanted.content_type.as_ref().is_none_or(|content_type| *content_type == found.content_type)
 }
 
 #[cfg(test)]
@@ -206,33 +200,47 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    #[test]
-    fn equal_values_agree_however_they_are_spelled() {
-        let text = WantedValue::Text("abc".into());
-        assert!(agree(&text, &found(r#"{"value":"abc"}"#)));
-        let json = WantedValue::Json(r#"{"a": "\u0041", "b":[1]}"#.into());
-        assert!(agree(&json, &found(r#"{"value":{"a":"A","b":[1]}}"#)));
-        let base64 = WantedValue::Base64("AP8=".into());
-        assert!(agree(&base64, &found(r#"{"value_b64":"AP8="}"#)));
-        assert!(agree(&WantedValue::Base64("YWJj".into()), &found(r#"{"value":"abc"}"#)));
-        assert!(agree(&WantedValue::Json("null".into()), &found(r#"{"value":null}"#)));
+    /// Whether the record of the answer is what the line of a file asks for.
+    fn agrees(line: &str, answer: &str) -> bool {
+        let (_dir, mut source) = source_of(line);
+        let record = source.next().unwrap().expect("one line");
+        agree(&wanted(&record, 0).expect("a put"), &found(answer))
+    }
+
+    fn source_of(line: &str) -> (tempfile::TempDir, Source) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.ndjson");
+        std::fs::write(&path, line).unwrap();
+        let source = Source::open(&path, None, None).unwrap();
+        (dir, source)
     }
 
     #[test]
-    fn any_difference_is_seen() {
-        let text = WantedValue::Text("abc".into());
-        for other in [
-            r#"{"value":"abd"}"#,
-            r#"{"value":"abcd"}"#,
-            r#"{"value":"ab"}"#,
-            r#"{"value_b64":"YWJj"}"#,
-            "{}",
+    fn equal_bytes_agree_however_they_are_spelled() {
+        for (line, answer) in [
+            (r#"{"key":1,"value":"a\u0062c"}"#, r#"{"value":"abc","content_type":"text/plain"}"#),
+            (r#"{"key":1,"value":{"a": 1}}"#, r#"{"value":{"a": 1},"content_type":"application/json"}"#),
+            (r#"{"key":1,"value":null}"#, r#"{"value":null}"#),
+            (r#"{"key":1,"value_b64":"AP8="}"#, r#"{"value_b64":"AP8="}"#),
+            (r#"{"key":1,"value_b64":"YWJj"}"#, r#"{"value":"abc"}"#),
+            (r#"{"key":1,"value":"1","content_type":"a/b"}"#, r#"{"value_b64":"MQ==","content_type":"a/b"}"#),
         ] {
-            assert!(!agree(&text, &found(other)), "{other}");
+            assert!(agrees(line, answer), "{line}");
         }
-        let json = WantedValue::Json(r#"{"a":1}"#.into());
-        assert!(!agree(&json, &found(r#"{"value":{"a":2}}"#)));
-        assert!(!agree(&json, &found(r#"{"value":"{\"a\":1}"}"#)));
-        assert!(!agree(&WantedValue::Base64("AP8=".into()), &found(r#"{"value_b64":"AP4="}"#)));
+    }
+
+    #[test]
+    fn any_difference_of_bytes_or_type_is_seen() {
+        for (line, answer) in [
+            (r#"{"key":1,"value":"abc"}"#, r#"{"value":"abd"}"#),
+            (r#"{"key":1,"value":"abc"}"#, "{}"),
+            // JSON that is a string, or has other white space, is other bytes.
+            (r#"{"key":1,"value":"abc"}"#, r#"{"value":"\"abc\""}"#),
+            (r#"{"key":1,"value":{"a":1}}"#, r#"{"value":{"a": 1}}"#),
+            (r#"{"key":1,"value_b64":"AP8="}"#, r#"{"value_b64":"AP4="}"#),
+            (r#"{"key":1,"value":"1","content_type":"a/b"}"#, r#"{"value":"1","content_type":"a/c"}"#),
+        ] {
+            assert!(!agrees(line, answer), "{line}");
+        }
     }
 }

@@ -78,6 +78,8 @@ pub enum ConfigError {
 
 const ENV_PREFIX: &str = "KYRODB_";
 const ENV_CONFIG: &str = "KYRODB_CONFIG";
+/// Which server the commands ask; no option of the server itself.
+const ENV_URL: &str = "KYRODB_URL";
 
 impl Settings {
     /// `file` is the one named by a flag; without it `KYRODB_CONFIG` may name one. `flags` are names
@@ -124,7 +126,8 @@ impl Settings {
     }
 
     fn apply_env(&mut self, env: &[(String, String)]) -> Result<(), ConfigError> {
-        for (name, text) in env.iter().filter(|(name, _)| name != ENV_CONFIG && !is_from_kubernetes(name)) {
+        let is_other = |name: &str| name == ENV_CONFIG || name == ENV_URL || is_from_kubernetes(name);
+        for (name, text) in env.iter().filter(|(name, _)| !is_other(name)) {
             let option = name[ENV_PREFIX.len()..].to_ascii_lowercase();
             self.set(&option, text.clone(), Origin::Environment(name.clone()))?;
         }
@@ -303,6 +306,7 @@ mod tests {
             ("KYRODB_WARM_ON_START", "1"),
             ("KYRODB_RL_DATA_RPS", "100"),
             ("KYRODB_DISABLE_HTTP_LOG", "1"),
+            ("KYRODB_URL", "http://127.0.0.1:4040"),
             ("KYRODB_SERVICE_HOST", "10.0.0.1"),
             ("KYRODB_PORT_3030_TCP", "tcp://10.0.0.1:3030"),
         ];

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::data_dir::DataDir;
-use super::failure::Failure;
+use super::failure::{Failure, UsageError};
 use super::output::Output;
 use crate::io::executor::Executor;
 use crate::io::log::dump::Dump;
@@ -19,8 +19,9 @@ use crate::types::{SegmentId, ShardId};
 
 /// Prints every record of the log of a stopped data directory.
 pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
+    let shards = shards_in(data_dir)?;
     let _claim = DataDir::claim_existing(data_dir)?;
-    for shard in shards_in(data_dir)? {
+    for shard in shards {
         let dir = ShardOptions::new(data_dir).shard_dir(shard).join("log");
         let mut dump = Dump::new(shard);
         for id in segments_in(&dir)? {
@@ -40,17 +41,19 @@ pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
 
 /// Reads everything in a stopped data directory; names every damage, and fails when there is one.
 pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
-    let _claim = DataDir::claim_existing(data_dir)?;
     let shards = shards_in(data_dir)?;
+    let _claim = DataDir::claim_existing(data_dir)?;
     let options = ShardOptions::new(data_dir);
     let findings = with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(async {
-            let mut findings = Vec::new();
+            let mut reports = Vec::new();
             for shard in &shards {
-                findings.extend(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
+                reports.push(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
             }
-            findings
+            let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
+            let found = reports.into_iter().flat_map(|report| report.findings);
+            found.chain(missing).collect::<Vec<_>>()
         })
     })?;
     let rows: Vec<_> = findings
@@ -72,9 +75,14 @@ pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
+/// Refuses a directory that no server ever used, before anything is created in it.
 fn shards_in(data_dir: &Path) -> Result<Vec<ShardId>, Failure> {
-    let names = names_in(data_dir)?;
-    Ok(names.iter().filter_map(|name| parse_shard_dir(name)).collect())
+    let names = if data_dir.is_dir() { names_in(data_dir)? } else { Vec::new() };
+    let shards: Vec<_> = names.iter().filter_map(|name| parse_shard_dir(name)).collect();
+    match shards.is_empty() {
+        true => Err(Failure::Usage(UsageError::NoData { dir: data_dir.to_owned() })),
+        false => Ok(shards),
+    }
 }
 
 fn segments_in(dir: &Path) -> Result<Vec<SegmentId>, Failure> {

@@ -29,6 +29,10 @@ pub enum Failure {
         url: String,
         source: io::Error,
     },
+    /// An import into a collection that does not exist.
+    NoCollection {
+        name: String,
+    },
     /// An answer that this client does not understand.
     BadAnswer {
         url: String,
@@ -39,7 +43,7 @@ pub enum Failure {
         path: PathBuf,
         source: io::Error,
     },
-    /// A line or a key of an input file is not what it should be; `line` counts from 1.
+    /// A line or a key of an input file is not what it should be; `line` counts from 1, 0 is the whole.
     Input {
         path: PathBuf,
         line: u64,
@@ -95,6 +99,12 @@ pub enum UsageError {
     },
     /// Neither a value nor a file was given, or both.
     Value,
+    /// `--create` takes the type of the keys from a file that it can look into first.
+    CreateFromStdin,
+    /// No data directory, or not even a directory.
+    NoData {
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug)]
@@ -104,6 +114,17 @@ pub enum InputError {
     ValueMissing,
     /// A SOSD file that is shorter than its count says.
     Truncated,
+    /// A SOSD file that goes on behind the keys that it counts.
+    GoesOn {
+        bytes: u64,
+    },
+    /// Keys of a SOSD file that are not sorted, or not each there once.
+    NotSorted {
+        before: u64,
+        key: u64,
+    },
+    /// `get`: an import writes.
+    Reads,
 }
 
 impl Failure {
@@ -116,6 +137,7 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
+            Failure::NoCollection { .. } => 3,
             Failure::Unreachable { .. } | Failure::Unavailable { .. } => 5,
             Failure::Start { error: StartError::ShardCount { .. }, .. } => 2,
             // The reader of a pipe had enough: nothing is wrong.
@@ -133,6 +155,8 @@ impl Failure {
 impl Refused {
     fn exit_code(&self) -> u8 {
         match self.status {
+            // What was asked for came from the command line: a key, a bound, a time to live.
+            400 | 422 => 2,
             404 => 3,
             409 | 412 => 4,
             429 | 503 => 5,
@@ -156,8 +180,15 @@ impl fmt::Display for Failure {
                     "no answer from {url}: {source}. Is the server running? Start it with `kyrodb serve`"
                 )
             }
+            Failure::NoCollection { name } => {
+                write!(
+                    f,
+                    "there is no collection `{name}`; `--create` makes it, with keys as the file has them"
+                )
+            }
             Failure::BadAnswer { url, what } => write!(f, "{url} answered with {what}"),
             Failure::File { path, source } => write!(f, "{}: {source}", path.display()),
+            Failure::Input { path, line: 0, what } => write!(f, "{}: {what}", path.display()),
             Failure::Input { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
             Failure::Output(source) => write!(f, "standard output: {source}"),
             Failure::Found { count, what } => write!(f, "{count} {what}"),
@@ -196,6 +227,13 @@ impl fmt::Display for UsageError {
             UsageError::Value => {
                 f.write_str("give the value as an argument, or with --file FILE (- is stdin)")
             }
+            UsageError::CreateFromStdin => {
+                f.write_str("--create looks into the file first, which standard input does not allow")
+            }
+            UsageError::NoData { dir } if !dir.is_dir() => write!(f, "{}: no such directory", dir.display()),
+            UsageError::NoData { dir } => {
+                write!(f, "{}: no KyroDB data here: no folder of a shard is in it", dir.display())
+            }
         }
     }
 }
@@ -207,6 +245,13 @@ impl fmt::Display for InputError {
             InputError::KeyMissing => f.write_str("the line has no \"key\""),
             InputError::ValueMissing => f.write_str("the line has neither \"value\" nor \"value_b64\""),
             InputError::Truncated => f.write_str("the file is shorter than its count of keys says"),
+            InputError::GoesOn { bytes } => {
+                write!(f, "{bytes} bytes follow the keys that the file counts: is it a SOSD file of u64?")
+            }
+            InputError::NotSorted { before, key } => {
+                write!(f, "key {key} comes after {before}: keys are to be sorted, each there once")
+            }
+            InputError::Reads => f.write_str("a line with \"op\":\"get\" has no place in an import"),
         }
     }
 }
@@ -224,7 +269,7 @@ mod tests {
     #[test]
     fn a_status_has_its_exit_code() {
         let wanted =
-            [(404, 3), (409, 4), (412, 4), (429, 5), (503, 5), (400, 1), (422, 1), (500, 1), (507, 1)];
+            [(404, 3), (409, 4), (412, 4), (429, 5), (503, 5), (400, 2), (422, 2), (500, 1), (507, 1)];
         for (status, code) in wanted {
             assert_eq!(code_of(status), code, "{status}");
         }

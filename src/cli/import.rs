@@ -12,11 +12,11 @@ use super::args::ImportArgs;
 use super::bulk::{Batch, Counts, Target, Upload};
 use super::client::Client;
 use super::compare;
-use super::failure::Failure;
+use super::failure::{Failure, UsageError};
 use super::output::Output;
 use super::progress::Progress;
-use super::source::Source;
-use super::spread::spread;
+use super::source::{Source, is_stdin};
+use super::spread::{SAMPLE_KEYS, prepare};
 
 /// Lines that travel together, in bytes.
 const BATCH_BYTES: usize = 1 << 16;
@@ -29,8 +29,15 @@ pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
         return compare::compare(args, out);
     }
     let open = || Source::open(&args.file, args.format, args.limit);
-    spread(&client, &args.target.collection, open()?)?;
-    load(args, &client, open()?, out)
+    let reads_stdin = is_stdin(&args.file);
+    if reads_stdin && args.create {
+        return Err(Failure::Usage(UsageError::CreateFromStdin));
+    }
+    // Opened before the server is asked for anything: a file that is not there is told first.
+    let (looked_into, source) = if reads_stdin { (None, open()?) } else { (Some(open()?), open()?) };
+    let sample = || looked_into.map_or(Ok(Vec::new()), |source| source.sample(SAMPLE_KEYS));
+    prepare(&client, args, sample)?;
+    load(args, &client, source, out)
 }
 
 fn load(args: &ImportArgs, client: &Client, source: Source, out: &mut Output) -> Result<(), Failure> {
@@ -77,7 +84,7 @@ fn upload_all(
             lanes.push(Lane { batch: Batch::default(), sender });
             uploads.push(scope.spawn(move || Upload::new(target, counts).run(&receiver)));
         }
-        let read = distribute(source, args.value_bytes, lanes, progress);
+        let read = distribute(source, args.value_bytes as usize, lanes, progress);
         let uploaded = uploads.into_iter().map(|upload| {
             while !upload.is_finished() {
                 thread::sleep(std::time::Duration::from_millis(1));

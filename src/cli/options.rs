@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::size;
+use crate::io::buf::BLOCK_BYTES;
 use crate::limits;
 use crate::shard::record::Durability;
 
@@ -21,10 +22,11 @@ pub enum Kind {
         min: u64,
         max: u64,
     },
-    /// As `Number`, written with a unit.
+    /// As `Number`, written with a unit; a whole multiple of `step`.
     Bytes {
         min: u64,
         max: u64,
+        step: u64,
     },
     Switch,
     Durability,
@@ -48,14 +50,18 @@ const fn later(name: &'static str, kind: Kind, default: fn() -> String) -> Optio
 }
 
 const RATE: Kind = Kind::Number { min: 0, max: u32::MAX as u64 };
-const LOG_SEGMENT: Kind =
-    Kind::Bytes { min: limits::LOG_SEGMENT_BYTES_MIN as u64, max: limits::LOG_SEGMENT_BYTES_MAX as u64 };
+const LOG_SEGMENT: Kind = Kind::Bytes {
+    min: limits::LOG_SEGMENT_BYTES_MIN as u64,
+    max: limits::LOG_SEGMENT_BYTES_MAX as u64,
+    // The log is written past the page cache, in whole blocks of the device.
+    step: BLOCK_BYTES as u64,
+};
 
 pub static OPTIONS: [OptionSpec; 14] = [
     option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
     option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
     option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
-    option("memory", Kind::Bytes { min: limits::MEMORY_BYTES_MIN, max: u64::MAX }, || {
+    option("memory", Kind::Bytes { min: limits::MEMORY_BYTES_MIN, max: u64::MAX, step: 1 }, || {
         size::format(limits::MEMORY_BYTES_DEFAULT)
     }),
     option("log_segment_bytes", LOG_SEGMENT, || size::format(limits::LOG_SEGMENT_BYTES_DEFAULT as u64)),
@@ -107,7 +113,10 @@ impl Kind {
             Kind::Path => !text.is_empty(),
             Kind::Address => text.parse::<SocketAddr>().is_ok(),
             Kind::Number { min, max } => text.parse().is_ok_and(|number| (min..=max).contains(&number)),
-            Kind::Bytes { min, max } => size::parse(text).is_ok_and(|bytes| (min..=max).contains(&bytes)),
+            Kind::Bytes { min, max, step } => {
+                let fits = |bytes: u64| (min..=max).contains(&bytes) && bytes.is_multiple_of(step);
+                size::parse(text).is_ok_and(fits)
+            }
             Kind::Switch => switch(text).is_some(),
             Kind::Durability => Durability::parse(text).is_some(),
         }
@@ -128,9 +137,13 @@ impl fmt::Display for Kind {
             Kind::Path => f.write_str("a path"),
             Kind::Address => f.write_str("an IP address and a port, as 127.0.0.1:3030"),
             Kind::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Kind::Bytes { min, max: u64::MAX } => write!(f, "a size of at least {}", size::format(*min)),
-            Kind::Bytes { min, max } => {
+            Kind::Bytes { min, max: u64::MAX, .. } => write!(f, "a size of at least {}", size::format(*min)),
+            Kind::Bytes { min, max, step: 1 } => {
                 write!(f, "a size from {} to {}", size::format(*min), size::format(*max))
+            }
+            Kind::Bytes { min, max, step } => {
+                let [min, max, step] = [min, max, step].map(|bytes| size::format(*bytes));
+                write!(f, "a size from {min} to {max}, a multiple of {step}")
             }
             Kind::Switch => f.write_str("true or false"),
             Kind::Durability => f.write_str("fsync, interval or memory"),
@@ -160,6 +173,13 @@ mod tests {
         for (text, wanted) in [("1048575", false), ("1MiB", true), ("1GiB", true), ("1025MiB", false)] {
             assert_eq!(segment.accepts(text), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_segment_is_whole_blocks() {
+        let segment = find("log_segment_bytes").unwrap().kind;
+        assert!(segment.accepts("1052672") && !segment.accepts("1234567"));
+        assert_eq!(segment.to_string(), "a size from 1MiB to 1GiB, a multiple of 4KiB");
     }
 
     #[test]

@@ -47,9 +47,30 @@ impl Output {
     /// Several objects with the same `columns`: a table, one JSON list, or a line each.
     pub fn rows(&mut self, columns: &[&str], rows: &[serde_json::Value]) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.table(columns, rows)?,
+            Format::Table => {
+                let cells = |row: &serde_json::Value| columns.iter().map(|name| plain(&row[*name])).collect();
+                self.table(columns, &rows.iter().map(cells).collect::<Vec<_>>())?;
+            }
             Format::Json => self.line(&serde_json::Value::from(rows.to_vec()))?,
             Format::Ndjson => rows.iter().try_for_each(|row| self.line(row))?,
+        }
+        self.flush()
+    }
+
+    /// A list of records whose length is not known, each JSON text that is printed as it is.
+    pub fn records(&mut self) -> Records<'_> {
+        Records { out: self, count: 0 }
+    }
+
+    /// Rows with a head above; what breaks a line is for the caller to escape.
+    pub fn table(&mut self, columns: &[&str], cells: &[Vec<String>]) -> Result<(), Failure> {
+        let width = |at: usize| cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns.len()).map(|at| width(at).max(columns[at].len())).collect();
+        let head: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
+        for row in std::iter::once(&head).chain(cells) {
+            let line: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            writeln!(self.out, "{}", line.join("  ").trim_end()).map_err(Failure::Output)?;
         }
         self.flush()
     }
@@ -77,22 +98,37 @@ impl Output {
         }
         Ok(())
     }
+}
 
-    fn table(&mut self, columns: &[&str], rows: &[serde_json::Value]) -> Result<(), Failure> {
-        let cells: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().map(|column| plain(&row[*column])).collect()).collect();
-        let widths: Vec<usize> = (0..columns.len())
-            .map(|at| {
-                cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).max(columns[at].len())
-            })
-            .collect();
-        let head: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
-        for row in std::iter::once(&head).chain(&cells) {
-            let line: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            writeln!(self.out, "{}", line.join("  ").trim_end()).map_err(Failure::Output)?;
-        }
-        Ok(())
+/// One JSON array, or a line each.
+pub struct Records<'a> {
+    out: &'a mut Output,
+    count: u64,
+}
+
+impl Records<'_> {
+    pub fn push(&mut self, record: &[u8]) -> Result<(), Failure> {
+        let before: &[u8] = match (self.out.format, self.count) {
+            (Format::Json, 0) => b"[",
+            (Format::Json, _) => b",\n",
+            (Format::Table | Format::Ndjson, 0) => b"",
+            (Format::Table | Format::Ndjson, _) => b"\n",
+        };
+        self.count += 1;
+        self.out.bytes(before)?;
+        self.out.bytes(record)
+    }
+
+    /// Without it an array is seen to be cut.
+    pub fn end(self) -> Result<(), Failure> {
+        let end: &[u8] = match (self.out.format, self.count) {
+            (Format::Json, 0) => b"[]\n",
+            (Format::Json, _) => b"]\n",
+            (Format::Table | Format::Ndjson, 0) => b"",
+            (Format::Table | Format::Ndjson, _) => b"\n",
+        };
+        self.out.bytes(end)?;
+        self.out.flush()
     }
 }
 

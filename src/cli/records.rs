@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs};
+use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs, TargetArgs};
 use super::client::{Answer, Client, kv_path, percent_encoded};
 use super::failure::{Failure, UsageError};
-use super::output::Output;
+use super::output::{Output, Records};
 use super::progress::Progress;
 use crate::limits;
 use crate::shard::payload::{OCTET_STREAM, TEXT};
@@ -33,7 +34,10 @@ pub fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     headers.extend(args.durability.as_deref().map(|level| ("kyro-durability", level)));
     let answer = client.put(&format!("{path}{ttl}"), &headers, value)?;
     let created = answer.status() == 201;
-    out.object(&json!({ "key": args.key, "created": created, "seq": seq_of(&answer) }))
+    let seq = seq_of(&answer);
+    out.object(
+        &json!({ "key": key_as_told(&client, &args.target, &args.key, out), "created": created, "seq": seq }),
+    )
 }
 
 pub fn get(args: &KeyArgs, out: &mut Output) -> Result<(), Failure> {
@@ -46,7 +50,8 @@ pub fn get(args: &KeyArgs, out: &mut Output) -> Result<(), Failure> {
         out.bytes(&value)?;
         return out.flush();
     }
-    let mut record = json!({ "key": args.key, "seq": seq, "content_type": content_type });
+    let key = key_as_told(&client, &args.target, &args.key, out);
+    let mut record = json!({ "key": key, "seq": seq, "content_type": content_type });
     match String::from_utf8(value) {
         Ok(text) => record["value"] = text.into(),
         Err(bytes) => record["value_b64"] = base64_text(bytes.as_bytes()).into(),
@@ -59,38 +64,89 @@ pub fn delete(args: &DeleteArgs, out: &mut Output) -> Result<(), Failure> {
     let condition = args.if_seq.map(|seq| format!("\"{seq}\""));
     let headers: Vec<_> = condition.as_deref().map(|seq| ("if-match", seq)).into_iter().collect();
     client.delete(&kv_path(&args.target.collection, Some(&args.key)), &headers)?;
-    out.object(&json!({ "key": args.key, "deleted": true }))
+    out.object(&json!({ "key": key_as_told(&client, &args.target, &args.key, out), "deleted": true }))
+}
+
+/// The part of a collection's description that says how keys look in JSON.
+#[derive(Deserialize)]
+struct Described {
+    key_type: String,
+}
+
+/// In JSON a number where the collection has numbers, as in a scan. Only a matter of looks: a server that
+/// does not tell leaves the text.
+fn key_as_told(client: &Client, target: &TargetArgs, key: &str, out: &Output) -> Value {
+    if out.format() == Format::Table {
+        return key.into();
+    }
+    let path = format!("/v1/collections/{}", percent_encoded(&target.collection));
+    let described: Option<Described> = client.get(&path, &[]).and_then(Answer::json).ok();
+    let is_number = described.is_some_and(|described| described.key_type == "u64");
+    key.parse::<u64>().ok().filter(|_| is_number).map_or_else(|| key.into(), Value::from)
 }
 
 #[derive(Deserialize)]
 struct ScanPage {
-    records: Vec<Value>,
+    records: Vec<Box<RawValue>>,
     next_cursor: Option<String>,
 }
 
+/// Records are printed as the server gives them: parsed and printed anew, a number could lose digits.
 pub fn scan(args: &ScanArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
-    let mut rows = Vec::new();
+    let mut records = Vec::new();
     let mut cursor = None;
     loop {
-        let left = args.limit - rows.len() as u64;
+        let left = args.limit - records.len() as u64;
         let page: ScanPage = client.get(&scan_path(args, left, cursor.as_deref()), &[])?.json()?;
-        rows.extend(page.records);
+        records.extend(page.records);
         cursor = page.next_cursor;
-        if cursor.is_none() || rows.len() as u64 >= args.limit {
+        if cursor.is_none() || records.len() as u64 >= args.limit {
             break;
         }
     }
     if out.format() == Format::Table {
-        rows.iter_mut().for_each(show_base64);
+        let cells: Vec<_> = records.iter().map(|record| cells(record)).collect();
+        return out.table(&["key", "seq", "value"], &cells);
     }
-    out.rows(&["key", "seq", "value"], &rows)
+    let mut list = out.records();
+    records.iter().try_for_each(|record| list.push(record.get().as_bytes()))?;
+    list.end()
 }
 
-/// In a table bytes that are no text stand in the same column, as base64.
-fn show_base64(row: &mut Value) {
-    if let Some(base64) = row.get("value_b64").and_then(Value::as_str) {
-        row["value"] = format!("base64:{base64}").into();
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    seq: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    value_b64: Option<&'a RawValue>,
+}
+
+/// Tells `null` from no value at all.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(value: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+/// Key, version and value of a record; bytes that are no text stand there as base64.
+fn cells(record: &RawValue) -> Vec<String> {
+    let Ok(Members { key, seq, value, value_b64 }) = serde_json::from_str(record.get()) else {
+        return vec![record.get().to_owned(), String::new(), String::new()];
+    };
+    let value = match (value, value_b64) {
+        (None, Some(base64)) => format!("base64:{}", cell(Some(base64))),
+        (value, _) => cell(value),
+    };
+    vec![cell(key), cell(seq), value]
+}
+
+/// A string without its quotes, anything else as it is.
+fn cell(raw: Option<&RawValue>) -> String {
+    let Some(raw) = raw else { return "-".to_owned() };
+    match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => text.escape_debug().to_string(),
+        Err(_) => raw.get().to_owned(),
     }
 }
 
@@ -116,35 +172,37 @@ struct LastLine {
     next_cursor: Option<String>,
 }
 
+/// In the exact form, so that `import` makes the same records of it.
 pub fn export(args: &ExportArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
     let mut progress = Progress::new("export", None);
-    let records = progress.counter();
-    let base = kv_path(&args.target.collection, None);
+    let counter = progress.counter();
+    let base = format!("{}?exact=true", kv_path(&args.target.collection, None));
     let mut path = base.clone();
+    let mut records = out.records();
     loop {
         let answer = client.get(&path, &[("accept", NDJSON)])?;
-        let next = copy_lines(&client, answer, out, || {
-            records.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let next = copy_lines(&client, answer, &mut records, || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             progress.draw();
         })?;
         match next {
-            Some(cursor) => path = format!("{base}?cursor={}", percent_encoded(&cursor)),
+            Some(cursor) => path = format!("{base}&cursor={}", percent_encoded(&cursor)),
             None => break,
         }
     }
-    out.flush()?;
+    records.end()?;
     let (done, seconds) = (progress.done(), progress.elapsed().as_secs_f64());
     drop(progress);
     eprintln!("exported {done} records in {seconds:.1} s");
     Ok(())
 }
 
-/// Copies record lines to `out`. Returns the cursor when the answer ends in one.
+/// Copies record lines. Returns the cursor when the answer ends in one.
 fn copy_lines(
     client: &Client,
     answer: Answer,
-    out: &mut Output,
+    records: &mut Records<'_>,
     mut on_record: impl FnMut(),
 ) -> Result<Option<String>, Failure> {
     let mut reader = BufReader::with_capacity(1 << 16, answer.into_reader());
@@ -159,7 +217,7 @@ fn copy_lines(
             let last: Result<LastLine, _> = serde_json::from_slice(&line);
             return Ok(last.ok().and_then(|last| last.next_cursor));
         }
-        out.bytes(&line)?;
+        records.push(line.trim_ascii_end())?;
         on_record();
     }
 }

@@ -305,7 +305,10 @@ impl Supervision {
 
     /// A core that neither drains nor ends, or never came up, does not keep the process.
     fn begin_drain(&self, drain: Duration) {
-        tracing::info!("draining");
+        // A start that was refused never had anything to drain.
+        if self.failure.is_none() {
+            tracing::info!("draining");
+        }
         std::thread::spawn(move || {
             std::thread::sleep(drain + CLOSE_PATIENCE);
             eprintln!("kyrodb: not everything was closed in time; the next start replays the log");

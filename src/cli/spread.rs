@@ -1,15 +1,16 @@
-//! Before the first load of a collection: cut it by a sample of the keys to come, so that the load
-//! spreads over the shards. A server that does not want to is left alone.
+//! Before the first load of a collection: create it when that is asked for, and cut it by a sample of the
+//! keys to come, so that the load spreads over the shards. A server that does not want to is left alone.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::args::ImportArgs;
+use super::client::{Client, percent_encoded};
 use super::failure::Failure;
-use super::source::Source;
 
-const SAMPLE_KEYS: u64 = 10_000;
+/// Keys of a file that are looked at.
+pub const SAMPLE_KEYS: u64 = 10_000;
 /// With more records than this a collection is cut by its own keys, not by those of a file.
 const ALMOST_EMPTY_RECORDS: u64 = 1_000;
 
@@ -33,16 +34,40 @@ impl Router {
     }
 }
 
-/// Tells on stderr what was done, when something was.
-pub fn spread(client: &Client, collection: &str, source: Source) -> Result<(), Failure> {
+/// `sample` gives keys of the file. Tells on stderr what was done, when something was.
+pub fn prepare(
+    client: &Client,
+    args: &ImportArgs,
+    sample: impl FnOnce() -> Result<Vec<Value>, Failure>,
+) -> Result<(), Failure> {
+    let collection = &args.target.collection;
     let router = Router::ask(client)?;
-    let found = router.collections.iter().find(|found| found.name == collection);
+    let found = router.collections.iter().find(|found| found.name == *collection);
     let wants_cuts = |found: &Collection| found.tablets.len() == 1 && found.records <= ALMOST_EMPTY_RECORDS;
-    // A collection that does not exist is told by the upload.
-    if router.shards < 2 || !found.is_some_and(wants_cuts) {
-        return Ok(());
-    }
-    let split_at = separators(source.sample(SAMPLE_KEYS)?, router.shards);
+    let sample = match found {
+        None if !args.create => return Err(Failure::NoCollection { name: collection.clone() }),
+        None => {
+            let sample = sample()?;
+            create(client, collection, &sample)?;
+            sample
+        }
+        Some(found) if wants_cuts(found) => sample()?,
+        Some(_) => return Ok(()),
+    };
+    if router.shards >= 2 { cut(client, collection, separators(sample, router.shards)) } else { Ok(()) }
+}
+
+/// With the type of keys that the file has.
+fn create(client: &Client, collection: &str, sample: &[Value]) -> Result<(), Failure> {
+    let key_type = if sample.first().is_some_and(Value::is_u64) { "u64" } else { "string" };
+    let path = format!("/v1/collections/{}", percent_encoded(collection));
+    let body = json!({ "key_type": key_type }).to_string();
+    client.put(&path, &[("content-type", "application/json")], body.into_bytes())?;
+    eprintln!("created the collection, with {key_type} keys");
+    Ok(())
+}
+
+fn cut(client: &Client, collection: &str, split_at: Vec<Value>) -> Result<(), Failure> {
     if split_at.is_empty() {
         return Ok(());
     }

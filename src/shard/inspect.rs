@@ -3,16 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::runs::{self, LoadError, run_file_name};
-use super::state::{RunMeta, ShardState};
+use super::runs::{self, LoadError, parse_run_file_name, run_file_name};
+use super::state::ShardState;
 use crate::io::buf::AlignedBuf;
 use crate::io::log::{
-    Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name, segment_file_name,
+    Cause, Damage, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
+    segment_file_name,
 };
-use crate::io::manifest::Manifest;
+use crate::io::manifest::{Manifest, ManifestError, SUPERBLOCK_FILE};
 use crate::io::op::OpenMode;
 use crate::io::runtime::Runtime;
-use crate::types::{FileOffset, Lsn, ShardId};
+use crate::types::{FileOffset, Lsn, RunId, SegmentId, ShardId};
 
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,45 +26,114 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Empty when a server would start and read every byte.
-pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<Finding> {
-    let whole = |what: String| Finding { shard, file: dir.to_owned(), offset: None, lsn: None, what };
-    let bytes = match Manifest::read(runtime, dir, shard).await {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return vec![whole("no manifest: nothing was ever committed here".to_owned())],
-        Err(error) => return vec![whole(error.to_string())],
-    };
-    let state = match ShardState::decode(&bytes) {
-        Ok(state) => state,
-        Err(error) => return vec![whole(error.to_string())],
-    };
-    let mut findings = Vec::new();
-    for run in &state.runs {
-        if let Err(error) = runs::check(runtime, &dir.join("runs"), run).await {
-            findings.push(run_finding(shard, dir, run, &error));
-        }
-    }
-    match verify_log(runtime, &dir.join("log"), shard, &state).await {
-        Ok(damage) => findings.extend(damage),
-        Err((file, error)) => findings.push(Finding { file, ..whole(error.to_string()) }),
-    }
-    findings
+/// What was found in the directory of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub shard: ShardId,
+    /// Empty when a server would start and read every byte.
+    pub findings: Vec<Finding>,
+    /// Shards of the node, as the manifest says; `None` when there is none to read.
+    pub shards: Option<u16>,
 }
 
-fn run_finding(shard: ShardId, dir: &Path, run: &RunMeta, error: &LoadError) -> Finding {
+/// Damage of the manifest does not hide that of runs and log: they are checked as far as they speak for
+/// themselves.
+pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Report {
+    let (state, manifest) = match read_state(runtime, dir, shard).await {
+        Ok(state) => (Some(state), None),
+        Err(finding) => (None, Some(finding)),
+    };
+    let mut findings: Vec<Finding> = manifest.into_iter().collect();
+    match &state {
+        Some(state) => {
+            for run in &state.runs {
+                if let Err(error) = runs::check(runtime, &dir.join("runs"), run).await {
+                    findings.push(run_finding(shard, dir, run.id, Some(run.from), &error));
+                }
+            }
+        }
+        None => findings.extend(verify_runs_alone(runtime, dir, shard).await),
+    }
+    match verify_log(runtime, &dir.join("log"), shard, state.as_ref()).await {
+        Ok(damage) => findings.extend(damage),
+        // The manifest's finding says already that nothing is there.
+        Err((_, error)) if state.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+        Err((file, error)) => findings.push(place(shard, &file, error.to_string())),
+    }
+    Report { shard, findings, shards: state.map(|state| state.shards) }
+}
+
+/// Shards that should be there and are not, and the other way round. `reports` are of all directories of
+/// shards that there are.
+pub fn missing_shards(reports: &[Report], dir_of: impl Fn(ShardId) -> PathBuf) -> Vec<Finding> {
+    let Some(wanted) = reports.iter().filter_map(|report| report.shards).max() else { return Vec::new() };
+    let finding = |shard, what| place(shard, &dir_of(shard), what);
+    let is_there = |shard: ShardId| reports.iter().any(|report| report.shard == shard);
+    let missing = (0..wanted).map(ShardId).filter(|shard| !is_there(*shard)).map(|shard| {
+        finding(shard, format!("the directory is missing: the manifests say that there are {wanted} shards"))
+    });
+    let other = reports.iter().filter_map(|report| match report.shards {
+        Some(said) if said != wanted => {
+            Some(finding(report.shard, format!("its manifest says {said} shards, another one {wanted}")))
+        }
+        None if report.shard.0 >= wanted => {
+            Some(finding(report.shard, format!("the manifests say that there are only {wanted} shards")))
+        }
+        _ => None,
+    });
+    missing.chain(other).collect()
+}
+
+fn place(shard: ShardId, file: &Path, what: String) -> Finding {
+    Finding { shard, file: file.to_owned(), offset: None, lsn: None, what }
+}
+
+async fn read_state(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<ShardState, Finding> {
+    let bytes = match Manifest::read(runtime, dir, shard).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let what = "no manifest: the directory was emptied, or nothing was ever committed here";
+            return Err(place(shard, dir, what.to_owned()));
+        }
+        Err(ManifestError::Damage(damage)) => {
+            let found = place(shard, &dir.join(&damage.file), damage.to_string());
+            return Err(Finding { offset: Some(damage.offset), ..found });
+        }
+        Err(error @ ManifestError::NoSuperblock) => {
+            return Err(place(shard, &dir.join(SUPERBLOCK_FILE), error.to_string()));
+        }
+        Err(error) => return Err(place(shard, dir, error.to_string())),
+    };
+    ShardState::decode(&bytes).map_err(|error| place(shard, dir, error.to_string()))
+}
+
+fn run_finding(shard: ShardId, dir: &Path, run: RunId, lsn: Option<Lsn>, error: &LoadError) -> Finding {
     let offset = match error {
         LoadError::Damaged { error, .. } => Some(error.offset),
         LoadError::Io { .. } | LoadError::Length { .. } | LoadError::Payload { .. } => None,
     };
-    let file = dir.join("runs").join(run_file_name(run.id));
-    Finding { shard, file, offset, lsn: Some(run.from), what: error.to_string() }
+    let file = dir.join("runs").join(run_file_name(run));
+    Finding { shard, file, offset, lsn, what: error.to_string() }
+}
+
+/// Every run file, when no manifest says which of them count.
+async fn verify_runs_alone(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // A directory that cannot be listed is told by the manifest's finding, or by the log's.
+    let entries = runtime.list(&dir.join("runs")).await.unwrap_or_default();
+    for run in entries.iter().filter_map(|entry| parse_run_file_name(&entry.name)) {
+        if let Err(error) = runs::check_alone(runtime, &dir.join("runs"), run).await {
+            findings.push(run_finding(shard, dir, run, None, &error));
+        }
+    }
+    findings
 }
 
 async fn verify_log(
     runtime: &Runtime,
     dir: &Path,
     shard: ShardId,
-    state: &ShardState,
+    state: Option<&ShardState>,
 ) -> Result<Vec<Finding>, (PathBuf, io::Error)> {
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -74,11 +144,17 @@ async fn verify_log(
         .iter()
         .filter_map(|entry| Some(SegmentFile { id: parse_segment_file_name(&entry.name)?, len: entry.len }))
         .collect();
-    let start = ReplayStart {
-        shard,
-        from: state.first_segment,
-        first_wanted: state.covered.next(),
-        floor: state.floor,
+    let start = match state {
+        Some(state) => ReplayStart {
+            shard,
+            from: state.first_segment,
+            first_wanted: state.covered.next(),
+            floor: state.floor,
+        },
+        None => {
+            let from = files.iter().map(|file| file.id).min().unwrap_or(SegmentId(1));
+            ReplayStart { shard, from, first_wanted: Lsn::ZERO, floor: Lsn::ZERO }
+        }
     };
     let mut findings = Vec::new();
     let mut replay = match Replay::new(start, &files) {
@@ -90,11 +166,18 @@ async fn verify_log(
         let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(at(&path))?;
         let (len, buf) = file.read(read.offset, AlignedBuf::zeroed(read.len)).await.map_err(at(&path))?;
         if let Err(error) = replay.feed(&buf[..len.min(read.len)], &mut |_| ()) {
-            findings.push(log_finding(shard, dir, &error));
+            // Without the manifest nobody knows where the log that counts begins.
+            if state.is_some() || !is_about_the_beginning(&error) {
+                findings.push(log_finding(shard, dir, &error));
+            }
             replay.resume(&error);
         }
     }
     Ok(findings)
+}
+
+fn is_about_the_beginning(error: &ReplayError) -> bool {
+    matches!(error, ReplayError::Damage(Damage { cause: Cause::Missing { .. }, .. }))
 }
 
 fn log_finding(shard: ShardId, dir: &Path, error: &ReplayError) -> Finding {

@@ -14,7 +14,7 @@ use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{CollectionId, FileOffset, RunId, TabletId};
+use crate::types::{CollectionId, FileOffset, Lsn, RunId, TabletId};
 
 pub fn run_file_name(id: RunId) -> String {
     format!("{:016x}.run", id.0)
@@ -91,6 +91,22 @@ pub async fn check(runtime: &Runtime, dir: &Path, meta: &RunMeta) -> Result<(), 
     let source = RunSource::open(runtime, dir, meta).await?;
     source.read_all(|_, _| ()).await?;
     source.check_keys().await
+}
+
+/// As [`check`], by what the file says of itself: for when no manifest can be read.
+pub async fn check_alone(runtime: &Runtime, dir: &Path, id: RunId) -> Result<(), LoadError> {
+    let path = dir.join(run_file_name(id));
+    let stated = async {
+        let file = runtime.open(path.clone(), OpenMode::Read).await?;
+        let file_len = file.len().await?;
+        let footer = file_len.saturating_sub(BLOCK_BYTES as u64) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        let page = read(&file, FileOffset(footer), BLOCK_BYTES).await?;
+        // A page begins with its own hash.
+        let footer_hash = page.first_chunk().map_or(0, |hash| u64::from_le_bytes(*hash));
+        Ok(RunMeta { id, from: Lsn::ZERO, to: Lsn::ZERO, file_len, footer_hash, entries: 0 })
+    };
+    let meta = stated.await.map_err(|error| LoadError::Io { path: path.clone(), error })?;
+    check(runtime, dir, &meta).await
 }
 
 /// An open run file with what is resident of it.

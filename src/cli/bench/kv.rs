@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::super::args::LEVELS;
 use super::super::client::{Client, Server, percent_encoded};
 use super::super::engine::with_executor;
 use super::super::failure::Failure;
@@ -34,7 +35,7 @@ use crate::types::Mono;
 #[derive(Clone, Debug, Args)]
 pub struct KvArgs {
     /// The server
-    #[arg(long, default_value = "http://127.0.0.1:3030")]
+    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
     /// Created when it does not exist; its records are overwritten
     #[arg(long, short, default_value = "bench")]
@@ -59,8 +60,8 @@ pub struct KvArgs {
     /// Open loop: start so many operations a second, whatever the server does
     #[arg(long, value_name = "OPS_PER_S", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// fsync, interval or memory; the server's default without it
-    #[arg(long)]
+    /// The server's default without it
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     pub durability: Option<String>,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -30,4 +30,5 @@ pub mod recover;
 mod store;
 
 pub use damage::{ManifestDamage, ManifestError};
+pub use format::SUPERBLOCK_FILE;
 pub use store::Manifest;

@@ -54,6 +54,11 @@ impl<'a> JsonObject<'a> {
         self.take(name).ok_or_else(|| Problem::wrong(pointer_to(name), "is missing"))
     }
 
+    /// What was not taken, in the order of the text while nothing was.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(name, value)| (&**name, *value))
+    }
+
     /// Fails when a member was not taken.
     pub fn finish(self) -> Result<(), Problem> {
         match self.members.first() {

@@ -15,8 +15,8 @@ use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::Payload;
-use crate::shard::record::{Change, Condition, Durability, Found, Refusal, Write, Written};
-use crate::types::Seq;
+use crate::shard::record::{Change, Condition, Durability, Expiry, Found, Refusal, Write, Written};
+use crate::types::{Seq, WallMs};
 
 /// What holds for all lines of a bulk.
 pub struct Plan {
@@ -68,17 +68,32 @@ fn decode_line(line: &[u8], key_type: KeyType, durability: Durability) -> Result
 }
 
 fn take_put(members: &mut JsonObject<'_>) -> Result<Change, Problem> {
-    let payload = take_payload(members)?;
-    let Some(ttl) = members.optional("ttl") else { return Ok(Change::Put { payload, expires: None }) };
-    let text = object::text(ttl, "/ttl")?;
-    let expires = ttl::expiry(&text).map_err(|what| Problem::wrong("/ttl", what))?;
-    Ok(Change::Put { payload, expires: Some(expires) })
+    Ok(Change::Put { payload: take_payload(members)?, expires: take_expiry(members)? })
+}
+
+/// `ttl` counts from the write; `expires_ms` is the moment itself, as an export has it, and may have passed.
+fn take_expiry(members: &mut JsonObject<'_>) -> Result<Option<Expiry>, Problem> {
+    match (members.optional("ttl"), members.optional("expires_ms")) {
+        (None, None) => Ok(None),
+        (Some(ttl), None) => {
+            let text = object::text(ttl, "/ttl")?;
+            ttl::expiry(&text).map(Some).map_err(|what| Problem::wrong("/ttl", what))
+        }
+        (None, Some(at)) => {
+            let at = object::typed(at, "/expires_ms", "milliseconds since 1970")?;
+            Ok(Some(Expiry::At(WallMs(at))))
+        }
+        (Some(_), Some(_)) => Err(Problem::wrong("/expires_ms", "cannot be given beside a ttl")),
+    }
 }
 
 fn take_payload(members: &mut JsonObject<'_>) -> Result<Payload, Problem> {
+    let content_type = members.optional("content_type");
+    let content_type = content_type.map(|raw| value::content_type_from_json(raw, "/content_type"));
+    let content_type = content_type.transpose()?;
     match (members.take("value"), members.take("value_b64")) {
-        (Some(value), None) => value::payload_from_json(value, "/value"),
-        (None, Some(value)) => value::payload_from_base64(value, "/value_b64"),
+        (Some(value), None) => value::payload_from_json(value, content_type.as_deref(), "/value"),
+        (None, Some(value)) => value::payload_from_base64(value, content_type.as_deref(), "/value_b64"),
         (None, None) => Err(Problem::wrong("/value", "is missing")),
         (Some(_), Some(_)) => Err(Problem::wrong("/value_b64", "cannot be given beside a value")),
     }
@@ -131,7 +146,6 @@ fn append_status(status: u16, seq: Option<Seq>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::shard::payload;
-    use crate::shard::record::Expiry;
     use crate::types::Lsn;
 
     fn decode(line: &str) -> Result<Operation, (u16, String)> {
@@ -162,6 +176,11 @@ mod tests {
             decode("{\"op\":\"put\",\"key\":7,\"value_b64\":\"/wA=\"}\r"),
             write(Change::Put { payload, expires: None }, Condition::None)
         );
+        let payload = Payload::new("text/html", b"1");
+        assert_eq!(
+            decode(r#"{"op":"put","key":7,"value":"1","content_type":"text/html","expires_ms":5}"#),
+            write(Change::Put { payload, expires: Some(Expiry::At(WallMs(5))) }, Condition::None)
+        );
         assert_eq!(
             decode(r#"{"op":"delete","key":7,"if_seq":null}"#),
             write(Change::Delete, Condition::None)
@@ -185,6 +204,11 @@ mod tests {
             (r#"{"op":"put","key":7,"value_b64":"_"}"#, 422, "/value_b64"),
             (r#"{"op":"put","key":7,"value":1,"ttl":30}"#, 422, "/ttl"),
             (r#"{"op":"put","key":7,"value":1,"ttl":"30"}"#, 422, "/ttl"),
+            (r#"{"op":"put","key":7,"value":1,"expires_ms":-1}"#, 422, "/expires_ms"),
+            (r#"{"op":"put","key":7,"value":1,"ttl":"1s","expires_ms":1}"#, 422, "/expires_ms"),
+            (r#"{"op":"put","key":7,"value":1,"content_type":""}"#, 422, "/content_type"),
+            (r#"{"op":"put","key":7,"value":1,"content_type":" a"}"#, 422, "/content_type"),
+            (r#"{"op":"put","key":7,"value":1,"content_type":"a\r\nb"}"#, 422, "/content_type"),
             (r#"{"op":"put","key":7,"value":1,"if_seq":"3"}"#, 422, "/if_seq"),
             (r#"{"op":"delete","key":7,"ttl":"1s"}"#, 422, "/ttl"),
         ] {

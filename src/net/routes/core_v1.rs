@@ -45,7 +45,7 @@ pub fn put(node: &Node, request: &Request<'_>) -> Result<Work, Problem> {
     let collection = default_collection(node)?;
     let mut body = json_body(request)?;
     let key = value::key_from_json(body.required("key")?, collection.definition.key_type, "/key")?;
-    let payload = value::payload_from_json(body.required("value")?, "/value")?;
+    let payload = value::payload_from_json(body.required("value")?, None, "/value")?;
     body.finish()?;
     let write = Write {
         key,

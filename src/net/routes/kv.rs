@@ -98,31 +98,34 @@ pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, 
     no_parameters(&request.head)?;
     let collection = collection(node, name)?;
     let key_type = collection.definition.key_type;
-    let keys = decode_keys(request, key_type)?;
+    let (keys, exact) = decode_keys(request, key_type)?;
+    let form = value::record_form(exact);
     let answer = node.get_many(&collection, keys.clone());
     Ok(Work::task(async move {
         let found = answer.get().await?;
         let records = keys.into_iter().zip(found);
-        Ok(Response::stream(JSON, Records { key_type, records, begun: false }))
+        Ok(Response::stream(JSON, Records { key_type, form, records, begun: false }))
     }))
 }
 
-fn decode_keys(request: &Request<'_>, key_type: KeyType) -> Result<Vec<Key>, Problem> {
+/// The keys, and whether their records are wanted in the exact form.
+fn decode_keys(request: &Request<'_>, key_type: KeyType) -> Result<(Vec<Key>, bool), Problem> {
     let mut body = json_body(request)?;
     let keys = object::array(body.required("keys")?, "/keys")?;
+    let exact = body.optional("exact").map(|raw| object::typed(raw, "/exact", "true or false"));
+    let exact = exact.transpose()?.unwrap_or(false);
     body.finish()?;
     if keys.len() > limits::MGET_KEYS_MAX {
         return Err(Problem::wrong("/keys", format!("has more than {} keys", limits::MGET_KEYS_MAX)));
     }
-    keys.iter()
-        .enumerate()
-        .map(|(index, raw)| value::key_from_json(raw, key_type, &format!("/keys/{index}")))
-        .collect()
+    let decode = |(index, raw): (usize, &&_)| value::key_from_json(raw, key_type, &format!("/keys/{index}"));
+    Ok((keys.iter().enumerate().map(decode).collect::<Result<_, _>>()?, exact))
 }
 
 /// `{"records":[..]}`, encoded as fast as the client reads: the values may be many and large.
 struct Records<I> {
     key_type: KeyType,
+    form: value::RecordForm,
     records: I,
     begun: bool,
 }
@@ -138,7 +141,7 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
             out.extend_from_slice(if self.begun { b"," } else { b"{\"records\":[" });
             self.begun = true;
             match found {
-                Some(found) => value::append_record(&key, self.key_type, &found, out),
+                Some(found) => (self.form)(&key, self.key_type, &found, out),
                 None => out.extend_from_slice(b"null"),
             }
         }
@@ -167,7 +170,9 @@ mod tests {
             expires: None,
         };
         let document = |records: Vec<(Key, Option<Found>)>| {
-            let mut source = Records { key_type: KeyType::U64, records: records.into_iter(), begun: false };
+            let form = value::record_form(false);
+            let mut source =
+                Records { key_type: KeyType::U64, form, records: records.into_iter(), begun: false };
             let mut out = Vec::new();
             while source.append_some(&mut out) {}
             String::from_utf8(out).unwrap()

@@ -2,11 +2,12 @@
 //!
 //! `start` (inclusive), `end` (exclusive) and `prefix` narrow the range, whatever the direction. A
 //! cursor names the rest of a range; parameters that are given beside it must be those it began with.
+//! `exact` asks for records in the exact form (see [`value`]), as `export` does.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Work, accepts_ndjson, collection};
+use super::{Work, accepts_ndjson, collection, flag};
 use crate::limits;
 use crate::net::cursor::Cursor;
 use crate::net::json::value;
@@ -60,12 +61,14 @@ impl Range {
 struct Wanted {
     range: Range,
     limit: Option<u64>,
+    exact: bool,
 }
 
 pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
     let collection = collection(node, name)?;
-    let Wanted { range, limit } = decode(head.query, collection.id, collection.definition.key_type)?;
-    let walk = Walk { node: node.clone(), collection, range, ended: false };
+    let Wanted { range, limit, exact } = decode(head.query, collection.id, collection.definition.key_type)?;
+    let form = value::record_form(exact);
+    let walk = Walk { node: node.clone(), collection, range, form, ended: false };
     if accepts_ndjson(head) {
         return Ok(Work::task(stream(walk, limit)));
     }
@@ -78,6 +81,7 @@ pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> 
 fn decode(query: &str, collection: CollectionId, key_type: KeyType) -> Result<Wanted, Problem> {
     let mut query = Query::parse(query)?;
     let limit = query.take("limit").map(|text| decode_limit(&text)).transpose()?;
+    let exact = flag(&mut query, "exact")?;
     let cursor = query.take("cursor");
     let names_range = ["start", "end", "prefix", "reverse"].map(|name| query.take(name));
     query.finish()?;
@@ -96,7 +100,7 @@ fn decode(query: &str, collection: CollectionId, key_type: KeyType) -> Result<Wa
             range
         }
     };
-    Ok(Wanted { range, limit })
+    Ok(Wanted { range, limit, exact })
 }
 
 fn decode_limit(text: &str) -> Result<u64, Problem> {
@@ -177,6 +181,7 @@ struct Walk {
     node: Node,
     collection: Arc<Collection>,
     range: Range,
+    form: value::RecordForm,
     ended: bool,
 }
 
@@ -228,7 +233,7 @@ async fn page(mut walk: Walk, limit: usize) -> Result<Response, Problem> {
         if index > 0 {
             out.push(b',');
         }
-        value::append_record(key, walk.key_type(), found, &mut out);
+        (walk.form)(key, walk.key_type(), found, &mut out);
     }
     out.extend_from_slice(b"],\"next_cursor\":");
     match walk.cursor() {
@@ -269,7 +274,7 @@ impl Lines {
             }
         };
         for (key, found) in &page.records {
-            value::append_record(key, self.walk.key_type(), found, out);
+            (self.walk.form)(key, self.walk.key_type(), found, out);
             out.push(b'\n');
         }
         Ok(self.left > 0 && !self.walk.ended)

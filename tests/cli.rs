@@ -1,0 +1,357 @@
+//! The real program: commands against a real server and on the directory that it leaves.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn kyrodb() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kyrodb"));
+    // What is set for a server of the user's is not meant for this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KYRODB_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("RUST_LOG", "error");
+    command
+}
+
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start(dir: &Path) -> Server {
+        let mut process = kyrodb()
+            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-segment-bytes", "1MiB"])
+            .args(["--disable-http-log", "--data-dir"])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let address = line.strip_prefix("ready http://").and_then(|rest| rest.split(' ').next());
+        let address = address.expect("a ready line; standard error says why there is none").to_owned();
+        Server { process, address }
+    }
+
+    /// SIGTERM, and until the process is gone.
+    fn stop(mut self) {
+        let told = Command::new("kill").arg(self.process.id().to_string()).status().expect("kill runs");
+        assert!(told.success() && self.process.wait().expect("it ends").success());
+    }
+
+    /// A command of the program against this server.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let url = format!("http://{}", self.address);
+        kyrodb().args(arguments).args(["--url", &url]).output().expect("it runs")
+    }
+
+    /// One request on a connection of its own: status, content type, body.
+    fn ask(&self, line: &str, content_type: &str, body: &[u8]) -> (String, String, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let typed =
+            if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
+        let length = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: kyrodb\r\nConnection: close\r\n{typed}Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        let content_type =
+            head.lines().find_map(|line| line.strip_prefix("content-type:")).unwrap_or_default();
+        let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        (status, content_type.trim().to_owned(), answer[end + 4..].to_vec())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn said(output: &Output) -> String {
+    format!("{:?}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ended on its own")
+}
+
+/// Value and type of records whose JSON is not their bytes.
+fn odd_records() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("application/json", b"\"abc\"".to_vec()),
+        ("application/json", b"{\n  \"n\": 123456789012345678901234567890,\r\n  \"e\": 1e400\n}\n".to_vec()),
+        ("application/json", br#"{"b":1,"a":2,"a":3}"#.to_vec()),
+        ("application/json", b"no json".to_vec()),
+        ("application/json", b"null".to_vec()),
+        ("text/plain; charset=utf-8", "sp\u{e9}cial \"\\\n".as_bytes().to_vec()),
+        ("text/html", b"<a>".to_vec()),
+        ("text/plain", vec![1; 5000]),
+        ("image/png", (0..=255).collect()),
+        ("application/x-www-form-urlencoded", b"hello".to_vec()),
+        ("application/octet-stream", Vec::new()),
+    ]
+}
+
+#[test]
+fn an_export_makes_the_same_records_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (from, to) = (Server::start(&dir.path().join("from")), Server::start(&dir.path().join("to")));
+    let records = odd_records();
+    for (key, (content_type, value)) in records.iter().enumerate() {
+        let ttl = if key == 6 { "?ttl=1h" } else { "" };
+        assert_eq!(from.ask(&format!("PUT /v1/kv/default/{key}{ttl}"), content_type, value).0, "201");
+    }
+    let exported = from.run(&["export"]);
+    assert_eq!(code(&exported), 0, "{}", said(&exported));
+    let file = dir.path().join("all.ndjson");
+    fs::write(&file, &exported.stdout).expect("written");
+    let file = file.to_str().expect("a path of letters");
+
+    let imported = to.run(&["import", file]);
+    assert_eq!(code(&imported), 0, "{}", said(&imported));
+    for (key, (content_type, value)) in records.into_iter().enumerate() {
+        let found = to.ask(&format!("GET /v1/kv/default/{key}"), "", b"");
+        assert_eq!(found, ("200".to_owned(), content_type.to_owned(), value), "key {key}");
+    }
+    let without_seq = |lines: &[u8]| -> Vec<Value> {
+        let line = |line: &str| {
+            let mut record: serde_json::Map<String, Value> =
+                serde_json::from_str(&line.replace("e400", "")).expect("a JSON object");
+            record.remove("seq").expect("a version");
+            Value::from(record)
+        };
+        text(lines).lines().map(line).collect()
+    };
+    let again = without_seq(&to.run(&["export"]).stdout);
+    assert_eq!(again, without_seq(&exported.stdout));
+    assert!(again[6]["expires_ms"].is_u64(), "the moment of expiry goes with it: {}", again[6]);
+
+    let compared = to.run(&["import", file, "--verify"]);
+    assert_eq!(code(&compared), 0, "{}", said(&compared));
+    // Another type is another record, and so is JSON with other white space.
+    to.ask("PUT /v1/kv/default/6", "text/plain", b"<a>");
+    to.ask("PUT /v1/kv/default/2", "application/json", br#"{"b":1, "a":2,"a":3}"#);
+    let compared = to.run(&["import", file, "--verify", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&compared.stdout).expect("a report");
+    assert_eq!((code(&compared), &report["different"]), (1, &Value::from(2)), "{}", said(&compared));
+}
+
+#[test]
+fn scan_prints_what_the_server_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let value = br#"{"n":123456789012345678901234567890,"e":1e400,"b":1,"a":2,"a":3}"#;
+    server.ask("PUT /v1/kv/default/1", "application/json", value);
+    server.ask("PUT /v1/kv/default/2", "application/json", b"null");
+    server.ask("PUT /v1/kv/default/3", "text/plain", b"a\nb");
+    server.ask("PUT /v1/kv/default/4", "image/png", b"x");
+    let value = text(value);
+    for (format, wanted) in [
+        ("ndjson", format!("{{\"key\":1,\"value\":{value},\"seq\":1}}\n")),
+        ("json", format!("[{{\"key\":1,\"value\":{value},\"seq\":1}}]\n")),
+        ("table", format!("KEY  SEQ  VALUE\n1    1    {value}\n")),
+    ] {
+        let scanned = server.run(&["scan", "--end", "2", "-o", format]);
+        assert_eq!(text(&scanned.stdout), wanted, "{}", said(&scanned));
+    }
+    let rest = text(&server.run(&["scan", "--start", "2"]).stdout);
+    let values: Vec<&str> = rest.lines().map(|line| line.split_whitespace().last().unwrap_or("")).collect();
+    assert_eq!(values, ["VALUE", "null", "a\\nb", "base64:eA=="]);
+
+    let exported = server.run(&["export", "-o", "json"]);
+    assert!(text(&exported.stdout).starts_with("[{\"key\":1,"), "{}", said(&exported));
+    let empty = server.run(&["scan", "--start", "9", "-o", "json"]);
+    assert_eq!(text(&empty.stdout), "[]\n");
+}
+
+#[test]
+fn wrong_use_ends_with_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    for line in [
+        "put 1 a --ttl 5",
+        "put 1 a --durability bar",
+        "put one a",
+        "get one",
+        "scan --start x",
+        "import keys.u64 --value-bytes 99999999999",
+        "import keys.u64 --value-bytes 16777217",
+        "import keys.u64 --durability never",
+    ] {
+        let output = server.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(code(&output), 2, "{line}: {}", said(&output));
+    }
+    let data = dir.path().join("other");
+    let output = kyrodb().args(["serve", "--log-segment-bytes", "1234567", "--data-dir"]).arg(&data).output();
+    let output = output.expect("it runs");
+    assert!(code(&output) == 2 && text(&output.stderr).contains("a multiple of 4KiB"), "{}", said(&output));
+    assert!(!data.exists());
+}
+
+fn verify(dir: &Path) -> (i32, String) {
+    let output = kyrodb().args(["verify", "-o", "ndjson", "--data-dir"]).arg(dir).output().expect("it runs");
+    (code(&output), said(&output))
+}
+
+/// A data directory of two shards with a few records, stopped in order.
+fn stopped() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("d");
+    let server = Server::start(&data);
+    (0..20).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"value"));
+    assert_eq!(server.ask("POST /v1/compact?wait=true", "", b"").0, "200");
+    (20..40).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"value"));
+    server.stop();
+    (dir, data)
+}
+
+#[test]
+fn a_missing_shard_is_found() {
+    for emptied in [false, true] {
+        for shard in ["shard-000", "shard-001"] {
+            let (_dir, data) = stopped();
+            assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
+            fs::remove_dir_all(data.join(shard)).expect("it was there");
+            if emptied {
+                fs::create_dir(data.join(shard)).expect("a directory");
+            }
+            let (code, said) = verify(&data);
+            let wanted = if emptied { "the directory was emptied" } else { "there are 2 shards" };
+            assert!(code == 1 && said.contains(shard) && said.contains(wanted), "{said}");
+        }
+    }
+}
+
+fn flip(path: &Path, offset: usize) {
+    let mut bytes = fs::read(path).expect("readable");
+    bytes[offset] ^= 0x10;
+    fs::write(path, bytes).expect("writable");
+}
+
+/// The file in `dir` whose name begins or ends so.
+fn file_like(dir: &Path, part: &str) -> PathBuf {
+    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
+    let mut found: Vec<_> = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part)))
+        .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0))
+        .collect();
+    found.sort();
+    found.into_iter().next().unwrap_or_else(|| panic!("no {part} in {}", dir.display()))
+}
+
+#[test]
+fn damage_of_the_manifest_has_its_place_and_hides_nothing_behind_it() {
+    for (name, offsets) in [("manifest-", &[100][..]), ("superblock", &[30, 4096 + 30])] {
+        let (_dir, data) = stopped();
+        let shard = data.join("shard-000");
+        let damaged = file_like(&shard, name);
+        offsets.iter().for_each(|offset| flip(&damaged, *offset));
+        let said = verify(&data).1;
+        let finding = said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{said}"));
+        assert!(finding.contains("\"offset\":0"), "{finding}");
+        assert!(said.contains("1 damaged places"), "what is whole stays unnamed: {said}");
+
+        let run = file_like(&shard.join("runs"), ".run");
+        flip(&run, 5000);
+        let log = file_like(&shard.join("log"), ".wal");
+        flip(&log, 4096 + 100);
+        let (code, said) = verify(&data);
+        let names = |path: &Path| said.contains(&*path.file_name().expect("a name").to_string_lossy());
+        assert!(code == 1 && names(&damaged) && names(&run) && names(&log), "{said}");
+    }
+}
+
+#[test]
+fn a_directory_without_data_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("notes.txt"), "mine").expect("written");
+    for command in [&["verify"][..], &["wal", "dump"]] {
+        for (path, wanted) in
+            [(dir.path(), "no KyroDB data here"), (&dir.path().join("nope"), "no such directory")]
+        {
+            let output = kyrodb().args(command).arg("--data-dir").arg(path).output().expect("it runs");
+            assert!(code(&output) == 2 && said(&output).contains(wanted), "{}", said(&output));
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing was created");
+}
+
+#[test]
+fn an_import_creates_what_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let file = dir.path().join("people.ndjson");
+    fs::write(&file, "{\"key\":\"ada\",\"value\":1815}\n{\"key\":\"alan\",\"value\":1912}\n")
+        .expect("written");
+    let file = file.to_str().expect("a path of letters");
+    let refused = server.run(&["import", file, "-c", "people"]);
+    assert!(code(&refused) == 3 && said(&refused).contains("`--create` makes it"), "{}", said(&refused));
+    for _ in 0..2 {
+        let imported = server.run(&["import", file, "-c", "people", "--create"]);
+        assert_eq!(code(&imported), 0, "{}", said(&imported));
+    }
+    assert_eq!(text(&server.run(&["get", "ada", "-c", "people"]).stdout), "1815");
+    let piped = server.run(&["import", "-", "-c", "other", "--create"]);
+    assert_eq!(code(&piped), 2, "{}", said(&piped));
+}
+
+#[test]
+fn an_import_reads_standard_input() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let mut import = kyrodb()
+        .args(["import", "-"])
+        .env("KYRODB_URL", format!("http://{}", server.address))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let lines = b"{\"key\":1,\"value\":\"a\"}\n{\"key\":2,\"value\":\"b\"}\n";
+    import.stdin.take().expect("piped").write_all(lines).expect("written");
+    assert!(import.wait().expect("it ends").success());
+    assert_eq!(text(&server.run(&["get", "2"]).stdout), "b");
+}
+
+#[test]
+fn a_key_looks_the_same_in_every_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    for line in ["put 7 seven", "get 7", "scan", "delete 7"] {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        words.extend(["-o", "ndjson"]);
+        let printed = text(&server.run(&words).stdout);
+        let record: Value = serde_json::from_str(&printed).expect("one object");
+        assert_eq!(record["key"], 7, "{line}");
+    }
+}
+
+#[test]
+fn a_refused_start_drains_nothing() {
+    let (_dir, data) = stopped();
+    let output = kyrodb()
+        .args(["serve", "--listen", "127.0.0.1:0", "--shards", "3", "--data-dir"])
+        .arg(&data)
+        .env("RUST_LOG", "info")
+        .output()
+        .expect("it runs");
+    assert!(code(&output) == 2 && said(&output).contains("--shards 2"), "{}", said(&output));
+    assert!(!said(&output).contains("draining"), "{}", said(&output));
+}
