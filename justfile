@@ -42,5 +42,15 @@ bench-quiet:
 fuzz seconds="300":
     tools/fuzz.sh {{seconds}}
 
+# The scalar paths of the learned index under Miri (nightly, miri)
+miri:
+    tools/miri.sh
+
+# The learned index under criterion, and beside other structures
+bench-rmi:
+    cargo bench --bench rmi
+bench-peers file:
+    cd benches/peers && cargo run --release -- {{file}}
+
 ci:
     .ci/run

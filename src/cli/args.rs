@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::kv::KvArgs;
+use super::bench::rmi::RmiArgs;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was found, 2 usage, 3 not found, \
                           4 conflict, 5 unavailable.";
@@ -281,8 +282,8 @@ pub enum BenchCommand {
     Kv(KvArgs),
     /// Group commit on this disk, beside a bare write+sync loop
     Wal(BenchWalArgs),
-    /// The learned index (not there yet)
-    Rmi(RestArgs),
+    /// The learned index beside other structures, over the keys of a file
+    Rmi(RmiArgs),
     /// The vector index (not there yet)
     Vector(RestArgs),
 }

@@ -74,7 +74,7 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => settings::run(&command, out),
         Command::Bench(BenchCommand::Kv(args)) => bench::kv::run(&args, out),
         Command::Bench(BenchCommand::Wal(args)) => bench::wal::command(&args, out),
-        Command::Bench(BenchCommand::Rmi(_)) => Err(Failure::NotThereYet { command: "bench rmi" }),
+        Command::Bench(BenchCommand::Rmi(args)) => bench::rmi::run(&args, out),
         Command::Bench(BenchCommand::Vector(_)) => Err(Failure::NotThereYet { command: "bench vector" }),
         Command::Repair(_) => Err(Failure::NotThereYet { command: "repair" }),
         Command::Restore(_) => Err(Failure::NotThereYet { command: "restore" }),

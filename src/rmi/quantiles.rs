@@ -23,7 +23,7 @@ pub fn separators<K: Ord + Clone>(sorted_sample: &[K], parts: usize) -> Vec<K> {
 }
 
 /// `len * part / parts`, rounded to the nearest.
-fn start_of(part: usize, parts: usize, len: usize) -> usize {
+pub(super) fn start_of(part: usize, parts: usize, len: usize) -> usize {
     (len * part + parts / 2) / parts
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `kv` is a client: one executor drives all connections ([`connection`]), draws operations from a
 //! workload ([`workload`]) and judges answers by what it knows it wrote ([`ledger`]). `wal` measures
-//! group commit in process, beside a bare write+sync loop on the same disk ([`raw_sync`]).
+//! group commit in process, beside a bare write+sync loop on the same disk ([`raw_sync`]). `rmi` asks the
+//! learned index and its peers ([`structures`]) for the same keys ([`timing`]).
 
 mod connection;
 mod cpu;
@@ -10,5 +11,8 @@ pub mod kv;
 mod ledger;
 mod load;
 mod raw_sync;
+pub mod rmi;
+mod structures;
+mod timing;
 pub mod wal;
 mod workload;

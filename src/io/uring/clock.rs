@@ -12,7 +12,8 @@ pub(super) fn wall() -> WallMs {
     WallMs(nanoseconds(libc::CLOCK_REALTIME) / 1_000_000)
 }
 
-pub(super) fn thread_cpu_ns() -> u64 {
+/// Processor time that this thread has used.
+pub fn thread_cpu_ns() -> u64 {
     nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 

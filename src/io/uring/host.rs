@@ -22,6 +22,12 @@ pub fn require_open_files(wanted: u64) -> Result<u64, RingError> {
     }
 }
 
+/// Asks for huge pages below fresh memory; a kernel that has none to give goes on with small ones.
+pub fn advise_huge_pages(start: *mut u8, bytes: usize) {
+    // SAFETY: the advice changes no content of any memory, whatever the address is.
+    unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+}
+
 pub(super) fn open_files_limit() -> u64 {
     resource_limit(libc::RLIMIT_NOFILE).rlim_cur
 }

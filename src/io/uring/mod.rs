@@ -32,11 +32,12 @@ mod socket_work;
 mod sockets;
 mod work;
 
+pub use clock::thread_cpu_ns;
 pub use cores::{Core, CoreError, available_cores, spawn_core};
 pub use driver::RingDriver;
 pub use error::RingError;
 pub use file_work::DirectIoUnsupported;
-pub use host::require_open_files;
+pub use host::{advise_huge_pages, require_open_files};
 pub use probe::{Features, TaskWork};
 pub use sockets::reserve_address;
 

@@ -1,0 +1,87 @@
+//! Arbitrary bytes as an encoded index: refused, or an index that answers as binary search does.
+//!
+//! Hashes keep mutated bytes out of what is behind them, so they are mended first. The first bytes of the
+//! input choose the keys and what is built over them; what is left changes the encoded index.
+
+#![no_main]
+
+use kyrodb::rmi::choose::Structure;
+use kyrodb::rmi::codec::{decode, encode};
+use kyrodb::rmi::index::{Index, IndexOptions};
+use kyrodb::rmi::keys::KeyArray;
+use kyrodb::rmi::memory::Memory;
+use kyrodb::rmi::train::TrainOptions;
+use libfuzzer_sys::fuzz_target;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+const LINE: usize = 64;
+
+/// Keys whose gaps change in length every few.
+fn keys(len: u8, shape: u8) -> Vec<u64> {
+    let mut key = u64::from(shape) << 48;
+    (0..u64::from(len) * 4)
+        .map(|at| {
+            key += 1 + ((at / 40 * u64::from(shape)) % 29).pow(4);
+            key
+        })
+        .collect()
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+/// Makes the hashes of header and sections right, as far as there are any.
+fn mend(bytes: &mut [u8]) {
+    if bytes.len() < LINE {
+        return;
+    }
+    let hash = xxh3_64(&bytes[..LINE - 8]);
+    bytes[LINE - 8..LINE].copy_from_slice(&hash.to_le_bytes());
+    let mut at = LINE;
+    while at + LINE <= bytes.len() {
+        let (kind, len) = (number(bytes, at) as u32, number(bytes, at + 8));
+        let begin = at + LINE;
+        let Some(end) = usize::try_from(len).ok().and_then(|len| begin.checked_add(len)) else { return };
+        let Some(payload) = bytes.get(begin..end) else { return };
+        let hash = xxh3_64_with_seed(payload, (u64::from(kind) << 56) ^ len);
+        bytes[at + 16..at + 24].copy_from_slice(&hash.to_le_bytes());
+        at = end.next_multiple_of(LINE);
+    }
+}
+
+fn check(bytes: &[u8], keys: &[u64]) {
+    let array = KeyArray::new(keys).expect("sorted and unique");
+    let Ok(index) = decode(bytes, array, Memory::plain()) else { return };
+    let near = keys.iter().flat_map(|key| [key.wrapping_sub(1), *key, key + 1]);
+    let wanted: Vec<u64> = near.chain([0, u64::MAX]).collect();
+    let mut ranks = vec![0; wanted.len()];
+    index.rank_batch(&wanted, &mut ranks);
+    for (key, rank) in wanted.into_iter().zip(ranks) {
+        let right = keys.partition_point(|other| *other < key);
+        assert_eq!((index.rank(key), rank), (right, right), "{key}");
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some(([len, shape, way], data)) = data.split_first_chunk::<3>() else { return };
+    let keys = keys(*len, *shape);
+    check(data, &keys);
+    let structure = [Some(Structure::Learned), Some(Structure::SPlus), None][usize::from(way % 3)];
+    let train = TrainOptions {
+        eps: Some(u32::from(way / 3) + 1),
+        correction_shift: (way % 2 == 0).then_some(3),
+        ..TrainOptions::default()
+    };
+    let array = KeyArray::new(&keys).expect("sorted and unique");
+    let index = Index::build(array, IndexOptions { train, structure, ..IndexOptions::default() }, &mut || 0);
+    let mut bytes = encode(&index);
+    // Three bytes each: where, and what to.
+    for change in data.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % bytes.len();
+        bytes[at] ^= change[2];
+    }
+    check(&bytes, &keys);
+    mend(&mut bytes);
+    check(&bytes, &keys);
+});

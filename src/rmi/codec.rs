@@ -1,0 +1,343 @@
+//! An index as bytes, beside the keys that it was built over.
+//!
+//! Only what training found out is stored. What follows from the keys or the segments (the search tree,
+//! the router's table) is made again on loading, in the time that checking a stored copy would take.
+//!
+//! ```text
+//! file     = header, section*            all little-endian, every part a multiple of 64 bytes
+//!
+//! header   0   8  magic "KyroRMI\n"
+//!          8   4  format version (1)
+//!         12   4  sections that follow (0 or 2)
+//!         16   8  number of keys
+//!         24   8  xxh3 of the keys, 8 bytes little-endian each
+//!         32   4  eps of the segments
+//!         36   4  largest error, corrections included
+//!         40   1  structure for single lookups: 1 learned, 2 tree
+//!         41   1  structure for batches
+//!         42   1  router: low bits that are not looked at
+//!         43   1  router: leading digits of a cell; 255: a search tree
+//!         44   1  ranks of a correction, as a power of two; 255: none
+//!         45  11  zero
+//!         56   8  xxh3 of bytes 0..56
+//!
+//! section  0   4  kind: 1 segments, 2 corrections; in this order
+//!          4   4  zero
+//!          8   8  length of the payload
+//!         16   8  xxh3 of the payload, seeded with kind and length
+//!         24  40  zero
+//!         64   n  payload, then zeros up to a multiple of 64
+//!
+//! segments     each 24 bytes: first key 8, slope 8, rank of the first key 4, span in ranks 4
+//! corrections  an i8 for each group of predicted ranks; empty without corrections
+//! ```
+//!
+//! INVARIANT: [`decode`] takes no number on trust. Whatever the bytes are, it returns an error or an
+//! index that answers as one built from the keys would. Of the numbers that it cannot check without a
+//! pass over all keys (slopes, corrections, the largest error) no answer depends, only its time.
+
+use std::fmt;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::choose::{Choice, Reason, Structure};
+use super::correction::Corrections;
+use super::index::{Index, IndexOptions};
+use super::kernel::Proven;
+use super::keys::KeyArray;
+use super::learned::Learned;
+use super::memory::{LINE_BYTES, Memory};
+use super::router::{Cut, Router, first_keys};
+use super::segment::Line;
+use super::splus::SPlus;
+
+const MAGIC: [u8; 8] = *b"KyroRMI\n";
+const VERSION: u32 = 1;
+const SECTIONS_AT: usize = 12;
+const KEYS_AT: usize = 16;
+const KEYS_HASH_AT: usize = 24;
+const EPS_AT: usize = 32;
+const MAX_ERROR_AT: usize = 36;
+const SINGLE_AT: usize = 40;
+const BATCH_AT: usize = 41;
+const LOW_AT: usize = 42;
+const DIGITS_AT: usize = 43;
+const SHIFT_AT: usize = 44;
+const ZERO_AT: usize = 45;
+const HEADER_HASH_AT: usize = LINE_BYTES - 8;
+const NONE: u8 = u8::MAX;
+
+const SEGMENTS: u32 = 1;
+const CORRECTIONS: u32 = 2;
+const SECTION_LENGTH_AT: usize = 8;
+const SECTION_HASH_AT: usize = 16;
+const SECTION_ZERO_AT: usize = 24;
+const SEGMENT_BYTES: usize = 24;
+
+/// Why bytes are no index over the keys at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than it says, or longer.
+    Length,
+    NotAnIndex,
+    Version {
+        found: u32,
+    },
+    /// A hash differs, or a byte that is always zero is not.
+    Damaged,
+    /// An index over other keys.
+    OtherKeys,
+    /// A number is not what it can be.
+    Wrong(&'static str),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeError::Length => f.write_str("the index is not as long as it says"),
+            DecodeError::NotAnIndex => f.write_str("this is no index"),
+            DecodeError::Version { found } => write!(f, "index format {found}; this program reads {VERSION}"),
+            DecodeError::Damaged => f.write_str("the index is damaged: a hash does not match"),
+            DecodeError::OtherKeys => f.write_str("the index was built over other keys"),
+            DecodeError::Wrong(what) => write!(f, "the index is wrong: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// xxh3 of the keys as they are stored.
+pub fn hash_of_keys(keys: &KeyArray) -> u64 {
+    if cfg!(target_endian = "little") {
+        let keys = keys.as_slice();
+        // SAFETY: as many bytes as the keys have, and any byte is a u8.
+        return xxh3_64(unsafe { std::slice::from_raw_parts(keys.as_ptr().cast(), size_of_val(keys)) });
+    }
+    let bytes: Vec<u8> = keys.as_slice().iter().flat_map(|key| key.to_le_bytes()).collect();
+    xxh3_64(&bytes)
+}
+
+pub fn encode(index: &Index) -> Vec<u8> {
+    let mut header = [0; LINE_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    put(&mut header, 8, &VERSION.to_le_bytes());
+    put(&mut header, KEYS_AT, &(index.keys().len() as u64).to_le_bytes());
+    put(&mut header, KEYS_HASH_AT, &hash_of_keys(index.keys()).to_le_bytes());
+    header[SINGLE_AT] = code_of(index.single.structure);
+    header[BATCH_AT] = code_of(index.batch.structure);
+    let mut sections = Vec::new();
+    if let Some(learned) = index.learned() {
+        put(&mut header, SECTIONS_AT, &2_u32.to_le_bytes());
+        put(&mut header, EPS_AT, &learned.eps.to_le_bytes());
+        put(&mut header, MAX_ERROR_AT, &learned.max_error.to_le_bytes());
+        (header[LOW_AT], header[DIGITS_AT]) = match &learned.router {
+            Router::Radix(radix) => (radix.cut.low as u8, radix.cut.digits as u8),
+            Router::Tree(_) => (0, NONE),
+        };
+        header[SHIFT_AT] = learned.corrections.as_ref().map_or(NONE, |corrections| corrections.shift as u8);
+        append_section(&mut sections, SEGMENTS, &segment_bytes(&learned.segments[1..]));
+        let corrections = learned.corrections.as_ref().map_or(&[][..], Corrections::groups);
+        append_section(&mut sections, CORRECTIONS, &corrections.iter().map(|c| *c as u8).collect::<Vec<_>>());
+    }
+    let hash = xxh3_64(&header[..HEADER_HASH_AT]);
+    put(&mut header, HEADER_HASH_AT, &hash.to_le_bytes());
+    [&header[..], &sections].concat()
+}
+
+fn put(header: &mut [u8], at: usize, bytes: &[u8]) {
+    header[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn code_of(structure: Structure) -> u8 {
+    match structure {
+        Structure::Learned => 1,
+        Structure::SPlus => 2,
+    }
+}
+
+fn segment_bytes(segments: &[Line]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(segments.len() * SEGMENT_BYTES);
+    for segment in segments {
+        bytes.extend_from_slice(&segment.first.to_le_bytes());
+        bytes.extend_from_slice(&segment.slope.to_le_bytes());
+        bytes.extend_from_slice(&segment.start.to_le_bytes());
+        bytes.extend_from_slice(&segment.span.to_le_bytes());
+    }
+    bytes
+}
+
+fn append_section(out: &mut Vec<u8>, kind: u32, payload: &[u8]) {
+    let mut head = [0; LINE_BYTES];
+    put(&mut head, 0, &kind.to_le_bytes());
+    put(&mut head, SECTION_LENGTH_AT, &(payload.len() as u64).to_le_bytes());
+    put(&mut head, SECTION_HASH_AT, &hash_of_section(kind, payload).to_le_bytes());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(payload);
+    out.resize(out.len().next_multiple_of(LINE_BYTES), 0);
+}
+
+fn hash_of_section(kind: u32, payload: &[u8]) -> u64 {
+    xxh3_64_with_seed(payload, (u64::from(kind) << 56) ^ payload.len() as u64)
+}
+
+/// The stored index, or one built anew when the bytes are not an index over `keys`; then with the reason.
+pub fn load(
+    bytes: &[u8],
+    keys: KeyArray,
+    options: IndexOptions,
+    clock: &mut dyn FnMut() -> u64,
+) -> (Index, Option<DecodeError>) {
+    match decode(bytes, keys, options.train.memory) {
+        Ok(index) => (index, None),
+        Err((error, keys)) => (Index::build(keys, options, clock), Some(error)),
+    }
+}
+
+/// The index that was encoded, over the same keys; else the keys back.
+#[allow(clippy::result_large_err)]
+pub fn decode(bytes: &[u8], keys: KeyArray, memory: Memory) -> Result<Index, (DecodeError, KeyArray)> {
+    match decode_parts(bytes, &keys, memory) {
+        Ok(parts) => Ok(parts.into_index(keys)),
+        Err(error) => Err((error, keys)),
+    }
+}
+
+struct Parts {
+    learned: Option<Learned>,
+    splus: Option<SPlus>,
+    single: Structure,
+    batch: Structure,
+}
+
+impl Parts {
+    fn into_index(self, keys: KeyArray) -> Index {
+        let choice = |structure| Choice { structure, reason: Reason::Stored };
+        let (single, batch) = (choice(self.single), choice(self.batch));
+        Index { keys, learned: self.learned, splus: self.splus, single, batch }
+    }
+}
+
+fn decode_parts(bytes: &[u8], keys: &KeyArray, memory: Memory) -> Result<Parts, DecodeError> {
+    let (header, mut rest) = bytes.split_first_chunk::<LINE_BYTES>().ok_or(DecodeError::Length)?;
+    if header[..8] != MAGIC {
+        return Err(DecodeError::NotAnIndex);
+    }
+    if u64_at(header, HEADER_HASH_AT) != xxh3_64(&header[..HEADER_HASH_AT]) {
+        return Err(DecodeError::Damaged);
+    }
+    match u32_at(header, 8) {
+        VERSION => {}
+        found => return Err(DecodeError::Version { found }),
+    }
+    if header[ZERO_AT..HEADER_HASH_AT].iter().any(|byte| *byte != 0) {
+        return Err(DecodeError::Damaged);
+    }
+    let same =
+        u64_at(header, KEYS_AT) == keys.len() as u64 && u64_at(header, KEYS_HASH_AT) == hash_of_keys(keys);
+    if !same {
+        return Err(DecodeError::OtherKeys);
+    }
+    let (single, batch) = (structure_of(header[SINGLE_AT])?, structure_of(header[BATCH_AT])?);
+    let wants = |structure| single == structure || batch == structure;
+    let learned = match u32_at(header, SECTIONS_AT) {
+        0 if !wants(Structure::Learned) => None,
+        2 if wants(Structure::Learned) => {
+            let segments = take_section(&mut rest, SEGMENTS)?;
+            let corrections = take_section(&mut rest, CORRECTIONS)?;
+            Some(learned_of(header, segments, corrections, keys, memory)?)
+        }
+        _ => return Err(DecodeError::Wrong("sections and structures do not fit")),
+    };
+    if !rest.is_empty() {
+        return Err(DecodeError::Length);
+    }
+    let splus = wants(Structure::SPlus).then(|| SPlus::build(keys, memory));
+    Ok(Parts { learned, splus, single, batch })
+}
+
+fn structure_of(code: u8) -> Result<Structure, DecodeError> {
+    match code {
+        1 => Ok(Structure::Learned),
+        2 => Ok(Structure::SPlus),
+        _ => Err(DecodeError::Wrong("unknown structure")),
+    }
+}
+
+fn take_section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<&'a [u8], DecodeError> {
+    let (head, behind) = rest.split_first_chunk::<LINE_BYTES>().ok_or(DecodeError::Length)?;
+    let length = usize::try_from(u64_at(head, SECTION_LENGTH_AT)).map_err(|_| DecodeError::Length)?;
+    let padded = length.checked_next_multiple_of(LINE_BYTES).ok_or(DecodeError::Length)?;
+    let (padded, behind) = behind.split_at_checked(padded).ok_or(DecodeError::Length)?;
+    let (payload, padding) = padded.split_at(length);
+    *rest = behind;
+    let zeros = head[4..SECTION_LENGTH_AT].iter().chain(&head[SECTION_ZERO_AT..]).chain(padding);
+    let sound = u32_at(head, 0) == kind
+        && u64_at(head, SECTION_HASH_AT) == hash_of_section(kind, payload)
+        && zeros.into_iter().all(|byte| *byte == 0);
+    if sound { Ok(payload) } else { Err(DecodeError::Damaged) }
+}
+
+fn learned_of(
+    header: &[u8; LINE_BYTES],
+    segments: &[u8],
+    corrections: &[u8],
+    keys: &KeyArray,
+    memory: Memory,
+) -> Result<Learned, DecodeError> {
+    let segments = segments_of(segments, keys)?;
+    let firsts = first_keys(segments[1..].iter().map(|segment| segment.first));
+    let range = keys.as_slice().last().map_or(0, |last| last - firsts.as_slice()[0]);
+    let cut = match header[DIGITS_AT] {
+        NONE if header[LOW_AT] == 0 => None,
+        digits => {
+            let (low, digits) = (u32::from(header[LOW_AT]), u32::from(digits));
+            Some(Cut { min: firsts.as_slice()[0], range, low, digits })
+        }
+    };
+    let router = Router::with_cut(&firsts, cut, Memory::plain()).ok_or(DecodeError::Wrong("router"))?;
+    let corrections = match header[SHIFT_AT] {
+        NONE if corrections.is_empty() => None,
+        shift => Some(
+            Corrections::of_groups(u32::from(shift), keys.len(), corrections, memory)
+                .ok_or(DecodeError::Wrong("corrections"))?,
+        ),
+    };
+    let (eps, max_error) = (u32_at(header, EPS_AT), u32_at(header, MAX_ERROR_AT));
+    if max_error as usize > keys.len() + usize::from(u8::MAX) {
+        return Err(DecodeError::Wrong("largest error"));
+    }
+    Ok(Learned { firsts, segments, router, corrections, eps, max_error, proven: Proven::best() })
+}
+
+/// Segments that cover all ranks without a gap, each from the key on that it says.
+fn segments_of(bytes: &[u8], keys: &KeyArray) -> Result<Vec<Line>, DecodeError> {
+    const WRONG: DecodeError = DecodeError::Wrong("segments");
+    let mut segments = vec![Line::FLAT];
+    let (pieces, left) = bytes.as_chunks::<SEGMENT_BYTES>();
+    let mut rank = 0;
+    for piece in pieces {
+        let segment = Line {
+            first: u64_at(piece, 0),
+            slope: u64_at(piece, 8),
+            start: u32_at(piece, 16),
+            span: u32_at(piece, 20),
+        };
+        let fits = segment.start == rank && keys.as_slice().get(rank as usize) == Some(&segment.first);
+        let is_for_no_keys = keys.is_empty() && pieces.len() == 1 && segment == Line::FLAT;
+        rank = rank.checked_add(segment.span).ok_or(WRONG)?;
+        if !(fits && segment.span > 0 || is_for_no_keys) {
+            return Err(WRONG);
+        }
+        segments.push(segment);
+    }
+    let covers = rank as usize == keys.len() && left.is_empty() && segments.len() > 1;
+    if covers { Ok(segments) } else { Err(WRONG) }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside a fixed part"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside a fixed part"))
+}

@@ -1,0 +1,181 @@
+//! The index that a run is served with: its keys, and for each mode the structure that was faster.
+
+use std::ops::Range;
+
+use super::choose::{Choice, Reason, Structure, choose};
+use super::kernel::{Level, Proven};
+use super::keys::KeyArray;
+use super::learned::Learned;
+use super::splus::{BATCH_KEYS, SPlus, SPlusBuilder};
+use super::train::{TrainOptions, Trainer};
+
+/// How lookups come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One key at a time.
+    Single,
+    /// Many at a time, side by side.
+    Batch,
+}
+
+/// What to build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IndexOptions {
+    pub train: TrainOptions,
+    /// This one, and no measurement.
+    pub structure: Option<Structure>,
+}
+
+/// An index over the keys that it owns.
+pub struct Index {
+    pub(super) keys: KeyArray,
+    // Invariant: what a choice names is there.
+    pub(super) learned: Option<Learned>,
+    pub(super) splus: Option<SPlus>,
+    pub(super) single: Choice,
+    pub(super) batch: Choice,
+}
+
+impl Index {
+    /// Builds and chooses at once. `clock` gives nanoseconds, best of this thread's own time.
+    pub fn build(keys: KeyArray, options: IndexOptions, clock: &mut dyn FnMut() -> u64) -> Index {
+        let mut builder = IndexBuilder::new(keys, options);
+        while !builder.step(usize::MAX) {}
+        builder.finish(clock)
+    }
+
+    pub fn keys(&self) -> &KeyArray {
+        &self.keys
+    }
+
+    pub fn into_keys(self) -> KeyArray {
+        self.keys
+    }
+
+    /// How many keys are below `key`: the place of the first that is not.
+    #[inline]
+    pub fn rank(&self, key: u64) -> usize {
+        match (self.single.structure, &self.learned, &self.splus) {
+            (Structure::Learned, Some(learned), _) => learned.rank(&self.keys, key),
+            (_, _, Some(splus)) => splus.rank(&self.keys, key),
+            (_, _, None) => self.keys.as_slice().partition_point(|other| *other < key),
+        }
+    }
+
+    /// The place of `key`, when it is there.
+    #[inline]
+    pub fn get(&self, key: u64) -> Option<usize> {
+        self.present(key, self.rank(key))
+    }
+
+    /// The places of the keys from `range.start` on and below `range.end`.
+    pub fn range(&self, range: Range<u64>) -> Range<usize> {
+        let begin = self.rank(range.start);
+        begin..self.rank(range.end).max(begin)
+    }
+
+    /// `rank` of each of `wanted`. Best with 16 to 64 keys at a time.
+    pub fn rank_batch(&self, wanted: &[u64], ranks: &mut [usize]) {
+        assert_eq!(wanted.len(), ranks.len());
+        match (self.batch.structure, &self.learned, &self.splus) {
+            (Structure::Learned, Some(learned), _) => learned.rank_batch(&self.keys, wanted, ranks),
+            (_, _, Some(splus)) => splus.rank_batch(&self.keys, wanted, ranks),
+            (_, _, None) => ranks.iter_mut().zip(wanted).for_each(|(rank, key)| *rank = self.rank(*key)),
+        }
+    }
+
+    /// `get` of each of `wanted`.
+    pub fn get_batch(&self, wanted: &[u64], places: &mut [Option<usize>]) {
+        assert_eq!(wanted.len(), places.len());
+        let mut ranks = [0; BATCH_KEYS];
+        for (wanted, places) in wanted.chunks(BATCH_KEYS).zip(places.chunks_mut(BATCH_KEYS)) {
+            let ranks = &mut ranks[..wanted.len()];
+            self.rank_batch(wanted, ranks);
+            for ((place, key), rank) in places.iter_mut().zip(wanted).zip(ranks) {
+                *place = self.present(*key, *rank);
+            }
+        }
+    }
+
+    #[inline]
+    fn present(&self, key: u64, rank: usize) -> Option<usize> {
+        (self.keys.as_slice().get(rank) == Some(&key)).then_some(rank)
+    }
+
+    /// What serves a mode, and why.
+    pub fn choice(&self, mode: Mode) -> Choice {
+        match mode {
+            Mode::Single => self.single,
+            Mode::Batch => self.batch,
+        }
+    }
+
+    pub fn learned(&self) -> Option<&Learned> {
+        self.learned.as_ref()
+    }
+
+    pub fn splus(&self) -> Option<&SPlus> {
+        self.splus.as_ref()
+    }
+
+    /// No rank is further from the learned index's prediction; none when it does not serve.
+    pub fn max_error(&self) -> Option<usize> {
+        self.learned.as_ref().map(Learned::max_error)
+    }
+
+    /// Bytes beside the keys.
+    pub fn bytes(&self) -> usize {
+        self.learned.as_ref().map_or(0, Learned::bytes) + self.splus.as_ref().map_or(0, SPlus::bytes)
+    }
+
+    /// Another instruction set; false when this machine does not have it.
+    pub fn set_level(&mut self, level: Level) -> bool {
+        let Some(proven) = Proven::of(level) else { return false };
+        self.learned.iter_mut().for_each(|learned| learned.set_level(proven));
+        self.splus.iter_mut().for_each(|splus| splus.set_level(proven));
+        true
+    }
+}
+
+/// Builds an index in steps.
+pub struct IndexBuilder {
+    keys: KeyArray,
+    options: IndexOptions,
+    trainer: Option<Trainer>,
+    splus: Option<SPlusBuilder>,
+}
+
+impl IndexBuilder {
+    pub fn new(keys: KeyArray, options: IndexOptions) -> IndexBuilder {
+        let wants = |structure| options.structure.is_none_or(|wanted| wanted == structure);
+        let trainer = wants(Structure::Learned).then(|| Trainer::new(options.train));
+        let splus = wants(Structure::SPlus).then(|| SPlusBuilder::new(keys.len(), options.train.memory));
+        IndexBuilder { keys, options, trainer, splus }
+    }
+
+    /// Looks at about `budget` keys; true when only the choice is left.
+    pub fn step(&mut self, budget: usize) -> bool {
+        let keys = &self.keys;
+        self.trainer.as_mut().is_none_or(|trainer| trainer.step(keys, budget))
+            && self.splus.as_mut().is_none_or(|splus| splus.step(keys, budget))
+    }
+
+    /// Chooses by a short measurement (some ten milliseconds) and lets go of what does not serve.
+    pub fn finish(self, clock: &mut dyn FnMut() -> u64) -> Index {
+        let IndexBuilder { keys, options, trainer, splus } = self;
+        let learned = trainer.map(|trainer| trainer.finish().expect("every step was made"));
+        let splus = splus.map(SPlusBuilder::finish);
+        let (single, batch) = match (options.structure, &learned, &splus) {
+            (None, Some(learned), Some(splus)) => choose(&keys, learned, splus, clock),
+            (structure, _, _) => {
+                let structure = structure.unwrap_or(Structure::SPlus);
+                let forced = Choice { structure, reason: Reason::Forced };
+                (forced, forced)
+            }
+        };
+        let serves = |structure| single.structure == structure || batch.structure == structure;
+        let learned = learned.filter(|_| serves(Structure::Learned));
+        let splus = splus.filter(|_| serves(Structure::SPlus));
+        Index { keys, learned, splus, single, batch }
+    }
+}
