@@ -223,14 +223,14 @@ pub fn read_sosd(from: &mut impl Read) -> io::Result<Vec<u64>> {
     Ok(keys)
 }
 
-/// The real keys: vertices of time zones as Hilbert cells. From the folder that `KYRODB_KEYS` names or
+/// The real keys: vertices of time zones as Hilbert cells. From the folder that `KEYS_DIR` names or
 /// from `../shared/data/keys`. `Err` says why there are none.
 pub fn osm_timezones() -> Result<Vec<u64>, String> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/keys");
-    let folder = std::env::var_os("KYRODB_KEYS").map_or(beside, PathBuf::from);
+    let folder = std::env::var_os("KEYS_DIR").map_or(beside, PathBuf::from);
     let file = folder.join("osm_timezones.u64.zst");
     if !file.exists() {
-        return Err(format!("there is no {}; KYRODB_KEYS names its folder", file.display()));
+        return Err(format!("there is no {}; KEYS_DIR names its folder", file.display()));
     }
     let unpacked = Command::new("zstd").args(["-dcq", "--"]).arg(&file).stdout(Stdio::piped()).spawn();
     let mut unpacked = unpacked.map_err(|error| format!("zstd could not be started: {error}"))?;
