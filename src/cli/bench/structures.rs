@@ -29,7 +29,7 @@ fn turn_of(structure: &impl Structure, queries: &Queries) -> (Times, u64) {
     let mut found = vec![0; hits.len()];
     let mut times = Times { hit: one_by_one(hits, &mut found, get), ..Times::default() };
     let mut missed = wrong(&found, places);
-    times.latency = in_a_chain(hits, &mut found, get);
+    times.latency = in_a_chain(hits, places, &mut found, get);
     missed += wrong(&found, places);
     let each = |keys: &[u64], into: &mut [usize]| {
         keys.iter().zip(into).for_each(|(key, into)| *into = structure.get(*key));
@@ -52,7 +52,7 @@ impl Structure for Index {
         let mut found = vec![0; hits.len()];
         let mut times = Times { hit: one_by_one(hits, &mut found, get), ..Times::default() };
         let mut missed = wrong(&found, places);
-        times.latency = in_a_chain(hits, &mut found, get);
+        times.latency = in_a_chain(hits, places, &mut found, get);
         missed += wrong(&found, places);
         let mut batched = vec![None; hits.len()];
         times.batch = in_batches(hits, &mut batched, |keys, into| self.get_batch(keys, into));
