@@ -96,8 +96,8 @@ pub const RUN_ENTRY_OVERHEAD_BYTES: u64 = 48;
 
 /// What a run is written in; a larger record still comes in pieces of this.
 pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
-/// What a run is read in when all of it is loaded.
-pub const RUN_READ_BYTES: usize = MIB;
+/// What a run is read in when all of it is loaded: a turn's work.
+pub const RUN_READ_BYTES: usize = 256 * KIB;
 
 // ---- moving ranges
 
@@ -193,7 +193,7 @@ pub const LOG_RECORD_BYTES_MIN: usize = 48;
 /// Largest encoded record: the largest value, and room for its key, content type and vector.
 pub const LOG_RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
 /// What recovery reads at a time: a turn's work, and never less than one block.
-pub const LOG_READ_BYTES: usize = MIB;
+pub const LOG_READ_BYTES: usize = 256 * KIB;
 
 /// Size of a manifest file; only a state that is larger makes it grow.
 pub const MANIFEST_FILE_BYTES: usize = 128 * KIB;
