@@ -444,7 +444,9 @@ mod tests {
             upload_to(&listener, 10, &counts).unwrap();
             server.join().unwrap()
         });
-        assert_eq!(second, [5, 6, 7, 8, 9]);
+        // As above, answers may be lost with the connection.
+        assert!(second[0] <= 5);
+        assert_eq!(second, (second[0]..10).collect::<Vec<_>>());
         assert_eq!(counts.written.load(Ordering::Relaxed), 10);
         assert_eq!(counts.rejected.load(Ordering::Relaxed), 0);
     }
