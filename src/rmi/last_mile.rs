@@ -56,8 +56,9 @@ unsafe fn walk_up<K: Kernel>(padded: &[u64], from: usize, key: u64) -> usize {
 /// As of `walk`.
 #[inline(always)]
 unsafe fn walk_down<K: Kernel>(padded: &[u64], from: usize, key: u64) -> usize {
-    // A key that is there, at the beginning of a line, is found without the line before.
-    if from == 0 || padded[from] == key {
+    // A key that is there, at the beginning of a line, is found without the line before. The padding looks
+    // like the highest key of all.
+    if from == 0 || (padded[from] == key && key != u64::MAX) {
         return from;
     }
     let mut line = from;
@@ -89,16 +90,20 @@ mod tests {
 
     #[test]
     fn finds_every_rank_from_every_line() {
-        let keys: Vec<u64> = (0..500).map(|key| key * 2 + 1).collect();
-        let array = KeyArray::new(&keys).unwrap();
-        for key in (0..1002).chain([u64::MAX]) {
-            let rank = keys.partition_point(|other| *other < key);
-            for first in (0..array.padded().len()).step_by(LINE_KEYS) {
-                // SAFETY: the scalar kernel needs nothing.
-                let below = unsafe { Scalar::below(array.padded().as_ptr().add(first), key) };
-                if below == 0 || below == LINE_KEYS {
+        // Short ones have whole lines of padding.
+        for len in [0, 3, 8, 20, 500] {
+            let keys: Vec<u64> = (0..len).map(|key| key * 2 + 1).collect();
+            let array = KeyArray::new(&keys).unwrap();
+            for key in (0..1002).chain([u64::MAX]) {
+                let rank = keys.partition_point(|other| *other < key);
+                for first in (0..array.padded().len()).step_by(LINE_KEYS) {
                     // SAFETY: the scalar kernel needs nothing.
-                    assert_eq!(unsafe { walk::<Scalar>(array.padded(), first, below, key) }, rank);
+                    let below = unsafe { Scalar::below(array.padded().as_ptr().add(first), key) };
+                    if below == 0 || below == LINE_KEYS {
+                        // SAFETY: the scalar kernel needs nothing.
+                        let found = unsafe { walk::<Scalar>(array.padded(), first, below, key) };
+                        assert_eq!(found, rank, "{key} of {len} from {first}");
+                    }
                 }
             }
         }
