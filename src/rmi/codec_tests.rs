@@ -1,7 +1,7 @@
 //! The codec against damage: every bit, every length, every number, and the golden file.
 
 use super::choose::Structure;
-use super::codec::{DecodeError, decode, encode, load};
+use super::codec::{DecodeError, Decoder, Encoder, decode, encode, load};
 use super::index::{Index, IndexOptions, Mode};
 use super::keys::KeyArray;
 use super::memory::{LINE_BYTES, Memory};
@@ -48,6 +48,23 @@ fn comes_back_as_it_was() {
         assert_eq!(encode(&decoded), bytes);
         assert_eq!(decoded.max_error(), index.max_error());
         assert_eq!(decoded.choice(Mode::Batch).structure, index.choice(Mode::Batch).structure);
+    }
+}
+
+#[test]
+fn steps_of_any_size_encode_and_decode_the_same() {
+    for index in [learned(), splus()] {
+        let mut encoder = Encoder::new(&index);
+        while !encoder.step(7) {}
+        let bytes = encoder.finish();
+        assert!(bytes == encode(&index));
+        let (mut decoder, mut steps) = (Decoder::new(&bytes, keys(), Memory::plain()), 0);
+        while !decoder.step(7) {
+            steps += 1;
+        }
+        assert!(steps > 97 / 7, "{steps} steps");
+        let Ok(decoded) = decoder.finish() else { panic!("refused") };
+        assert_answers(&decoded);
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn first_keys(keys: impl ExactSizeIterator<Item = u64>) -> KeyArray {
     for key in keys {
         firsts.push(&[key]).expect("segments are in order");
     }
-    firsts.finish()
+    firsts.finish_with_room(LINE_KEYS)
 }
 
 pub(super) struct Radix {
