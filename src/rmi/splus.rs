@@ -107,7 +107,7 @@ impl SPlus {
     /// # Safety
     /// The machine has the kernel's instructions.
     #[inline(always)]
-    unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
+    pub(super) unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         let mut places = [0_usize; BATCH_KEYS];
         let places = &mut places[..wanted.len()];
         for (at, level) in self.levels.iter().enumerate() {
