@@ -61,7 +61,7 @@ const TURNS: usize = if cfg!(miri) { 3 } else { 63 };
 const LOOKUP_COST: usize = 32;
 /// The learned index serves when its time is at most this part of the tree's. Never more than 1 / 0.95; the
 /// rest is left to noise.
-const LEARNED_AT_MOST: f64 = 1.02;
+const LEARNED_AT_MOST: f64 = 1.04;
 
 #[derive(Clone, Copy)]
 enum Way {

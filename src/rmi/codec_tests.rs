@@ -7,6 +7,9 @@ use super::keys::KeyArray;
 use super::memory::{LINE_BYTES, Memory};
 use super::train::TrainOptions;
 
+/// Of the bits and lengths that are tried. Miri has the time for some of them.
+const APART: usize = if cfg!(miri) { 41 } else { 1 };
+
 /// 97 keys of two slopes and a gap.
 fn keys() -> KeyArray {
     KeyArray::from_sorted((0..97).map(|at| if at < 50 { at * 3 } else { (at << 40) + at * at })).unwrap()
@@ -83,7 +86,7 @@ fn an_index_over_no_keys_comes_back() {
 fn every_flipped_bit_is_refused() {
     for index in [learned(), splus()] {
         let mut bytes = encode(&index);
-        for bit in 0..bytes.len() * 8 {
+        for bit in (0..bytes.len() * 8).step_by(APART) {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(decode_over_the_keys(&bytes).is_err(), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -95,7 +98,7 @@ fn every_flipped_bit_is_refused() {
 fn every_other_length_is_refused() {
     for index in [learned(), splus()] {
         let bytes = encode(&index);
-        for length in 0..bytes.len() {
+        for length in (0..bytes.len()).step_by(APART) {
             assert!(decode_over_the_keys(&bytes[..length]).is_err(), "{length} bytes");
         }
         for more in [1, 64, 1000] {
@@ -128,7 +131,7 @@ fn a_flipped_bit_under_a_right_hash_is_refused_or_harmless() {
     let bytes = encode(&learned());
     assert_eq!(with_right_hashes(bytes.clone()), bytes);
     let (mut refused, mut harmless) = (0, 0);
-    for bit in 0..bytes.len() * 8 {
+    for bit in (0..bytes.len() * 8).step_by(APART) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         match decode_over_the_keys(&with_right_hashes(flipped)) {
@@ -140,7 +143,7 @@ fn a_flipped_bit_under_a_right_hash_is_refused_or_harmless() {
         }
     }
     // Harmless: slopes, corrections, eps and the like.
-    assert!(refused > 1000 && harmless > 100, "{refused} refused, {harmless} harmless");
+    assert!(refused > 1000 / APART && harmless > 100 / APART, "{refused} refused, {harmless} harmless");
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //!    is inside, that is it, and almost always it is;
 //! 5. else the neighbours are, as far as they have to be ([`super::last_mile`]).
 //!
+//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead.
+//!
 //! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once.
 //! So a lookup costs one miss, not several in a row.
 //!

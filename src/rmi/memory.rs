@@ -1,7 +1,8 @@
 //! Memory in whole cache lines, and what its owner may ask of the pages below it.
 //!
 //! This folder allocates and never calls the system. Who wants huge pages under the large arrays passes
-//! a [`Memory`] that asks for them; the arrays are aligned so that it can.
+//! a [`Memory`] that asks for them; the arrays are aligned so that it can. The first write to a huge page
+//! waits until the kernel has cleared all of it: no step is shorter than that.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;

@@ -169,6 +169,9 @@ fn measure(keys: KeyArray, memory: Memory, path: &Path, seed: u64) -> (Report, u
         line_ns: line,
         structures: structures.iter().zip(times).map(|((name, _), times)| row(name, times)).collect(),
     };
+    let mut floor = Some(floor);
+    let release = in_steps(|| floor.take().is_some());
+    eprintln!("release of keys and tree: {} us", release.sum_ns / 1000);
     (report, wrong)
 }
 
