@@ -204,6 +204,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn slices_of_any_size_give_the_same_keys(
             keys in prop::collection::btree_set(any::<u64>(), 0..300),

@@ -198,6 +198,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn finds_the_segment(
             firsts in prop::collection::btree_set(0..100_000_u64, 1..300),

@@ -253,6 +253,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn agrees_with_binary_search(
             keys in prop::collection::btree_set(any::<u64>(), 0..2000),
