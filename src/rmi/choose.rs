@@ -1,12 +1,17 @@
 //! Which structure serves: measured on the keys themselves, when the index is built.
 //!
-//! Both are asked for the same number of keys, present and absent, in turns; the best turn of each
-//! counts, since noise only ever adds. Every turn takes other keys, or the later ones would find the
-//! lines of the earlier ones in the cache. The clock is the caller's.
+//! Both are asked in turns, in each way that lookups come ([`super::ask`]), for keys of which some are
+//! absent. The medians of many short turns count: a turn is what a core can spare between two requests, and
+//! a noisy minute hits both alike. The keys are drawn first: reading one brings its line into the cache,
+//! and it has to be out of the core's own before it is asked for. The clock is the caller's.
+//!
+//! The tree takes ten times the bytes of a learned index on keys that this likes, so it serves only where
+//! that buys time: [`LEARNED_AT_MOST`].
 
+use super::ask::{hidden, in_a_chain, in_batches, one_by_one};
 use super::keys::KeyArray;
 use super::learned::Learned;
-use super::splus::{BATCH_KEYS, SPlus};
+use super::splus::SPlus;
 
 /// A structure that can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,111 +51,144 @@ pub struct Choice {
 
 /// Below this, both fit into the cache and differ by less than noise.
 pub(super) const MEASURED_KEYS_MIN: usize = 1 << 12;
-const TURNS: u64 = 5;
-const TURN_KEYS: usize = 1 << 13;
-/// The learned index serves when its time is at most this part of the tree's.
-const LEARNED_AT_MOST: f64 = 1.0;
+/// Keys that are asked for, round and round: their lines are far more than a core's own cache holds.
+const POOL: usize = if cfg!(miri) { 1 << 8 } else { 1 << 16 };
+/// Lookups of a turn; no part of one is a step.
+const TURN: usize = if cfg!(miri) { 1 << 5 } else { 1 << 9 };
+/// Of each structure in each way.
+const TURNS: usize = if cfg!(miri) { 3 } else { 63 };
+/// What a lookup, or the drawing of a key, takes off a step's budget of keys.
+const LOOKUP_COST: usize = 32;
+/// The learned index serves when its time is at most this part of the tree's. Never more than 1 / 0.95; the
+/// rest is left to noise.
+const LEARNED_AT_MOST: f64 = 1.04;
 
-/// The choices for single lookups and for batches.
-pub(super) fn choose(
-    keys: &KeyArray,
-    learned: &Learned,
-    splus: &SPlus,
-    clock: &mut dyn FnMut() -> u64,
-) -> (Choice, Choice) {
-    if keys.len() < MEASURED_KEYS_MIN {
-        let few = Choice { structure: Structure::SPlus, reason: Reason::Few };
-        return (few, few);
-    }
-    let mut probe = Probe { keys, clock, state: 1 };
-    let independent = probe.both(
-        |keys, wanted, ranks| independent(wanted, ranks, |key| learned.rank(keys, key)),
-        |keys, wanted, ranks| independent(wanted, ranks, |key| splus.rank(keys, key)),
-    );
-    let dependent = probe.both(
-        |keys, wanted, ranks| dependent(wanted, ranks, |key| learned.rank(keys, key)),
-        |keys, wanted, ranks| dependent(wanted, ranks, |key| splus.rank(keys, key)),
-    );
-    let batch = probe.both(
-        |keys, wanted, ranks| batches(wanted, ranks, |wanted, ranks| learned.rank_batch(keys, wanted, ranks)),
-        |keys, wanted, ranks| batches(wanted, ranks, |wanted, ranks| splus.rank_batch(keys, wanted, ranks)),
-    );
-    // Single lookups come both ways; the tree serves unless the learned index is as good at both.
-    let worse =
-        if independent.0 * dependent.1 > dependent.0 * independent.1 { independent } else { dependent };
-    (by_time(worse), by_time(batch))
+#[derive(Clone, Copy)]
+enum Way {
+    Independent,
+    Dependent,
+    Batch,
 }
 
-fn by_time((learned_ns, splus_ns): (f64, f64)) -> Choice {
+const WAYS: [Way; 3] = [Way::Independent, Way::Dependent, Way::Batch];
+
+/// Measures in steps.
+pub(super) struct Chooser {
+    asked: Vec<u64>,
+    ranks: Vec<usize>,
+    hidden: Vec<u64>,
+    random: u64,
+    turn: usize,
+    // Nanoseconds of the turns, by way, of the learned index and of the tree.
+    times: [[Vec<u64>; 2]; 3],
+}
+
+impl Chooser {
+    pub fn new() -> Chooser {
+        let times = WAYS.map(|_| [(); 2].map(|()| Vec::with_capacity(TURNS)));
+        Chooser { asked: Vec::new(), ranks: Vec::new(), hidden: Vec::new(), random: 1, turn: 0, times }
+    }
+
+    /// As many turns as `budget` allows, one at least; true when it is measured.
+    pub fn step(
+        &mut self,
+        keys: &KeyArray,
+        learned: &Learned,
+        splus: &SPlus,
+        budget: usize,
+        clock: &mut dyn FnMut() -> u64,
+    ) -> bool {
+        if keys.len() < MEASURED_KEYS_MIN {
+            return true;
+        }
+        if self.asked.len() < POOL {
+            self.draw(keys.as_slice(), (budget / LOOKUP_COST).max(TURN));
+            return false;
+        }
+        for _ in 0..(budget / LOOKUP_COST / TURN).max(1) {
+            if self.turn == TURNS * WAYS.len() * 2 {
+                return true;
+            }
+            let (way, is_tree) = (self.turn / 2 % WAYS.len(), self.turn % 2);
+            let ns = match is_tree {
+                0 => self.ask(
+                    WAYS[way],
+                    clock,
+                    |key| learned.rank(keys, key),
+                    |wanted, ranks| learned.rank_batch(keys, wanted, ranks),
+                ),
+                _ => self.ask(
+                    WAYS[way],
+                    clock,
+                    |key| splus.rank(keys, key),
+                    |wanted, ranks| splus.rank_batch(keys, wanted, ranks),
+                ),
+            };
+            self.times[way][is_tree].push(ns);
+            self.turn += 1;
+        }
+        false
+    }
+
+    /// Up to `count` more keys to ask for. Every fourth one is absent, or next to a key.
+    fn draw(&mut self, keys: &[u64], count: usize) {
+        for _ in 0..count.min(POOL - self.asked.len()) {
+            let place = ((u128::from(mix(&mut self.random)) * keys.len() as u128) >> 64) as usize;
+            let is_next = self.asked.len().is_multiple_of(4) && keys[place] < u64::MAX;
+            self.asked.push(keys[place] + u64::from(is_next));
+            self.ranks.push(place + usize::from(is_next));
+        }
+        if self.asked.len() == POOL {
+            self.hidden = hidden(&self.asked, &self.ranks);
+        }
+    }
+
+    /// Nanoseconds of the next turn.
+    fn ask(
+        &self,
+        way: Way,
+        clock: &mut dyn FnMut() -> u64,
+        rank: impl Fn(u64) -> usize,
+        rank_batch: impl Fn(&[u64], &mut [usize]),
+    ) -> u64 {
+        let begin = self.turn * TURN % POOL;
+        let (asked, right) = (&self.asked[begin..begin + TURN], &self.ranks[begin..begin + TURN]);
+        let last = begin.checked_sub(1).map_or(0, |last| self.ranks[last]);
+        let mut found = [0; TURN];
+        let before = clock();
+        match way {
+            Way::Independent => one_by_one(asked, &mut found, rank),
+            Way::Dependent => in_a_chain(&self.hidden[begin..begin + TURN], last, &mut found, rank),
+            Way::Batch => in_batches(asked, &mut found, rank_batch),
+        }
+        let after = clock();
+        assert!(found == right, "a structure that does not find the keys");
+        after.saturating_sub(before)
+    }
+
+    /// The choices for single lookups and for batches.
+    pub fn finish(self) -> (Choice, Choice) {
+        if self.turn == 0 {
+            let few = Choice { structure: Structure::SPlus, reason: Reason::Few };
+            return (few, few);
+        }
+        let [independent, dependent, batch] = self.times.map(|times| times.map(median));
+        // Single lookups come both ways; the tree serves unless the learned index is as good at both.
+        let is_first_worse = independent[0] * dependent[1] > dependent[0] * independent[1];
+        (by_time(if is_first_worse { independent } else { dependent }), by_time(batch))
+    }
+}
+
+/// Nanoseconds a lookup.
+fn median(mut turns: Vec<u64>) -> f64 {
+    turns.sort_unstable();
+    turns[turns.len() / 2] as f64 / TURN as f64
+}
+
+fn by_time([learned_ns, splus_ns]: [f64; 2]) -> Choice {
     let is_learned = learned_ns <= splus_ns * LEARNED_AT_MOST;
     let structure = if is_learned { Structure::Learned } else { Structure::SPlus };
     Choice { structure, reason: Reason::Measured { learned_ns, splus_ns } }
-}
-
-fn independent(wanted: &[u64], ranks: &mut [usize], rank: impl Fn(u64) -> usize) {
-    for (key, found) in wanted.iter().zip(ranks) {
-        *found = rank(*key);
-    }
-}
-
-/// Each key depends on the answer before, in a way that leaves it as it is.
-fn dependent(wanted: &[u64], ranks: &mut [usize], rank: impl Fn(u64) -> usize) {
-    // Known to be zero by nobody but us.
-    let nothing = std::hint::black_box(0);
-    let mut last = 0;
-    for (key, found) in wanted.iter().zip(ranks) {
-        last = rank(*key ^ (last as u64 & nothing));
-        *found = last;
-    }
-}
-
-fn batches(wanted: &[u64], ranks: &mut [usize], rank: impl Fn(&[u64], &mut [usize])) {
-    for (wanted, ranks) in wanted.chunks(BATCH_KEYS).zip(ranks.chunks_mut(BATCH_KEYS)) {
-        rank(wanted, ranks);
-    }
-}
-
-struct Probe<'a> {
-    keys: &'a KeyArray,
-    clock: &'a mut dyn FnMut() -> u64,
-    state: u64,
-}
-
-impl Probe<'_> {
-    /// Nanoseconds a key of each.
-    fn both(
-        &mut self,
-        learned: impl Fn(&KeyArray, &[u64], &mut [usize]),
-        splus: impl Fn(&KeyArray, &[u64], &mut [usize]),
-    ) -> (f64, f64) {
-        let mut best = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..TURNS {
-            best.0 = best.0.min(self.turn(&learned));
-            best.1 = best.1.min(self.turn(&splus));
-        }
-        best
-    }
-
-    fn turn(&mut self, lookups: &impl Fn(&KeyArray, &[u64], &mut [usize])) -> f64 {
-        let wanted = self.wanted();
-        let mut ranks = vec![0; wanted.len()];
-        let before = (self.clock)();
-        lookups(self.keys, &wanted, &mut ranks);
-        let after = (self.clock)();
-        assert!(ranks.iter().all(|rank| *rank <= self.keys.len()));
-        after.saturating_sub(before) as f64 / wanted.len() as f64
-    }
-
-    /// Every fourth one is absent, or next to a key.
-    fn wanted(&mut self) -> Vec<u64> {
-        let keys = self.keys.as_slice();
-        let pick = |at: usize| {
-            let random = mix(&mut self.state);
-            let key = keys[((u128::from(random) * keys.len() as u128) >> 64) as usize];
-            if at.is_multiple_of(4) { key.wrapping_add(1) } else { key }
-        };
-        (0..TURN_KEYS).map(pick).collect()
-    }
 }
 
 /// SplitMix64: the same keys each time.

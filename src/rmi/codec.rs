@@ -38,7 +38,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::choose::{Choice, Reason, Structure};
 use super::correction::Corrections;
@@ -49,7 +49,7 @@ use super::learned::Learned;
 use super::memory::{LINE_BYTES, Memory};
 use super::router::{Cut, Router, first_keys};
 use super::segment::Line;
-use super::splus::SPlus;
+use super::splus::{SPlus, SPlusBuilder};
 
 const MAGIC: [u8; 8] = *b"KyroRMI\n";
 const VERSION: u32 = 1;
@@ -106,23 +106,72 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// xxh3 of the keys as they are stored.
-pub fn hash_of_keys(keys: &KeyArray) -> u64 {
-    if cfg!(target_endian = "little") {
-        let keys = keys.as_slice();
-        // SAFETY: as many bytes as the keys have, and any byte is a u8.
-        return xxh3_64(unsafe { std::slice::from_raw_parts(keys.as_ptr().cast(), size_of_val(keys)) });
+/// xxh3 of the keys as they are stored, in steps.
+struct KeysHash {
+    hasher: Box<Xxh3>,
+    next: usize,
+}
+
+impl KeysHash {
+    fn new() -> KeysHash {
+        KeysHash { hasher: Box::new(Xxh3::new()), next: 0 }
     }
-    let bytes: Vec<u8> = keys.as_slice().iter().flat_map(|key| key.to_le_bytes()).collect();
-    xxh3_64(&bytes)
+
+    /// Takes `budget` more keys in; the hash when these were the last.
+    fn step(&mut self, keys: &KeyArray, budget: usize) -> Option<u64> {
+        let rest = &keys.as_slice()[self.next..];
+        let now = &rest[..rest.len().min(budget.max(1))];
+        if cfg!(target_endian = "little") {
+            // SAFETY: as many bytes as the keys have, and any byte is a u8.
+            let bytes = unsafe { std::slice::from_raw_parts(now.as_ptr().cast(), size_of_val(now)) };
+            self.hasher.update(bytes);
+        } else {
+            now.iter().for_each(|key| self.hasher.update(&key.to_le_bytes()));
+        }
+        self.next += now.len();
+        (now.len() == rest.len()).then(|| self.hasher.digest())
+    }
+}
+
+/// Encodes an index in steps. Most of the work is the hash of the keys.
+pub struct Encoder<'a> {
+    index: &'a Index,
+    hash: KeysHash,
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> Encoder<'a> {
+    pub fn new(index: &'a Index) -> Encoder<'a> {
+        Encoder { index, hash: KeysHash::new(), bytes: None }
+    }
+
+    /// Looks at `budget` keys; true when all is done.
+    pub fn step(&mut self, budget: usize) -> bool {
+        if self.bytes.is_none() {
+            let hash = self.hash.step(self.index.keys(), budget);
+            self.bytes = hash.map(|hash| encode_with(self.index, hash));
+        }
+        self.bytes.is_some()
+    }
+
+    /// The bytes, when the last step said that all is done.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes.expect("every step was made")
+    }
 }
 
 pub fn encode(index: &Index) -> Vec<u8> {
+    let mut encoder = Encoder::new(index);
+    while !encoder.step(usize::MAX) {}
+    encoder.finish()
+}
+
+fn encode_with(index: &Index, hash_of_keys: u64) -> Vec<u8> {
     let mut header = [0; LINE_BYTES];
     header[..8].copy_from_slice(&MAGIC);
     put(&mut header, 8, &VERSION.to_le_bytes());
     put(&mut header, KEYS_AT, &(index.keys().len() as u64).to_le_bytes());
-    put(&mut header, KEYS_HASH_AT, &hash_of_keys(index.keys()).to_le_bytes());
+    put(&mut header, KEYS_HASH_AT, &hash_of_keys.to_le_bytes());
     header[SINGLE_AT] = code_of(index.single.structure);
     header[BATCH_AT] = code_of(index.batch.structure);
     let mut sections = Vec::new();
@@ -196,9 +245,93 @@ pub fn load(
 /// The index that was encoded, over the same keys; else the keys back.
 #[allow(clippy::result_large_err)]
 pub fn decode(bytes: &[u8], keys: KeyArray, memory: Memory) -> Result<Index, (DecodeError, KeyArray)> {
-    match decode_parts(bytes, &keys, memory) {
-        Ok(parts) => Ok(parts.into_index(keys)),
-        Err(error) => Err((error, keys)),
+    let mut decoder = Decoder::new(bytes, keys, memory);
+    while !decoder.step(usize::MAX) {}
+    decoder.finish()
+}
+
+/// Decodes an index in steps.
+pub struct Decoder<'a> {
+    bytes: &'a [u8],
+    keys: KeyArray,
+    memory: Memory,
+    phase: Phase<'a>,
+}
+
+enum Phase<'a> {
+    Head,
+    Keys { head: Head<'a>, hash: KeysHash },
+    Segments { head: Head<'a>, segments: Segments },
+    Tree { head: Head<'a>, learned: Option<Learned>, builder: SPlusBuilder },
+    Done(Parts),
+    Failed(DecodeError),
+}
+
+impl<'a> Decoder<'a> {
+    pub fn new(bytes: &'a [u8], keys: KeyArray, memory: Memory) -> Decoder<'a> {
+        Decoder { bytes, keys, memory, phase: Phase::Head }
+    }
+
+    /// Looks at about `budget` keys; true when all is done.
+    pub fn step(&mut self, budget: usize) -> bool {
+        let taken = Phase::Failed(DecodeError::Length);
+        let phase = std::mem::replace(&mut self.phase, taken);
+        self.phase = self.after(phase, budget).unwrap_or_else(Phase::Failed);
+        matches!(self.phase, Phase::Done(_) | Phase::Failed(_))
+    }
+
+    /// The index, or why there is none and the keys; when the last step said that all is done.
+    #[allow(clippy::result_large_err)]
+    pub fn finish(self) -> Result<Index, (DecodeError, KeyArray)> {
+        match self.phase {
+            Phase::Done(parts) => Ok(parts.into_index(self.keys)),
+            Phase::Failed(error) => Err((error, self.keys)),
+            _ => panic!("not all steps were made"),
+        }
+    }
+
+    fn after(&self, phase: Phase<'a>, budget: usize) -> Result<Phase<'a>, DecodeError> {
+        let keys = &self.keys;
+        Ok(match phase {
+            Phase::Head => {
+                let head = Head::of(self.bytes)?;
+                if u64_at(head.header, KEYS_AT) != keys.len() as u64 {
+                    return Err(DecodeError::OtherKeys);
+                }
+                Phase::Keys { head, hash: KeysHash::new() }
+            }
+            Phase::Keys { head, mut hash } => match hash.step(keys, budget) {
+                None => Phase::Keys { head, hash },
+                Some(hash) if hash != u64_at(head.header, KEYS_HASH_AT) => {
+                    return Err(DecodeError::OtherKeys);
+                }
+                Some(_) if head.sections.is_some() => Phase::Segments { head, segments: Segments::default() },
+                Some(_) => self.tree_or_done(head, None),
+            },
+            Phase::Segments { head, mut segments } => {
+                let Some((stored, corrections)) = head.sections else {
+                    return Err(DecodeError::Wrong("segments"));
+                };
+                if !segments.step(stored, keys, budget)? {
+                    return Ok(Phase::Segments { head, segments });
+                }
+                let learned = learned_of(head.header, segments.lines, corrections, keys, self.memory)?;
+                self.tree_or_done(head, Some(learned))
+            }
+            Phase::Tree { head, learned, mut builder } => match builder.step(keys, budget) {
+                false => Phase::Tree { head, learned, builder },
+                true => Phase::Done(head.parts(learned, Some(builder.finish()))),
+            },
+            done => done,
+        })
+    }
+
+    fn tree_or_done(&self, head: Head<'a>, learned: Option<Learned>) -> Phase<'a> {
+        if head.wants(Structure::SPlus) {
+            let builder = SPlusBuilder::new(self.keys.len(), self.memory);
+            return Phase::Tree { head, learned, builder };
+        }
+        Phase::Done(head.parts(learned, None))
     }
 }
 
@@ -217,42 +350,50 @@ impl Parts {
     }
 }
 
-fn decode_parts(bytes: &[u8], keys: &KeyArray, memory: Memory) -> Result<Parts, DecodeError> {
-    let (header, mut rest) = bytes.split_first_chunk::<LINE_BYTES>().ok_or(DecodeError::Length)?;
-    if header[..8] != MAGIC {
-        return Err(DecodeError::NotAnIndex);
-    }
-    if u64_at(header, HEADER_HASH_AT) != xxh3_64(&header[..HEADER_HASH_AT]) {
-        return Err(DecodeError::Damaged);
-    }
-    match u32_at(header, 8) {
-        VERSION => {}
-        found => return Err(DecodeError::Version { found }),
-    }
-    if header[ZERO_AT..HEADER_HASH_AT].iter().any(|byte| *byte != 0) {
-        return Err(DecodeError::Damaged);
-    }
-    let same =
-        u64_at(header, KEYS_AT) == keys.len() as u64 && u64_at(header, KEYS_HASH_AT) == hash_of_keys(keys);
-    if !same {
-        return Err(DecodeError::OtherKeys);
-    }
-    let (single, batch) = (structure_of(header[SINGLE_AT])?, structure_of(header[BATCH_AT])?);
-    let wants = |structure| single == structure || batch == structure;
-    let learned = match u32_at(header, SECTIONS_AT) {
-        0 if !wants(Structure::Learned) => None,
-        2 if wants(Structure::Learned) => {
-            let segments = take_section(&mut rest, SEGMENTS)?;
-            let corrections = take_section(&mut rest, CORRECTIONS)?;
-            Some(learned_of(header, segments, corrections, keys, memory)?)
+/// What the bytes say, all hashes checked.
+struct Head<'a> {
+    header: &'a [u8; LINE_BYTES],
+    single: Structure,
+    batch: Structure,
+    /// Segments and corrections, when the learned index serves.
+    sections: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Head<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Head<'a>, DecodeError> {
+        let (header, mut rest) = bytes.split_first_chunk::<LINE_BYTES>().ok_or(DecodeError::Length)?;
+        if header[..8] != MAGIC {
+            return Err(DecodeError::NotAnIndex);
         }
-        _ => return Err(DecodeError::Wrong("sections and structures do not fit")),
-    };
-    if !rest.is_empty() {
-        return Err(DecodeError::Length);
+        if u64_at(header, HEADER_HASH_AT) != xxh3_64(&header[..HEADER_HASH_AT]) {
+            return Err(DecodeError::Damaged);
+        }
+        match u32_at(header, 8) {
+            VERSION => {}
+            found => return Err(DecodeError::Version { found }),
+        }
+        if header[ZERO_AT..HEADER_HASH_AT].iter().any(|byte| *byte != 0) {
+            return Err(DecodeError::Damaged);
+        }
+        let (single, batch) = (structure_of(header[SINGLE_AT])?, structure_of(header[BATCH_AT])?);
+        let mut head = Head { header, single, batch, sections: None };
+        head.sections = match u32_at(header, SECTIONS_AT) {
+            0 if !head.wants(Structure::Learned) => None,
+            2 if head.wants(Structure::Learned) => {
+                Some((take_section(&mut rest, SEGMENTS)?, take_section(&mut rest, CORRECTIONS)?))
+            }
+            _ => return Err(DecodeError::Wrong("sections and structures do not fit")),
+        };
+        if rest.is_empty() { Ok(head) } else { Err(DecodeError::Length) }
     }
-    let splus = wants(Structure::SPlus).then(|| SPlus::build(keys, memory));
-    Ok(Parts { learned, splus, single, batch })
+
+    fn wants(&self, structure: Structure) -> bool {
+        self.single == structure || self.batch == structure
+    }
+
+    fn parts(&self, learned: Option<Learned>, splus: Option<SPlus>) -> Parts {
+        Parts { learned, splus, single: self.single, batch: self.batch }
+    }
 }
 
 fn structure_of(code: u8) -> Result<Structure, DecodeError> {
@@ -279,12 +420,11 @@ fn take_section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<&'a [u8], DecodeEr
 
 fn learned_of(
     header: &[u8; LINE_BYTES],
-    segments: &[u8],
+    segments: Vec<Line>,
     corrections: &[u8],
     keys: &KeyArray,
     memory: Memory,
 ) -> Result<Learned, DecodeError> {
-    let segments = segments_of(segments, keys)?;
     let firsts = first_keys(segments[1..].iter().map(|segment| segment.first));
     let range = keys.as_slice().last().map_or(0, |last| last - firsts.as_slice()[0]);
     let cut = match header[DIGITS_AT] {
@@ -310,28 +450,46 @@ fn learned_of(
 }
 
 /// Segments that cover all ranks without a gap, each from the key on that it says.
-fn segments_of(bytes: &[u8], keys: &KeyArray) -> Result<Vec<Line>, DecodeError> {
-    const WRONG: DecodeError = DecodeError::Wrong("segments");
-    let mut segments = vec![Line::FLAT];
-    let (pieces, left) = bytes.as_chunks::<SEGMENT_BYTES>();
-    let mut rank = 0;
-    for piece in pieces {
-        let segment = Line {
-            first: u64_at(piece, 0),
-            slope: u64_at(piece, 8),
-            start: u32_at(piece, 16),
-            span: u32_at(piece, 20),
-        };
-        let fits = segment.start == rank && keys.as_slice().get(rank as usize) == Some(&segment.first);
-        let is_for_no_keys = keys.is_empty() && pieces.len() == 1 && segment == Line::FLAT;
-        rank = rank.checked_add(segment.span).ok_or(WRONG)?;
-        if !(fits && segment.span > 0 || is_for_no_keys) {
-            return Err(WRONG);
-        }
-        segments.push(segment);
+struct Segments {
+    lines: Vec<Line>,
+    next: usize,
+    rank: u32,
+}
+
+impl Default for Segments {
+    fn default() -> Segments {
+        Segments { lines: vec![Line::FLAT], next: 0, rank: 0 }
     }
-    let covers = rank as usize == keys.len() && left.is_empty() && segments.len() > 1;
-    if covers { Ok(segments) } else { Err(WRONG) }
+}
+
+impl Segments {
+    /// Checks `budget` of those that are stored; true when these were the last.
+    fn step(&mut self, stored: &[u8], keys: &KeyArray, budget: usize) -> Result<bool, DecodeError> {
+        const WRONG: DecodeError = DecodeError::Wrong("segments");
+        let (pieces, left) = stored.as_chunks::<SEGMENT_BYTES>();
+        for piece in pieces[self.next..].iter().take(budget.max(1)) {
+            let segment = Line {
+                first: u64_at(piece, 0),
+                slope: u64_at(piece, 8),
+                start: u32_at(piece, 16),
+                span: u32_at(piece, 20),
+            };
+            let fits =
+                segment.start == self.rank && keys.as_slice().get(self.rank as usize) == Some(&segment.first);
+            let is_for_no_keys = keys.is_empty() && pieces.len() == 1 && segment == Line::FLAT;
+            self.rank = self.rank.checked_add(segment.span).ok_or(WRONG)?;
+            if !(fits && segment.span > 0 || is_for_no_keys) {
+                return Err(WRONG);
+            }
+            self.lines.push(segment);
+            self.next += 1;
+        }
+        if self.next < pieces.len() {
+            return Ok(false);
+        }
+        let covers = self.rank as usize == keys.len() && left.is_empty() && self.lines.len() > 1;
+        if covers { Ok(true) } else { Err(WRONG) }
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::choose::{Choice, Reason, Structure, choose};
+use super::choose::{Choice, Chooser, Reason, Structure};
 use super::kernel::{Level, Proven};
 use super::keys::KeyArray;
 use super::learned::Learned;
@@ -40,8 +40,8 @@ impl Index {
     /// Builds and chooses at once. `clock` gives nanoseconds, best of this thread's own time.
     pub fn build(keys: KeyArray, options: IndexOptions, clock: &mut dyn FnMut() -> u64) -> Index {
         let mut builder = IndexBuilder::new(keys, options);
-        while !builder.step(usize::MAX) {}
-        builder.finish(clock)
+        while !builder.step(usize::MAX, clock) {}
+        builder.finish()
     }
 
     pub fn keys(&self) -> &KeyArray {
@@ -137,45 +137,95 @@ impl Index {
     }
 }
 
-/// Builds an index in steps.
+/// Builds an index in steps that a core can put between its requests.
 pub struct IndexBuilder {
     keys: KeyArray,
     options: IndexOptions,
-    trainer: Option<Trainer>,
-    splus: Option<SPlusBuilder>,
+    phase: Phase,
+    learned: Option<Learned>,
+    splus: Option<SPlus>,
+}
+
+enum Phase {
+    Train(Trainer),
+    Tree(SPlusBuilder),
+    Choose(Chooser),
+    Done(Choice, Choice),
+    Taken,
 }
 
 impl IndexBuilder {
+    /// Allocates what the keys need, and looks at none.
     pub fn new(keys: KeyArray, options: IndexOptions) -> IndexBuilder {
-        let wants = |structure| options.structure.is_none_or(|wanted| wanted == structure);
-        let trainer = wants(Structure::Learned).then(|| Trainer::new(options.train));
-        let splus = wants(Structure::SPlus).then(|| SPlusBuilder::new(keys.len(), options.train.memory));
-        IndexBuilder { keys, options, trainer, splus }
-    }
-
-    /// Looks at about `budget` keys; true when only the choice is left.
-    pub fn step(&mut self, budget: usize) -> bool {
-        let keys = &self.keys;
-        self.trainer.as_mut().is_none_or(|trainer| trainer.step(keys, budget))
-            && self.splus.as_mut().is_none_or(|splus| splus.step(keys, budget))
-    }
-
-    /// Chooses by a short measurement (some ten milliseconds) and lets go of what does not serve.
-    pub fn finish(self, clock: &mut dyn FnMut() -> u64) -> Index {
-        let IndexBuilder { keys, options, trainer, splus } = self;
-        let learned = trainer.map(|trainer| trainer.finish().expect("every step was made"));
-        let splus = splus.map(SPlusBuilder::finish);
-        let (single, batch) = match (options.structure, &learned, &splus) {
-            (None, Some(learned), Some(splus)) => choose(&keys, learned, splus, clock),
-            (structure, _, _) => {
-                let structure = structure.unwrap_or(Structure::SPlus);
-                let forced = Choice { structure, reason: Reason::Forced };
-                (forced, forced)
-            }
+        let phase = match options.structure {
+            Some(Structure::SPlus) => Phase::Tree(SPlusBuilder::new(keys.len(), options.train.memory)),
+            Some(Structure::Learned) | None => Phase::Train(Trainer::new(options.train)),
         };
-        let serves = |structure| single.structure == structure || batch.structure == structure;
-        let learned = learned.filter(|_| serves(Structure::Learned));
-        let splus = splus.filter(|_| serves(Structure::SPlus));
+        IndexBuilder { keys, options, phase, learned: None, splus: None }
+    }
+
+    /// Does what looking at `budget` keys in order costs, about; true when all is done. `clock` gives
+    /// nanoseconds, best of this thread's own time; only the choice asks it.
+    pub fn step(&mut self, budget: usize, clock: &mut dyn FnMut() -> u64) -> bool {
+        let keys = &self.keys;
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Taken) {
+            Phase::Train(mut trainer) => match trainer.step(keys, budget) {
+                false => Phase::Train(trainer),
+                true => {
+                    self.learned = trainer.finish();
+                    self.after(Structure::Learned)
+                }
+            },
+            Phase::Tree(mut builder) => match builder.step(keys, budget) {
+                false => Phase::Tree(builder),
+                true => {
+                    self.splus = Some(builder.finish());
+                    self.after(Structure::SPlus)
+                }
+            },
+            Phase::Choose(chooser) => self.choose(chooser, budget, clock),
+            done => done,
+        };
+        matches!(self.phase, Phase::Done(..))
+    }
+
+    /// All structures are there; only the choice may be left.
+    pub fn is_built(&self) -> bool {
+        matches!(self.phase, Phase::Choose(_) | Phase::Done(..))
+    }
+
+    /// The index, when the last step said that all is done.
+    pub fn finish(self) -> Index {
+        let IndexBuilder { keys, phase, learned, splus, .. } = self;
+        let Phase::Done(single, batch) = phase else { panic!("not all steps were made") };
         Index { keys, learned, splus, single, batch }
+    }
+
+    /// What comes when this structure is there.
+    fn after(&self, built: Structure) -> Phase {
+        match (self.options.structure, built) {
+            (Some(structure), _) => {
+                let forced = Choice { structure, reason: Reason::Forced };
+                Phase::Done(forced, forced)
+            }
+            (None, Structure::Learned) => {
+                Phase::Tree(SPlusBuilder::new(self.keys.len(), self.options.train.memory))
+            }
+            (None, Structure::SPlus) => Phase::Choose(Chooser::new()),
+        }
+    }
+
+    /// Lets go of what does not serve, in the end.
+    fn choose(&mut self, mut chooser: Chooser, budget: usize, clock: &mut dyn FnMut() -> u64) -> Phase {
+        if let (Some(learned), Some(splus)) = (&self.learned, &self.splus)
+            && !chooser.step(&self.keys, learned, splus, budget, clock)
+        {
+            return Phase::Choose(chooser);
+        }
+        let (single, batch) = chooser.finish();
+        let serves = |structure| single.structure == structure || batch.structure == structure;
+        self.learned.take_if(|_| !serves(Structure::Learned));
+        self.splus.take_if(|_| !serves(Structure::SPlus));
+        Phase::Done(single, batch)
     }
 }

@@ -97,19 +97,19 @@ pub struct KeyArrayBuilder {
 }
 
 impl KeyArrayBuilder {
-    /// `expected` keys take one allocation; more are welcome.
+    /// `expected` keys take one allocation, which costs nothing before they come; for more, all are copied.
     pub fn new(expected: usize, memory: Memory) -> KeyArrayBuilder {
-        KeyArrayBuilder { lines: Lines::filled(lines_for(expected), u64::MAX, memory), len: 0, memory }
+        KeyArrayBuilder { lines: Lines::with_capacity(lines_for(expected), memory), len: 0, memory }
     }
 
     /// Appends; on an error nothing of `keys` was taken.
     pub fn push(&mut self, keys: &[u64]) -> Result<(), KeysError> {
         self.check(keys)?;
         let end = self.len + keys.len();
-        if end > self.lines.as_keys().len() {
+        if end > self.lines.capacity() * LINE_KEYS {
             self.grow(end);
         }
-        self.lines.as_keys_mut()[self.len..end].copy_from_slice(keys);
+        self.lines.put(self.len, keys, u64::MAX);
         self.len = end;
         Ok(())
     }
@@ -123,6 +123,12 @@ impl KeyArrayBuilder {
     }
 
     pub fn finish(self) -> KeyArray {
+        self.finish_with_room(0)
+    }
+
+    /// With padding for so many more keys than there are, within what was expected.
+    pub(super) fn finish_with_room(mut self, more: usize) -> KeyArray {
+        self.lines.fill_up_to(lines_for(self.len + more), u64::MAX);
         KeyArray { lines: self.lines, len: self.len }
     }
 
@@ -148,9 +154,9 @@ impl KeyArrayBuilder {
     }
 
     fn grow(&mut self, wanted: usize) {
-        let lines = lines_for(wanted).max(self.lines.len() * 2);
-        let mut grown = Lines::filled(lines, u64::MAX, self.memory);
-        grown.as_keys_mut()[..self.len].copy_from_slice(&self.lines.as_keys()[..self.len]);
+        let lines = lines_for(wanted).max(self.lines.capacity() * 2);
+        let mut grown = Lines::with_capacity(lines, self.memory);
+        grown.put(0, &self.lines.as_keys()[..self.len], u64::MAX);
         self.lines = grown;
     }
 }
@@ -198,6 +204,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn slices_of_any_size_give_the_same_keys(
             keys in prop::collection::btree_set(any::<u64>(), 0..300),

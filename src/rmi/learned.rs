@@ -9,6 +9,8 @@
 //!    is inside, that is it, and almost always it is;
 //! 5. else the neighbours are, as far as they have to be ([`super::last_mile`]).
 //!
+//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead.
+//!
 //! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once.
 //! So a lookup costs one miss, not several in a row.
 //!
@@ -133,13 +135,20 @@ impl Learned {
     /// The machine has the kernel's instructions.
     #[inline(always)]
     unsafe fn predict_with<K: Kernel>(&self, key: u64) -> i64 {
-        // SAFETY: as the caller says; no prediction is above the last segment's end.
-        unsafe {
-            let raw = self.predict_raw::<K>(key);
-            match &self.corrections {
-                Some(corrections) => i64::from(raw) + corrections.of(raw),
-                None => i64::from(raw),
-            }
+        // SAFETY: as the caller says.
+        unsafe { self.corrected(self.predict_raw::<K>(key)) }
+    }
+
+    /// Step 3.
+    ///
+    /// # Safety
+    /// `raw` was predicted by a segment.
+    #[inline(always)]
+    unsafe fn corrected(&self, raw: u32) -> i64 {
+        match &self.corrections {
+            // SAFETY: no prediction is above the last segment's end.
+            Some(corrections) => i64::from(raw) + unsafe { corrections.of(raw) },
+            None => i64::from(raw),
         }
     }
 
@@ -164,9 +173,25 @@ impl Learned {
     unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         debug_assert!(wanted.len() <= BATCH_KEYS);
         let padded = keys.padded();
+        if let Router::Tree(tree) = &self.router {
+            // Level by level for all: so many steps one after the other would fill the reorder buffer.
+            let mut next = [0; BATCH_KEYS];
+            next.iter_mut().zip(wanted).for_each(|(next, key)| *next = key.saturating_add(1));
+            // SAFETY: as the caller says.
+            unsafe { tree.batch_with::<K>(&self.firsts, &next[..wanted.len()], ranks) };
+            for at_most in ranks.iter() {
+                prefetch(self.segments.as_ptr().wrapping_add(*at_most));
+            }
+        }
         for (first, key) in ranks.iter_mut().zip(wanted) {
             // SAFETY: as the caller says.
-            *first = window_of::<BATCH_LINES>(keys, unsafe { self.predict_with::<K>(*key) });
+            let predicted = unsafe {
+                match &self.router {
+                    Router::Radix(_) => self.predict_with::<K>(*key),
+                    Router::Tree(_) => self.corrected(self.segments.get_unchecked(*first).predict(*key)),
+                }
+            };
+            *first = window_of::<BATCH_LINES>(keys, predicted);
             for line in 0..BATCH_LINES {
                 prefetch(padded.as_ptr().wrapping_add(*first + line * LINE_KEYS));
             }

@@ -1,7 +1,8 @@
 //! Memory in whole cache lines, and what its owner may ask of the pages below it.
 //!
 //! This folder allocates and never calls the system. Who wants huge pages under the large arrays passes
-//! a [`Memory`] that asks for them; the arrays are aligned so that it can.
+//! a [`Memory`] that asks for them; the arrays are aligned so that it can. The first write to a huge page
+//! waits until the kernel has cleared all of it: no step is shorter than that.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -29,28 +30,62 @@ impl Memory {
     }
 }
 
-/// Some number of cache lines of keys, aligned to the line, and to a huge page when they fill one.
+/// Cache lines of keys, aligned to the line, and to a huge page when there is room for one. As a `Vec`: what
+/// was not written yet costs nothing, so that a core can write a large one in turns.
 pub(super) struct Lines {
-    // Invariant: points to `len` initialised lines allocated with `layout(len)`.
+    // Invariant: allocated with `layout(capacity)`; the first `len` lines are initialised.
     start: NonNull<u64>,
     len: usize,
+    capacity: usize,
 }
 
 impl Lines {
-    pub fn filled(len: usize, key: u64, memory: Memory) -> Lines {
-        assert!(len > 0, "an empty allocation has no address");
-        let layout = layout(len);
+    pub fn with_capacity(capacity: usize, memory: Memory) -> Lines {
+        assert!(capacity > 0, "an empty allocation has no address");
+        let layout = layout(capacity);
         // SAFETY: the layout has a size above zero.
         let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start.cast::<u64>()) else { handle_alloc_error(layout) };
         if layout.align() == HUGE_PAGE_BYTES {
             (memory.advise)(start.as_ptr().cast(), layout.size());
         }
-        for at in 0..len * LINE_KEYS {
+        Lines { start, len: 0, capacity }
+    }
+
+    pub fn filled(len: usize, key: u64, memory: Memory) -> Lines {
+        let mut lines = Lines::with_capacity(len, memory);
+        lines.fill_up_to(len, key);
+        lines
+    }
+
+    /// Makes it `len` lines; new ones have `key` all over.
+    pub fn fill_up_to(&mut self, len: usize, key: u64) {
+        assert!(len <= self.capacity);
+        for at in self.len * LINE_KEYS..len * LINE_KEYS {
             // SAFETY: `at` is inside the allocation.
-            unsafe { start.add(at).write(key) };
+            unsafe { self.start.add(at).write(key) };
         }
-        Lines { start, len }
+        self.len = self.len.max(len);
+    }
+
+    /// Writes `keys` from place `at` on, which is in the lines or right behind them, and `filler` from there
+    /// to the end of the line.
+    pub fn put(&mut self, at: usize, keys: &[u64], filler: u64) {
+        let end = at + keys.len();
+        let lines = end.div_ceil(LINE_KEYS);
+        assert!(at <= self.len * LINE_KEYS && lines <= self.capacity);
+        // SAFETY: `at` to `end` is inside the allocation, and it is not where `keys` are: that would take a
+        // borrow of `self`.
+        unsafe { self.start.add(at).copy_from_nonoverlapping(NonNull::from(keys).cast(), keys.len()) };
+        for at in end..lines * LINE_KEYS {
+            // SAFETY: as above.
+            unsafe { self.start.add(at).write(filler) };
+        }
+        self.len = self.len.max(lines);
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     pub fn len(&self) -> usize {
@@ -58,7 +93,7 @@ impl Lines {
     }
 
     pub fn as_keys(&self) -> &[u64] {
-        // SAFETY: by the invariant all keys are initialised; the slice borrows `self`.
+        // SAFETY: by the invariant these keys are initialised; the slice borrows `self`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len * LINE_KEYS) }
     }
 
@@ -71,7 +106,7 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         // SAFETY: allocated with the same layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.len)) };
+        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.capacity)) };
     }
 }
 

@@ -14,12 +14,17 @@
 //!    [`segment`] (the line of it), [`correction`] (a byte that shifts the prediction) and [`last_mile`]
 //!    (what the first look missed).
 //! 6. [`train`]: keys to all of that, in steps.
-//! 7. [`choose`]: the measurement that decides which of the two serves.
+//! 7. [`choose`] and [`ask`]: the measurement that decides which of the two serves, and its questions.
 //! 8. [`codec`]: an index as bytes and back, with every number checked.
+//!
+//! How a core uses it, with its requests in between: keys go into a [`keys::KeyArrayBuilder`] slice by slice;
+//! [`index::IndexBuilder`] makes an index of them in steps, the choice included; [`codec::Encoder`] and
+//! [`codec::Decoder`] store and load it in steps. Each step takes a budget, in keys looked at in order.
 //!
 //! Built on it: [`strings`] (keys that are not numbers), [`quantiles`] and [`merged`] (separators from a
 //! sample, and from indexes), [`drift`] (what lookups tell, and when a rebuild pays).
 
+pub mod ask;
 pub mod choose;
 pub mod codec;
 #[cfg(test)]

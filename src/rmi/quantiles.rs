@@ -140,6 +140,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn every_part_gets_a_key_of_the_sample(
             mut sample in prop::collection::vec(0..40_u8, 0..100),

@@ -84,7 +84,7 @@ pub(super) fn first_keys(keys: impl ExactSizeIterator<Item = u64>) -> KeyArray {
     for key in keys {
         firsts.push(&[key]).expect("segments are in order");
     }
-    firsts.finish()
+    firsts.finish_with_room(LINE_KEYS)
 }
 
 pub(super) struct Radix {
@@ -198,6 +198,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn finds_the_segment(
             firsts in prop::collection::btree_set(0..100_000_u64, 1..300),

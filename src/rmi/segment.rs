@@ -12,6 +12,9 @@
 //! shrinking cone of FITing-tree (Galakatos et al., 2019), known for longer in compression of time
 //! series (swing filter, Elmeleegy et al., 2009).
 
+/// Exact; a power at run time need not be.
+const TWO_TO_64: f64 = (1_u128 << 64) as f64;
+
 /// Keys from `first` on have ranks near `start + (key - first) * slope / 2^64`, and none is predicted
 /// above `start + span`, where the next segment starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl Cone {
     pub fn line(&self, end: u32) -> Line {
         // Rounding errors of these few operations are far below a rank; the bound that counts is
         // measured afterwards, with the arithmetic of lookups.
-        let slope = f64::midpoint(self.low, self.high) * 2_f64.powi(64);
+        let slope = f64::midpoint(self.low, self.high) * TWO_TO_64;
         // A cast keeps within u64.
         Line { first: self.first, slope: slope as u64, start: self.start, span: end - self.start }
     }

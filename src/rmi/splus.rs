@@ -107,7 +107,7 @@ impl SPlus {
     /// # Safety
     /// The machine has the kernel's instructions.
     #[inline(always)]
-    unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
+    pub(super) unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         let mut places = [0_usize; BATCH_KEYS];
         let places = &mut places[..wanted.len()];
         for (at, level) in self.levels.iter().enumerate() {
@@ -152,6 +152,7 @@ fn shape(blocks: usize) -> Vec<usize> {
 /// Builds the tree from the lowest level up, in steps.
 pub struct SPlusBuilder {
     nodes: Lines,
+    total: usize,
     levels: Vec<Level>,
     blocks: usize,
     /// The level being filled, counted from the lowest, and the separator of it to come next.
@@ -172,13 +173,18 @@ impl SPlusBuilder {
             })
             .collect();
         let total = sizes.iter().sum::<usize>().max(1);
-        let nodes = Lines::filled(total, u64::MAX, memory);
-        SPlusBuilder { nodes, levels, blocks, height: 0, next: 0 }
+        let nodes = Lines::with_capacity(total, memory);
+        SPlusBuilder { nodes, total, levels, blocks, height: 0, next: 0 }
     }
 
-    /// Sets up to `budget` separators; true when all are set. `keys` are the same at each step.
+    /// Makes or sets about `budget` separators; true when all are set. `keys` are the same at each step.
     pub fn step(&mut self, keys: &KeyArray, budget: usize) -> bool {
-        let mut left = budget;
+        if self.nodes.len() < self.total {
+            let lines = (budget / LINE_KEYS).max(1).saturating_add(self.nodes.len());
+            self.nodes.fill_up_to(lines.min(self.total), u64::MAX);
+            return false;
+        }
+        let mut left = budget.max(1);
         while self.height < self.levels.len() {
             // Blocks below one child of this level.
             let width = FANOUT.pow(self.height as u32);
@@ -247,6 +253,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn agrees_with_binary_search(
             keys in prop::collection::btree_set(any::<u64>(), 0..2000),

@@ -234,14 +234,15 @@ pub struct StringIndexTraining {
 }
 
 impl StringIndexTraining {
-    /// Looks at about `budget` numbers; true when only the choice is left.
-    pub fn step(&mut self, budget: usize) -> bool {
-        self.builder.step(budget)
+    /// As a step of [`IndexBuilder`]; true when all is done.
+    pub fn step(&mut self, budget: usize, clock: &mut dyn FnMut() -> u64) -> bool {
+        self.builder.step(budget, clock)
     }
 
-    pub fn finish(self, clock: &mut dyn FnMut() -> u64) -> StringIndex {
+    /// The index, when the last step said that all is done.
+    pub fn finish(self) -> StringIndex {
         let StringIndexTraining { prefix, starts, len, builder } = self;
-        StringIndex { prefix, starts, len, index: builder.finish(clock) }
+        StringIndex { prefix, starts, len, index: builder.finish() }
     }
 }
 
@@ -257,12 +258,13 @@ mod tests {
         let mut builder = StringIndexBuilder::new(first, last, IndexOptions::default());
         keys.iter().try_for_each(|key| builder.push(key))?;
         let mut training = builder.train();
-        while !training.step(1000) {}
         let mut time = 0;
-        Ok(training.finish(&mut || {
+        let mut clock = || {
             time += 1;
             time
-        }))
+        };
+        while !training.step(1000, &mut clock) {}
+        Ok(training.finish())
     }
 
     fn check(keys: &[Vec<u8>], wanted: &[Vec<u8>]) {

@@ -21,7 +21,7 @@ use super::structures::{Binary, Hash, Structure, Tree};
 use super::timing::{Queries, Times, best_of, line_ns};
 use crate::io::uring::{advise_huge_pages, thread_cpu_ns};
 use crate::rmi::choose::{Choice, Reason, Structure as Chosen};
-use crate::rmi::codec::encode;
+use crate::rmi::codec::{Decoder, Encoder};
 use crate::rmi::index::{Index, IndexBuilder, IndexOptions, Mode};
 use crate::rmi::keys::{KeyArray, KeyArrayBuilder, KeysError};
 use crate::rmi::memory::Memory;
@@ -31,6 +31,8 @@ use crate::rmi::train::TrainOptions;
 const TURNS: usize = 5;
 /// Keys read from the file at a time.
 const PIECE_KEYS: usize = 1 << 16;
+/// Keys of a step, where work is done as a core does it that serves in between.
+const STEP_KEYS: usize = 1 << 14;
 
 #[derive(Debug, Args)]
 pub struct RmiArgs {
@@ -107,13 +109,29 @@ pub fn run(args: &RmiArgs, out: &mut Output) -> Result<(), Failure> {
 fn measure(keys: KeyArray, memory: Memory, path: &Path, seed: u64) -> (Report, u64) {
     let train = TrainOptions { memory, ..TrainOptions::default() };
     let mut copy = KeyArrayBuilder::new(keys.len(), memory);
-    copy.push(keys.as_slice()).expect("as good as the original");
+    let mut pieces = keys.as_slice().chunks(STEP_KEYS);
+    let copying = in_steps(|| {
+        let piece = pieces.next().unwrap_or_default();
+        copy.push(piece).expect("as good as the original");
+        piece.is_empty()
+    });
     let built = build(keys, IndexOptions { train, structure: None });
     let index = &built.index;
-    eprintln!("single: {}", told(index.choice(Mode::Single)));
-    eprintln!("batch: {}", told(index.choice(Mode::Batch)));
+    for (what, steps) in [("copy of the keys", copying)].into_iter().chain(built.steps) {
+        eprintln!("{what}: {} us, the longest step {} us", steps.sum_ns / 1000, steps.longest_ns / 1000);
+    }
     let floor = IndexOptions { train, structure: Some(Chosen::SPlus) };
     let floor = Index::build(copy.finish(), floor, &mut thread_cpu_ns);
+    if let Some(learned) = index.learned() {
+        eprintln!(
+            "learned: eps {}, {} segments, {} B of model, {} B in all, {}",
+            learned.eps(),
+            learned.segments(),
+            learned.model_bytes(),
+            learned.bytes(),
+            if learned.has_tree() { "a tree leads to them" } else { "a table leads to them" }
+        );
+    }
     let (tree, hash) = (Tree::new(index.keys()), Hash::new(index.keys()));
     let binary = Binary(index.keys().as_slice());
     let structures: [(&str, &dyn Structure); 5] = [
@@ -151,26 +169,65 @@ fn measure(keys: KeyArray, memory: Memory, path: &Path, seed: u64) -> (Report, u
         line_ns: line,
         structures: structures.iter().zip(times).map(|((name, _), times)| row(name, times)).collect(),
     };
+    let mut floor = Some(floor);
+    let release = in_steps(|| floor.take().is_some());
+    eprintln!("release of keys and tree: {} us", release.sum_ns / 1000);
     (report, wrong)
 }
 
 struct Built {
     index: Index,
     keys_per_s: f64,
+    steps: [(&'static str, Steps); 4],
 }
 
+/// What work took that is done in steps.
+#[derive(Clone, Copy)]
+struct Steps {
+    sum_ns: u64,
+    longest_ns: u64,
+}
+
+/// Makes steps until one says that all is done.
+fn in_steps(mut step: impl FnMut() -> bool) -> Steps {
+    let mut steps = Steps { sum_ns: 0, longest_ns: 0 };
+    let mut before = thread_cpu_ns();
+    loop {
+        let is_done = step();
+        let after = thread_cpu_ns();
+        steps.sum_ns += after - before;
+        steps.longest_ns = steps.longest_ns.max(after - before);
+        before = after;
+        if is_done {
+            return steps;
+        }
+    }
+}
+
+/// As a core that serves builds it, and as it stores and loads it.
 fn build(keys: KeyArray, options: IndexOptions) -> Built {
     let n = keys.len();
-    let start = thread_cpu_ns();
     let mut builder = IndexBuilder::new(keys, options);
-    while !builder.step(usize::MAX) {}
-    let trained = thread_cpu_ns() - start;
-    let index = builder.finish(&mut thread_cpu_ns);
-    let start = thread_cpu_ns();
-    let bytes = encode(&index);
-    let spent = trained + thread_cpu_ns() - start;
-    assert!(!bytes.is_empty());
-    Built { index, keys_per_s: n as f64 * 1e9 / spent.max(1) as f64 }
+    let building = in_steps(|| {
+        builder.step(STEP_KEYS, &mut thread_cpu_ns);
+        builder.is_built()
+    });
+    let choosing = in_steps(|| builder.step(STEP_KEYS, &mut thread_cpu_ns));
+    let index = builder.finish();
+    let mut encoder = Encoder::new(&index);
+    let encoding = in_steps(|| encoder.step(STEP_KEYS));
+    let bytes = encoder.finish();
+    let (choices, bytes_built) = ([Mode::Single, Mode::Batch].map(|mode| index.choice(mode)), index.bytes());
+    let mut decoder = Decoder::new(&bytes, index.into_keys(), options.train.memory);
+    let decoding = in_steps(|| decoder.step(STEP_KEYS));
+    let Ok(index) = decoder.finish() else { panic!("an index that was just encoded") };
+    assert_eq!(index.bytes(), bytes_built);
+    for (mode, choice) in ["single", "batch"].iter().zip(choices) {
+        eprintln!("{mode}: {}", told(choice));
+    }
+    let spent = (building.sum_ns + encoding.sum_ns).max(1);
+    let steps = [("build", building), ("choice", choosing), ("encoding", encoding), ("decoding", decoding)];
+    Built { index, keys_per_s: n as f64 * 1e9 / spent as f64, steps }
 }
 
 fn told(choice: Choice) -> String {

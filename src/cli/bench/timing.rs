@@ -8,10 +8,10 @@ use std::hint::black_box;
 
 use super::super::values::mix;
 use crate::io::uring::thread_cpu_ns;
+use crate::rmi::ask;
 
 /// Keys of a turn in each way: their lines are far more than the core's own cache holds.
 const ASKED: usize = 1 << 19;
-pub const BATCH: usize = 32;
 
 pub struct Queries {
     /// Keys that are there, and their places.
@@ -84,40 +84,21 @@ pub fn ns_each(count: usize, work: impl FnOnce()) -> f64 {
 }
 
 pub fn one_by_one<T>(asked: &[u64], answers: &mut [T], answer: impl Fn(u64) -> T) -> f64 {
-    ns_each(asked.len(), || {
-        for (key, into) in asked.iter().zip(answers) {
-            *into = answer(*key);
-        }
-    })
+    ns_each(asked.len(), || ask::one_by_one(asked, answers, answer))
 }
 
-/// Each key is made of the right answer before it and a number that hides it: it is not known, nor guessed,
-/// before that answer is. (A dependency that only adds a zero is no obstacle to a structure that branches:
-/// on a wrong guess the processor goes on with the right next key.)
 pub fn in_a_chain(
     asked: &[u64],
     right: &[usize],
     answers: &mut [usize],
     answer: impl Fn(u64) -> usize,
 ) -> f64 {
-    let spread = |answer: usize| (answer as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let before = std::iter::once(&0).chain(right);
-    let hidden: Vec<u64> = asked.iter().zip(before).map(|(key, before)| key ^ spread(*before)).collect();
-    let mut last = 0;
-    ns_each(asked.len(), || {
-        for (hidden, into) in hidden.iter().zip(answers) {
-            last = answer(hidden ^ spread(last));
-            *into = last;
-        }
-    })
+    let hidden = ask::hidden(asked, right);
+    ns_each(asked.len(), || ask::in_a_chain(&hidden, 0, answers, answer))
 }
 
 pub fn in_batches<T>(asked: &[u64], answers: &mut [T], answer: impl Fn(&[u64], &mut [T])) -> f64 {
-    ns_each(asked.len(), || {
-        for (keys, into) in asked.chunks(BATCH).zip(answers.chunks_mut(BATCH)) {
-            answer(keys, into);
-        }
-    })
+    ns_each(asked.len(), || ask::in_batches(asked, answers, answer))
 }
 
 /// A random line of the keys, read for nothing else: as many under way as the core can have.
