@@ -73,10 +73,6 @@ impl IndexMaker {
         IndexMaker::Trained(Box::new(IndexBuilder::new(keys, options)))
     }
 
-    pub fn is_stored(&self) -> bool {
-        matches!(self, IndexMaker::Stored(_))
-    }
-
     /// A slice of the work; true at the end.
     pub fn step(&mut self) -> bool {
         match self {
@@ -85,10 +81,11 @@ impl IndexMaker {
         }
     }
 
-    pub fn finish(self) -> Index {
+    /// The index, and whether it had to be trained.
+    pub fn finish(self) -> (Index, bool) {
         match self {
-            IndexMaker::Stored(index) => *index,
-            IndexMaker::Trained(builder) => builder.finish(&mut || 0),
+            IndexMaker::Stored(index) => (*index, false),
+            IndexMaker::Trained(builder) => (builder.finish(&mut || 0), true),
         }
     }
 }

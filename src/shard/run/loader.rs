@@ -1,8 +1,8 @@
 //! Reads what is resident of a run, in steps, for whoever does the reading.
 //!
-//! A step does a slice of work or names what to read; reads are at most [`LOAD_READ_BYTES`], and are hashed as
-//! they come. Footer, header, directory, block table and keys must be sound, or the run is not. What is
-//! derived from them is taken when it is sound, and otherwise made again or done without: the learned index
+//! A step does a slice of work or names what to read; reads are at most [`LOAD_READ_BYTES`], and are hashed
+//! as they come. Footer, header, directory, block table and keys must be sound, or the run is not. What
+//! is derived from them is taken when it is sound, and otherwise made again or done without: the learned index
 //! is trained from the keys, every entry counts as marked, and no key of a `string` tablet is denied.
 
 use super::error::{Fault, Field, Part, Place, RunError};
@@ -28,6 +28,8 @@ const _: () = assert!(LOAD_READ_BYTES <= limits::RUN_READ_BYTES);
 /// First keys that a step checks.
 const CHECK_STEP_KEYS: usize = 512;
 
+// One of each a load, and not for long.
+#[allow(clippy::large_enum_variant)]
 pub enum LoadStep {
     /// Read this, feed it, and step again.
     Read {
@@ -46,6 +48,8 @@ pub struct ResidentLoader {
     stage: Stage,
 }
 
+// One of each a load, and not for long.
+#[allow(clippy::large_enum_variant)]
 enum Stage {
     Open(Opening),
     Fill(Box<Fill>),

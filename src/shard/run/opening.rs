@@ -23,6 +23,8 @@ pub(super) enum Opening {
 }
 
 /// What a step came to.
+// One of each a load, and not for long.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Opened {
     /// Read this, then step again with it.
     Part(Opening, PartRead),

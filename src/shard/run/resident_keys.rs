@@ -77,7 +77,9 @@ impl Indexing {
     pub fn step<'a>(&mut self, stored: impl Fn(usize) -> Option<&'a [u8]>) -> bool {
         let Some(mut maker) = self.making.take() else { return self.begin(stored) };
         if maker.step() {
-            self.done.push(ResidentKeys::All(Box::new(maker.finish())));
+            let (index, trained) = maker.finish();
+            self.done.push(ResidentKeys::All(Box::new(index)));
+            self.trained |= trained;
         } else {
             self.making = Some(maker);
         }
@@ -90,9 +92,7 @@ impl Indexing {
             Some(Collected::Empty) => self.done.push(ResidentKeys::Empty),
             Some(Collected::First(keys)) => self.done.push(ResidentKeys::First(keys)),
             Some(Collected::All(keys)) => {
-                let maker = IndexMaker::new(keys, stored(self.done.len()));
-                self.trained |= !maker.is_stored();
-                self.making = Some(maker);
+                self.making = Some(IndexMaker::new(keys, stored(self.done.len())));
             }
         }
         false

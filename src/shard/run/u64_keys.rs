@@ -2,7 +2,8 @@
 //!
 //! The array begins at a page, so it is aligned to 64 bytes in the file and in an aligned buffer, and is
 //! filled up to whole lines of 64 bytes with `u64::MAX`: a compare of eight keys at a time needs no bound.
-//! The learned index points into it. All keys being resident, membership is exact here, without a filter. The position of a key is the number of its entry in the tablet.
+//! The learned index points into it. All keys being resident, membership is exact here, without a filter.
+//! The position of a key is the number of its entry in the tablet.
 
 use super::directory::TabletEntry;
 use super::error::{Field, Part, Place, RunError};
