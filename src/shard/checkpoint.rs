@@ -187,7 +187,8 @@ async fn write_run(node: &Node, core: &Core, header: RunHeader) -> Result<Finish
         writer.start_tablet(info);
         write_tablet(core, &mut out, &mut writer, info, header.covered.after).await?;
     }
-    Ok(out.finish(writer.finish()).await?)
+    let (finished, _) = out.finish(writer.finish()).await?;
+    Ok(finished)
 }
 
 fn tablets_in_order(core: &Core) -> Vec<(CollectionId, TabletId)> {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::payload::Payload;
-use super::run::{EntryRef, FinishedRun, Footer, RunError, RunFile, RunReader, RunTail, RunWriter};
+use super::run::{
+    EntryRef, FinishedRun, Footer, Resident, RunError, RunFile, RunReader, RunTail, RunWriter, TailStep,
+};
 use super::state::RunMeta;
 use super::tablets::Tablets;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
@@ -233,17 +235,21 @@ impl RunOut {
     }
 
     /// Writes the rest and makes file and name durable.
-    pub async fn finish(mut self, mut tail: RunTail) -> io::Result<FinishedRun> {
+    pub async fn finish(mut self, mut tail: RunTail) -> io::Result<(FinishedRun, Resident)> {
         let mut slice = self.runtime.slice();
-        while let Some(chunk) = tail.next_chunk() {
-            self.write(chunk).await?;
+        loop {
+            match tail.next_chunk() {
+                TailStep::Chunk(chunk) => self.write(chunk).await?,
+                TailStep::Working => {}
+                TailStep::Done => break,
+            }
             slice.checkpoint().await;
         }
         self.file.sync().await?;
         let dir = self.path.parent().expect("a run lies in a directory").to_owned();
         self.runtime.sync_dir(dir).await?;
-        let finished = tail.finished();
+        let (finished, resident) = tail.finished();
         assert_eq!(finished.file.len, self.offset, "every byte of the run was written");
-        Ok(finished)
+        Ok((finished, resident))
     }
 }

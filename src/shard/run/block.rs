@@ -110,6 +110,16 @@ impl<'a> Block<'a> {
         self.entry_from(self.slot(index))
     }
 
+    /// The entry that resident keys say is in this slot.
+    pub fn entry_of(&self, slot: u32, key: &[u8]) -> Result<EntryRef<'a>, RunError> {
+        let malformed = self.place.fault(Fault::Malformed { field: Field::Entry });
+        if slot as usize >= self.count {
+            return Err(malformed);
+        }
+        let entry = self.entry(slot as usize)?;
+        if entry.key == key { Ok(entry) } else { Err(malformed) }
+    }
+
     /// The entry of this key, by binary search.
     pub fn find(&self, key: &[u8]) -> Result<Option<EntryRef<'a>>, RunError> {
         let (mut low, mut high) = (0, self.count);

@@ -110,9 +110,19 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Of a run that was just written.
+    pub(super) fn new(tablets: Vec<TabletEntry>) -> Directory {
+        Directory { tablets }
+    }
+
     /// From the section, padding included.
     pub fn decode(bytes: &[u8], footer: &Footer) -> Result<Directory, RunError> {
         let (place, table) = footer.directory().open(footer.file.run, Part::Directory, bytes)?;
+        Directory::decode_checked(place, table, footer)
+    }
+
+    /// From the section without its padding, when the hash was checked.
+    pub(super) fn decode_checked(place: Place, table: &[u8], footer: &Footer) -> Result<Directory, RunError> {
         place.check_sense(table.len().is_multiple_of(ENTRY_BYTES), Field::Length)?;
         let entries = table.chunks_exact(ENTRY_BYTES);
         let tablets = entries.map(|bytes| TabletEntry::decode(place, bytes)).collect::<Result<_, _>>()?;
@@ -160,8 +170,11 @@ impl Directory {
     }
 
     pub fn get(&self, collection: CollectionId, tablet: TabletId) -> Option<&TabletEntry> {
-        let found = self.tablets.binary_search_by_key(&(collection, tablet), TabletEntry::id);
-        found.ok().map(|index| &self.tablets[index])
+        self.position(collection, tablet).map(|index| &self.tablets[index])
+    }
+
+    pub(super) fn position(&self, collection: CollectionId, tablet: TabletId) -> Option<usize> {
+        self.tablets.binary_search_by_key(&(collection, tablet), TabletEntry::id).ok()
     }
 
     /// The tablet of a payload block.

@@ -54,6 +54,11 @@ impl<'a> EntryRef<'a> {
         self.payload.unwrap_or_default()
     }
 
+    /// Not plainly live: to be read before it is known whether there is a record. See [`super::marks`].
+    pub(super) fn is_marked(&self) -> bool {
+        self.payload.is_none() || self.expires.is_some()
+    }
+
     /// Panics when no reader would take the entry.
     pub(super) fn assert_encodable(&self) {
         assert!((1..=KEY_BYTES_MAX).contains(&self.key.len()), "key of {} bytes", self.key.len());

@@ -15,6 +15,9 @@ pub enum Part {
     Keys,
     Locators,
     Directory,
+    Index,
+    Filter,
+    Marks,
     Footer,
 }
 
@@ -72,6 +75,9 @@ impl fmt::Display for Part {
             Part::Keys => "keys",
             Part::Locators => "block table",
             Part::Directory => "tablet directory",
+            Part::Index => "learned index",
+            Part::Filter => "membership filter",
+            Part::Marks => "marks",
             Part::Footer => "footer",
         })
     }

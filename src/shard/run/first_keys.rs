@@ -11,7 +11,7 @@
 use std::cmp::Ordering;
 
 use super::directory::TabletEntry;
-use super::error::{Field, Part, RunError};
+use super::error::{Fault, Field, Part, RunError};
 use super::field::u64_at;
 use super::pieces::Pieces;
 use crate::io::codec::{Reader, Truncated};
@@ -68,37 +68,31 @@ impl<'a> FirstKeys<'a> {
         tablet: &TabletEntry,
     ) -> Result<FirstKeys<'a>, RunError> {
         let (place, used) = tablet.keys.open(run, Part::Keys, bytes)?;
-        let count = tablet.blocks as usize;
-        let table_bytes = count.div_ceil(RESTART_KEYS) * RESTART_BYTES;
-        place.check_sense(table_bytes <= used.len(), Field::BlockCount)?;
-        let (coded, restarts) = used.split_at(used.len() - table_bytes);
-        let keys = FirstKeys { coded, restarts, count };
-        place.check_sense(keys.is_sound() == Ok(true), Field::KeyOrder)?;
+        let keys = FirstKeys::split(used, tablet.blocks);
+        let keys = keys.ok_or_else(|| place.fault(Fault::Malformed { field: Field::BlockCount }))?;
+        let sound = FirstKeysCheck::default().step(keys, usize::MAX) == Some(true);
+        place.check_sense(sound, Field::KeyOrder)?;
         Ok(keys)
     }
 
-    /// Walks all keys: ascending, well coded, restarts where the table says.
-    fn is_sound(&self) -> Result<bool, Truncated> {
-        let mut reader = Reader::new(self.coded);
-        let (mut key, mut next) = (Vec::new(), Vec::new());
-        for index in 0..self.count {
-            let at = self.coded.len() - reader.remaining();
-            let (shared, rest) = read_key(&mut reader)?;
-            next.clear();
-            next.extend_from_slice(key.get(..shared).ok_or(Truncated)?);
-            next.extend_from_slice(rest);
-            let coded_well = if index.is_multiple_of(RESTART_KEYS) {
-                shared == 0 && self.restart(index / RESTART_KEYS) == at
-            } else {
-                shared == common_prefix(&key, &next)
-            };
-            let ascends = (1..=KEY_BYTES_MAX).contains(&next.len()) && key < next;
-            if !coded_well || !ascends {
-                return Ok(false);
-            }
-            std::mem::swap(&mut key, &mut next);
+    /// Without a look at the keys; none when there is no room for the table.
+    fn split(used: &'a [u8], blocks: u32) -> Option<FirstKeys<'a>> {
+        let count = blocks as usize;
+        let table_bytes = count.div_ceil(RESTART_KEYS) * RESTART_BYTES;
+        let (coded, restarts) = used.split_at_checked(used.len().checked_sub(table_bytes)?)?;
+        Some(FirstKeys { coded, restarts, count })
+    }
+
+    /// The first key of a block of the tablet (from 0).
+    pub fn key(&self, block: usize) -> Vec<u8> {
+        let mut reader = Reader::new(&self.coded[self.restart(block / RESTART_KEYS)..]);
+        let mut key = Vec::new();
+        for _ in 0..=block % RESTART_KEYS {
+            let (shared, rest) = read_key(&mut reader).expect("checked by decode");
+            key.truncate(shared);
+            key.extend_from_slice(rest);
         }
-        Ok(reader.is_empty())
+        key
     }
 
     pub fn len(&self) -> usize {
@@ -152,6 +146,70 @@ impl<'a> FirstKeys<'a> {
     fn restart_key(&self, index: usize) -> &'a [u8] {
         let mut reader = Reader::new(&self.coded[self.restart(index)..]);
         read_key(&mut reader).expect("checked by decode").1
+    }
+}
+
+/// First keys that are owned: resident.
+#[derive(Debug)]
+pub(super) struct FirstKeysBuf {
+    bytes: Vec<u8>,
+    coded_bytes: usize,
+    count: usize,
+}
+
+impl FirstKeysBuf {
+    /// The part without padding; none when it has no room for its table. Not checked beyond that: see
+    /// [`FirstKeysCheck`].
+    pub fn new(bytes: Vec<u8>, blocks: u32) -> Option<FirstKeysBuf> {
+        let FirstKeys { coded, count, .. } = FirstKeys::split(&bytes, blocks)?;
+        Some(FirstKeysBuf { coded_bytes: coded.len(), count, bytes })
+    }
+
+    pub fn get(&self) -> FirstKeys<'_> {
+        let (coded, restarts) = self.bytes.split_at(self.coded_bytes);
+        FirstKeys { coded, restarts, count: self.count }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// Walks all keys, in steps: ascending, well coded, restarts where the table says.
+#[derive(Default)]
+pub(super) struct FirstKeysCheck {
+    /// Keys that were seen, and where the next one is.
+    seen: usize,
+    at: usize,
+    last: Vec<u8>,
+}
+
+impl FirstKeysCheck {
+    /// Looks at so many keys; at the end, or at the first wrong one, whether all are sound.
+    pub fn step(&mut self, keys: FirstKeys<'_>, budget: usize) -> Option<bool> {
+        let end = keys.count.min(self.seen.saturating_add(budget));
+        while self.seen < end {
+            if self.see_next(keys) != Ok(true) {
+                return Some(false);
+            }
+        }
+        (end == keys.count).then_some(self.at == keys.coded.len())
+    }
+
+    fn see_next(&mut self, keys: FirstKeys<'_>) -> Result<bool, Truncated> {
+        let mut reader = Reader::new(&keys.coded[self.at..]);
+        let (shared, rest) = read_key(&mut reader)?;
+        let key = [self.last.get(..shared).ok_or(Truncated)?, rest].concat();
+        let coded_well = if self.seen.is_multiple_of(RESTART_KEYS) {
+            shared == 0 && keys.restart(self.seen / RESTART_KEYS) == self.at
+        } else {
+            shared == common_prefix(&self.last, &key)
+        };
+        let ascends = (1..=KEY_BYTES_MAX).contains(&key.len()) && self.last < key;
+        self.at = keys.coded.len() - reader.remaining();
+        self.seen += 1;
+        self.last = key;
+        Ok(coded_well && ascends)
     }
 }
 

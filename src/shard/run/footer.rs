@@ -11,14 +11,16 @@
 //! ```
 //!
 //! The sections stand one behind the other, each padded to whole pages, and end where the footer
-//! begins. `length` is without the padding, the hash with it. Kinds 3 (learned index) and 4 (membership
-//! filter) are set aside. A reader skips a kind that it does not know, unless it is marked required.
+//! begins. `length` is without the padding, the hash with it. Kinds: 1 locators, 2 directory, both there
+//! once and marked required; since version 2 also 3 learned index, 4 membership filter, 5 marks, at most
+//! once and not required: they are derived from the others, and their damage is not damage of the run. A
+//! reader skips a kind that it does not know, unless it is marked required.
 
-use super::PAGE_BYTES;
 use super::error::{Fault, Field, Part, Place, RunError};
 use super::extent::Extent;
 use super::field::{put_at, u16_at, u32_at, u64_at};
-use super::seal::{self, PREAMBLE_BYTES};
+use super::seal::{self, PREAMBLE_BYTES, Preamble};
+use super::{DERIVED_SINCE_VERSION, PAGE_BYTES};
 use crate::types::{FileOffset, Lsn, RunId, ShardId};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"KYRORUNF");
@@ -36,6 +38,9 @@ const SECTIONS_MAX: usize = (PAGE_BYTES - SECTIONS_AT) / SECTION_BYTES;
 
 pub(super) const LOCATORS: u16 = 1;
 pub(super) const DIRECTORY: u16 = 2;
+pub(super) const INDEX: u16 = 3;
+pub(super) const FILTER: u16 = 4;
+pub(super) const MARKS: u16 = 5;
 
 /// What the manifest keeps of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub(super) struct Section {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     pub file: RunFile,
+    /// 1 or 2. A file of version 1 has no derived sections.
+    pub version: u16,
     pub shard: ShardId,
     pub blocks: u32,
     pub entries: u64,
@@ -100,7 +107,7 @@ impl Footer {
     /// From the last page of the file that the manifest names.
     pub fn decode(page: &[u8], file: RunFile) -> Result<Footer, RunError> {
         let place = Place { run: file.run, part: Part::Footer, offset: file.footer_offset() };
-        let (hash, shard) = seal::check_preamble(place, page, MAGIC)?;
+        let Preamble { hash, version, shard } = seal::check_preamble(place, page, MAGIC)?;
         place.check_field(Field::Run, file.run.0, u64_at(page, RUN_AT))?;
         place.check_field(Field::FileLength, file.len, u64_at(page, FILE_LEN_AT))?;
         place.check_hash(file.footer_hash, hash)?;
@@ -109,6 +116,7 @@ impl Footer {
         let sections = page[SECTIONS_AT..].chunks_exact(SECTION_BYTES).take(count);
         let footer = Footer {
             file,
+            version,
             shard,
             blocks: u32_at(page, BLOCKS_AT),
             entries: u64_at(page, ENTRIES_AT),
@@ -137,22 +145,50 @@ impl Footer {
             let count = self.sections.iter().filter(|section| section.kind == kind).count();
             place.check_sense(count == 1, Field::Section)?;
         }
+        for kind in [INDEX, FILTER, MARKS] {
+            let count = self.sections.iter().filter(|section| section.kind == kind).count();
+            place.check_sense(count <= 1, Field::Section)?;
+        }
         Ok(())
     }
 
     /// The block table.
     pub fn locators(&self) -> &Extent {
-        self.section(LOCATORS)
+        self.section(LOCATORS).expect("checked by decode")
     }
 
     /// The tablet directory.
     pub fn directory(&self) -> &Extent {
-        self.section(DIRECTORY)
+        self.section(DIRECTORY).expect("checked by decode")
     }
 
-    fn section(&self, kind: u16) -> &Extent {
-        let section = self.sections.iter().find(|section| section.kind == kind);
-        &section.expect("checked by decode").extent
+    /// Of the `u64` tablets; see [`super::learned_section`].
+    pub fn learned_index(&self) -> Option<&Extent> {
+        self.derived(INDEX)
+    }
+
+    /// Of the keys of the `string` tablets; see [`super::filter`].
+    pub fn membership_filter(&self) -> Option<&Extent> {
+        self.derived(FILTER)
+    }
+
+    /// See [`super::marks`].
+    pub fn marks(&self) -> Option<&Extent> {
+        self.derived(MARKS)
+    }
+
+    /// In version 1 these kinds meant nothing.
+    fn derived(&self, kind: u16) -> Option<&Extent> {
+        self.section(kind).filter(|_| self.has_derived())
+    }
+
+    /// Whether a derived section that is not there would be empty.
+    pub(super) fn has_derived(&self) -> bool {
+        self.version >= DERIVED_SINCE_VERSION
+    }
+
+    fn section(&self, kind: u16) -> Option<&Extent> {
+        self.sections.iter().find(|section| section.kind == kind).map(|section| &section.extent)
     }
 
     /// Where the keys end and the first section begins.
@@ -183,7 +219,7 @@ impl Section {
     }
 
     fn check(&self, place: Place, start: FileOffset) -> Result<(), RunError> {
-        let known = matches!(self.kind, LOCATORS | DIRECTORY);
+        let known = matches!(self.kind, LOCATORS..=MARKS);
         let newer = Fault::Newer { field: Field::Section, found: self.kind.into() };
         place.check(known || !self.required, newer)?;
         self.extent.check_bounds(place, start, place.offset)

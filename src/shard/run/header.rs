@@ -10,7 +10,7 @@
 
 use super::error::{Field, Part, Place, RunError};
 use super::field::{put_at, u64_at};
-use super::seal::{self, PREAMBLE_BYTES};
+use super::seal::{self, PREAMBLE_BYTES, Preamble};
 use super::{Footer, PAGE_BYTES};
 use crate::types::{FileOffset, Lsn, RunId, ShardId};
 
@@ -51,7 +51,7 @@ impl RunHeader {
     /// From the first page of the file.
     pub fn decode(page: &[u8], footer: &Footer) -> Result<RunHeader, RunError> {
         let place = Place { run: footer.file.run, part: Part::Header, offset: FileOffset::ZERO };
-        let (hash, shard) = seal::check_preamble(place, page, MAGIC)?;
+        let Preamble { hash, shard, .. } = seal::check_preamble(place, page, MAGIC)?;
         place.check_field(Field::Run, footer.file.run.0, u64_at(page, RUN_AT))?;
         place.check_field(Field::Shard, footer.shard.0.into(), shard.0.into())?;
         place.check_hash(footer.header_hash, hash)?;

@@ -8,6 +8,8 @@
 //! page 1 on. A block of more than one page holds one entry. The hash, kept here besides in the block,
 //! binds this very version of the block to the run: a stale one is not taken for it.
 
+use std::ops::Range;
+
 use super::PAGE_BYTES;
 use super::block::BLOCK_PAGES_MAX;
 use super::error::{Field, Part, Place, RunError};
@@ -80,26 +82,9 @@ impl Locators {
     /// From the section, padding included.
     pub fn decode(bytes: &[u8], footer: &Footer) -> Result<Locators, RunError> {
         let (place, table) = footer.locators().open(footer.file.run, Part::Locators, bytes)?;
-        let wanted = u64::from(footer.blocks) * LOCATOR_BYTES as u64;
-        place.check_sense(table.len() as u64 == wanted, Field::BlockCount)?;
-        let table = table.chunks_exact(LOCATOR_BYTES).map(Locator::decode).collect();
-        let locators = Locators { table, entries: footer.entries };
-        locators.check(place)?;
-        Ok(locators)
-    }
-
-    fn check(&self, place: Place) -> Result<(), RunError> {
-        let (mut page, mut entry) = (FIRST_PAGE, 0);
-        for (block, locator) in self.table.iter().enumerate() {
-            let entries = self.first_entry(block + 1).saturating_sub(locator.first_entry);
-            place.check_sense(locator.first_entry == entry && entries > 0, Field::EntryCount)?;
-            place.check_sense(locator.first_page == page, Field::Offset)?;
-            let pages_fit = locator.pages == 1 || (locator.pages <= BLOCK_PAGES_MAX && entries == 1);
-            let end = page.checked_add(locator.pages);
-            place.check_sense(locator.pages > 0 && pages_fit && end.is_some(), Field::Length)?;
-            (page, entry) = (end.unwrap_or(page), entry + entries);
-        }
-        Ok(())
+        let mut builder = LocatorsBuilder::new(place, table.len(), footer)?;
+        builder.push(table)?;
+        builder.finish()
     }
 
     pub fn len(&self) -> usize {
@@ -136,8 +121,18 @@ impl Locators {
 
     /// The block of the entry with this number; `None` beyond the last.
     pub fn block_of_entry(&self, entry: u64) -> Option<BlockPlace> {
-        let after = self.table.partition_point(|locator| locator.first_entry <= entry);
-        (entry < self.entries).then(|| self.block(after as u32 - 1))
+        (entry < self.entries).then(|| self.block(self.number_of_entry(entry, 0..self.table.len() as u32)))
+    }
+
+    /// As `block_of_entry`, when the block is known to be one of these.
+    pub(super) fn number_of_entry(&self, entry: u64, blocks: Range<u32>) -> u32 {
+        let table = &self.table[blocks.start as usize..blocks.end as usize];
+        let after = table.partition_point(|locator| locator.first_entry <= entry);
+        blocks.start + after.checked_sub(1).expect("the entry is in one of the blocks") as u32
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.table[..])
     }
 
     /// As many blocks from `first_block` on as fit into `bytes`, but at least one; `None` beyond the
@@ -155,6 +150,54 @@ impl Locators {
             offset: page_offset(start),
             len: (last.first_page + last.pages - start) as usize * PAGE_BYTES,
         })
+    }
+}
+
+/// Takes the table in slices and checks it on the way.
+pub(super) struct LocatorsBuilder {
+    place: Place,
+    table: Vec<Locator>,
+    entries: u64,
+    /// Where the block after the last checked one must begin.
+    page: u32,
+}
+
+impl LocatorsBuilder {
+    /// `place` is that of the section, whose hash was checked or is about to be written.
+    pub fn new(place: Place, table_bytes: usize, footer: &Footer) -> Result<LocatorsBuilder, RunError> {
+        let wanted = u64::from(footer.blocks) * LOCATOR_BYTES as u64;
+        place.check_sense(table_bytes as u64 == wanted, Field::BlockCount)?;
+        let table = Vec::with_capacity(footer.blocks as usize);
+        Ok(LocatorsBuilder { place, table, entries: footer.entries, page: FIRST_PAGE })
+    }
+
+    /// Whole locators.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        for locator in bytes.chunks_exact(LOCATOR_BYTES).map(Locator::decode) {
+            self.check_last(locator.first_entry)?;
+            self.place.check_sense(locator.first_page == self.page, Field::Offset)?;
+            self.table.push(locator);
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<Locators, RunError> {
+        self.check_last(self.entries)?;
+        Ok(Locators { table: self.table, entries: self.entries })
+    }
+
+    /// The last block ends where entry `next` begins: only then all of it is known.
+    fn check_last(&mut self, next: u64) -> Result<(), RunError> {
+        let Some(last) = self.table.last() else {
+            return self.place.check_sense(next == 0, Field::EntryCount);
+        };
+        let entries = next.saturating_sub(last.first_entry);
+        self.place.check_sense(entries > 0, Field::EntryCount)?;
+        let pages_fit = last.pages == 1 || (last.pages <= BLOCK_PAGES_MAX && entries == 1);
+        let end = self.page.checked_add(last.pages);
+        self.place.check_sense(last.pages > 0 && pages_fit && end.is_some(), Field::Length)?;
+        self.page = end.unwrap_or(self.page);
+        Ok(())
     }
 }
 

@@ -45,6 +45,15 @@ impl RunReader {
         let header = RunHeader::decode(header, &footer)?;
         let directory = Directory::decode(directory, &footer)?;
         let locators = Locators::decode(locators, &footer)?;
+        RunReader::of_parts(footer, header, directory, locators)
+    }
+
+    pub(super) fn of_parts(
+        footer: Footer,
+        header: RunHeader,
+        directory: Directory,
+        locators: Locators,
+    ) -> Result<RunReader, RunError> {
         let reader = RunReader { header, footer, directory, locators };
         reader.check()?;
         Ok(reader)

@@ -50,8 +50,15 @@ pub(super) fn put_preamble(page: &mut [u8; PAGE_BYTES], magic: u64, shard: Shard
     put_at(page, FEATURES_AT, FEATURES_KNOWN.to_le_bytes());
 }
 
-/// Checks a sealed header or footer up to its own fields; returns the hash and the shard.
-pub(super) fn check_preamble(place: Place, page: &[u8], magic: u64) -> Result<(u64, ShardId), RunError> {
+/// What is known of a header or footer before its own fields are read.
+pub(super) struct Preamble {
+    pub hash: u64,
+    pub version: u16,
+    pub shard: ShardId,
+}
+
+/// Checks a sealed header or footer up to its own fields.
+pub(super) fn check_preamble(place: Place, page: &[u8], magic: u64) -> Result<Preamble, RunError> {
     let hash = check_seal(place, page, PAGE_BYTES)?;
     place.check_field(Field::Magic, magic, u64_at(page, MAGIC_AT))?;
     let (version, features) = (u16_at(page, VERSION_AT), u32_at(page, FEATURES_AT));
@@ -59,5 +66,5 @@ pub(super) fn check_preamble(place: Place, page: &[u8], magic: u64) -> Result<(u
     place.check_sense(version > 0, Field::Version)?;
     place.check(version <= FORMAT_VERSION, newer(Field::Version, version.into()))?;
     place.check(features & !FEATURES_KNOWN == 0, newer(Field::Features, features.into()))?;
-    Ok((hash, ShardId(u16_at(page, SHARD_AT))))
+    Ok(Preamble { hash, version, shard: ShardId(u16_at(page, SHARD_AT)) })
 }

@@ -1,22 +1,32 @@
-//! Writes what stands behind the payload blocks of a run: keys, locators, directory, footer.
+//! Writes what stands behind the payload blocks of a run: keys, sections, footer.
 //!
-//! The tail of a large run is large, so it is made in slices too: each call of [`RunTail::next_chunk`]
-//! copies and hashes about one chunk.
-
-use xxhash_rust::xxh3::Xxh3;
+//! The tail of a large run is large, and its index has to be trained: so it is made in steps. Each call of
+//! [`RunTail::next_chunk`] copies a piece, trains over some thousand keys, or fills as much of the filter.
+//! What is resident of the run comes together on the way: a run just written need not be read.
 
 use super::PAGE_BYTES;
+use super::bounds::Bounds;
 use super::chunks::Chunks;
-use super::directory::TabletEntry;
-use super::extent::Extent;
+use super::directory::{Directory, TabletEntry};
+use super::error::{Part, Place};
+use super::filter::{Filter, FilterBuilder};
 use super::footer::{self, Footer, RunFile, Section};
+use super::header::RunHeader;
 use super::key_part::KeyPart;
+use super::learned_section;
+use super::locators::LocatorsBuilder;
+use super::marks::{self, Marks};
+use super::part_copy::PartCopy;
 use super::pieces::Pieces;
+use super::reader::RunReader;
+use super::resident::{Rebuilt, Resident};
+use super::resident_keys::{Collected, Collector, Indexing, ResidentKeys};
+use super::table;
 use crate::io::buf::AlignedBuf;
-use crate::types::{FileOffset, Lsn};
+use crate::types::Lsn;
 
 /// A run that is wholly in chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedRun {
     /// For the manifest.
     pub file: RunFile,
@@ -27,121 +37,224 @@ pub struct FinishedRun {
     pub lsn_min: Lsn,
     /// 0 when there are no entries. The run must not be published before the log is durable up to here.
     pub lsn_max: Lsn,
+    /// `None` when there are no entries.
+    pub bounds: Option<Bounds>,
+}
+
+/// What one call of [`RunTail::next_chunk`] came to.
+#[derive(Debug)]
+pub enum TailStep {
+    /// The next chunk of the file, of [`crate::limits::RUN_CHUNK_BYTES`] but for the last.
+    Chunk(AlignedBuf),
+    /// A slice of work was done; there is more.
+    Working,
+    Done,
+}
+
+/// A tablet, as the writer leaves it.
+pub(super) struct WrittenTablet {
+    pub entry: TabletEntry,
+    pub keys: KeyPart,
+    pub marks: Marks,
 }
 
 /// What the writer hands over.
 pub(super) struct Written {
+    pub header: RunHeader,
     pub chunks: Chunks,
-    pub tablets: Vec<(TabletEntry, KeyPart)>,
+    pub tablets: Vec<WrittenTablet>,
+    pub bounds: Option<Bounds>,
     pub locators: Pieces,
+    pub key_hashes: Pieces,
     pub footer: Footer,
 }
 
-/// Which part is on its way into chunks.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What is being made, with what it is made of.
 enum Stage {
-    /// Of the tablet with this position.
-    Keys(usize),
-    Locators,
-    Directory,
+    /// Of the tablet with this position, into the file and into memory.
+    Keys(usize, PartCopy, Collector),
+    /// Of this kind, into the file.
+    Section(u16, PartCopy),
+    Train(Indexing),
+    /// The indexes that are encoded so far.
+    EncodeIndex(Vec<Vec<u8>>),
+    FillFilter(FilterBuilder),
+    EncodeFilter(Pieces),
     Footer,
     Done,
 }
 
 pub struct RunTail {
+    header: RunHeader,
     chunks: Chunks,
     tablets: Vec<TabletEntry>,
-    keys: std::vec::IntoIter<KeyPart>,
-    locators: Pieces,
+    parts: std::vec::IntoIter<KeyPart>,
+    bounds: Option<Bounds>,
+    /// Until they are in the file.
+    locator_bytes: Pieces,
+    key_hashes: Pieces,
     footer: Footer,
     stage: Stage,
-    part: PartCopy,
+    // What will be resident, as far as it is made.
+    collected: Vec<Collected>,
+    locators: LocatorsBuilder,
+    keys: Vec<ResidentKeys>,
+    marks: Vec<Marks>,
+    filter: Option<Filter>,
 }
 
 impl RunTail {
     pub(super) fn new(written: Written) -> RunTail {
-        let (tablets, keys): (Vec<_>, Vec<_>) = written.tablets.into_iter().unzip();
+        let Written { header, chunks, tablets: all, bounds, locators, key_hashes, footer } = written;
+        let (mut tablets, mut parts, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+        for tablet in all {
+            tablets.push(tablet.entry);
+            parts.push(tablet.keys);
+            marks.push(tablet.marks);
+        }
+        let place = Place { run: header.run, part: Part::Locators, offset: chunks.offset() };
+        let builder = LocatorsBuilder::new(place, locators.len(), &footer).expect("a locator a block");
         let mut tail = RunTail {
-            chunks: written.chunks,
+            header,
+            chunks,
             tablets,
-            keys: keys.into_iter(),
-            locators: written.locators,
-            footer: written.footer,
-            stage: Stage::Keys(0),
-            part: PartCopy::default(),
+            parts: parts.into_iter(),
+            bounds,
+            locator_bytes: locators,
+            key_hashes,
+            footer,
+            stage: Stage::Done,
+            collected: Vec::new(),
+            locators: builder,
+            keys: Vec::new(),
+            marks,
+            filter: None,
         };
-        tail.enter(Stage::Keys(0));
+        tail.stage = tail.keys_from(0);
         tail
     }
 
-    /// The next chunk of the file, of [`crate::limits::RUN_CHUNK_BYTES`] but for the last; `None` at the end.
-    pub fn next_chunk(&mut self) -> Option<AlignedBuf> {
-        loop {
-            if let Some(chunk) = self.chunks.take_ready() {
-                return Some(chunk);
+    /// One slice of work, or the next chunk if it is there.
+    pub fn next_chunk(&mut self) -> TailStep {
+        if let Some(chunk) = self.chunks.take_ready() {
+            return TailStep::Chunk(chunk);
+        }
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Done => self.chunks.take_last().map_or(TailStep::Done, TailStep::Chunk),
+            stage => {
+                self.stage = self.advance(stage);
+                TailStep::Working
             }
-            if self.stage == Stage::Done {
-                return self.chunks.take_last();
-            }
-            self.advance();
         }
     }
 
-    /// What was written. Panics before `next_chunk` gave `None`.
-    pub fn finished(mut self) -> FinishedRun {
-        assert!(self.next_chunk().is_none(), "chunks of the run were not taken");
-        FinishedRun {
+    /// What was written, and what is resident of it. Panics before `next_chunk` said that it is done.
+    pub fn finished(mut self) -> (FinishedRun, Resident) {
+        assert!(matches!(self.next_chunk(), TailStep::Done), "chunks of the run were not taken");
+        let finished = FinishedRun {
             file: self.footer.file,
             entries: self.footer.entries,
             live: self.tablets.iter().map(|tablet| tablet.live).sum(),
             lsn_min: self.footer.lsn_min,
             lsn_max: self.footer.lsn_max,
-        }
-    }
-
-    /// One slice of the present part; at its end, notes its extent and goes on to the next.
-    fn advance(&mut self) {
-        if self.stage == Stage::Footer {
-            self.write_footer();
-        } else if let Some(extent) = self.part.copy_slice(&mut self.chunks) {
-            self.leave(extent);
-        }
-    }
-
-    fn enter(&mut self, stage: Stage) {
-        let bytes = match stage {
-            Stage::Keys(_) => match self.keys.next() {
-                Some(keys) => keys.finish(),
-                None => return self.enter(Stage::Locators),
-            },
-            Stage::Locators => std::mem::take(&mut self.locators),
-            Stage::Directory => self.encode_directory(),
-            Stage::Footer | Stage::Done => Pieces::default(),
+            bounds: self.bounds,
         };
-        self.stage = stage;
-        self.part = PartCopy::new(bytes, self.chunks.offset());
+        let directory = Directory::new(self.tablets);
+        let reader = self
+            .locators
+            .finish()
+            .and_then(|locators| RunReader::of_parts(self.footer, self.header, directory, locators))
+            .expect("a reader takes what was written");
+        let (keys, marks, filter) = (self.keys, self.marks, self.filter);
+        (finished, Resident { reader, keys, marks, filter, rebuilt: Rebuilt::default() })
     }
 
-    fn leave(&mut self, extent: Extent) {
-        match self.stage {
-            Stage::Keys(tablet) => {
-                self.tablets[tablet].keys = extent;
-                self.enter(Stage::Keys(tablet + 1));
+    /// One slice of work.
+    fn advance(&mut self, stage: Stage) -> Stage {
+        match stage {
+            Stage::Keys(position, part, collector) => self.copy_keys(position, part, collector),
+            Stage::Section(kind, part) => self.copy_section(kind, part),
+            Stage::Train(mut indexing) => {
+                if !indexing.step(|_| None) {
+                    return Stage::Train(indexing);
+                }
+                (self.keys, _) = indexing.finish();
+                Stage::EncodeIndex(Vec::new())
             }
-            Stage::Locators => {
-                self.note_section(footer::LOCATORS, extent);
-                self.enter(Stage::Directory);
+            Stage::EncodeIndex(encoded) => self.encode_index(encoded),
+            Stage::FillFilter(mut builder) => {
+                if !builder.step() {
+                    return Stage::FillFilter(builder);
+                }
+                self.filter = builder.finish();
+                Stage::EncodeFilter(Pieces::default())
             }
-            Stage::Directory => {
-                self.note_section(footer::DIRECTORY, extent);
-                self.enter(Stage::Footer);
+            Stage::EncodeFilter(mut section) => {
+                let filter = self.filter.as_ref();
+                if filter.is_some_and(|filter| filter.encode_step(&mut section)) {
+                    return Stage::EncodeFilter(section);
+                }
+                self.section(footer::FILTER, section)
             }
-            Stage::Footer | Stage::Done => unreachable!("no copied part"),
+            Stage::Footer => {
+                self.write_footer();
+                Stage::Done
+            }
+            Stage::Done => Stage::Done,
         }
     }
 
-    fn note_section(&mut self, kind: u16, extent: Extent) {
-        self.footer.sections.push(Section { kind, required: true, extent });
+    fn keys_from(&mut self, position: usize) -> Stage {
+        match self.parts.next() {
+            Some(keys) => {
+                let part = PartCopy::new(keys.finish(), self.chunks.offset());
+                let collector = Collector::new(&self.tablets[position], part.len());
+                Stage::Keys(position, part, collector)
+            }
+            None => {
+                let locators = std::mem::take(&mut self.locator_bytes);
+                self.section(footer::LOCATORS, locators)
+            }
+        }
+    }
+
+    fn copy_keys(&mut self, position: usize, mut part: PartCopy, mut collector: Collector) -> Stage {
+        if let Some(piece) = part.copy_piece(&mut self.chunks) {
+            collector.take(&piece);
+            return Stage::Keys(position, part, collector);
+        }
+        self.tablets[position].keys = part.finish(&mut self.chunks);
+        self.collected.push(collector.finish().expect("the writer checks the order of keys"));
+        self.keys_from(position + 1)
+    }
+
+    fn section(&mut self, kind: u16, bytes: Pieces) -> Stage {
+        if bytes.len() == 0 && !is_required(kind) {
+            return self.stage_after(kind);
+        }
+        Stage::Section(kind, PartCopy::new(bytes, self.chunks.offset()))
+    }
+
+    fn copy_section(&mut self, kind: u16, mut part: PartCopy) -> Stage {
+        if let Some(piece) = part.copy_piece(&mut self.chunks) {
+            if kind == footer::LOCATORS {
+                self.locators.push(&piece).expect("blocks were noted in order");
+            }
+            return Stage::Section(kind, part);
+        }
+        let extent = part.finish(&mut self.chunks);
+        self.footer.sections.push(Section { kind, required: is_required(kind), extent });
+        self.stage_after(kind)
+    }
+
+    fn stage_after(&mut self, kind: u16) -> Stage {
+        match kind {
+            footer::LOCATORS => self.section(footer::DIRECTORY, self.encode_directory()),
+            footer::DIRECTORY => Stage::Train(Indexing::new(std::mem::take(&mut self.collected))),
+            footer::INDEX => Stage::FillFilter(FilterBuilder::new(std::mem::take(&mut self.key_hashes))),
+            footer::FILTER => self.section(footer::MARKS, marks::encode(&self.tablets, &self.marks)),
+            _ => Stage::Footer,
+        }
     }
 
     fn encode_directory(&self) -> Pieces {
@@ -150,40 +263,25 @@ impl RunTail {
         bytes
     }
 
+    /// One index; behind the last, the section.
+    fn encode_index(&mut self, mut encoded: Vec<Vec<u8>>) -> Stage {
+        let Some(keys) = self.keys.get(encoded.len()) else {
+            return self.section(footer::INDEX, table::encode(&encoded));
+        };
+        encoded.push(match keys {
+            ResidentKeys::All(index) => learned_section::encode(index),
+            ResidentKeys::First(_) | ResidentKeys::Empty => Vec::new(),
+        });
+        Stage::EncodeIndex(encoded)
+    }
+
     fn write_footer(&mut self) {
         self.footer.file.len = self.chunks.offset().0 + PAGE_BYTES as u64;
         let page = self.footer.encode();
         self.chunks.append(&page);
-        self.stage = Stage::Done;
     }
 }
 
-/// A part on its way into chunks, padded to whole pages.
-#[derive(Default)]
-struct PartCopy {
-    rest: Pieces,
-    offset: FileOffset,
-    len: usize,
-    hasher: Xxh3,
-}
-
-impl PartCopy {
-    fn new(bytes: Pieces, offset: FileOffset) -> PartCopy {
-        PartCopy { len: bytes.len(), rest: bytes, offset, hasher: Xxh3::new() }
-    }
-
-    /// Moves one piece; behind the last, gives the extent of the part.
-    fn copy_slice(&mut self, chunks: &mut Chunks) -> Option<Extent> {
-        let Some(piece) = self.rest.take_first() else { return Some(self.pad(chunks)) };
-        self.hasher.update(&piece);
-        chunks.append(&piece);
-        None
-    }
-
-    fn pad(&mut self, chunks: &mut Chunks) -> Extent {
-        let padding = self.len.next_multiple_of(PAGE_BYTES) - self.len;
-        self.hasher.update(&[0; PAGE_BYTES][..padding]);
-        chunks.skip(padding);
-        Extent { offset: self.offset, len: self.len as u64, hash: self.hasher.digest() }
-    }
+fn is_required(kind: u16) -> bool {
+    matches!(kind, footer::LOCATORS | footer::DIRECTORY)
 }

@@ -2,10 +2,11 @@
 //!
 //! The array begins at a page, so it is aligned to 64 bytes in the file and in an aligned buffer, and is
 //! filled up to whole lines of 64 bytes with `u64::MAX`: a compare of eight keys at a time needs no bound.
-//! The learned index will point into it. The position of a key is the number of its entry in the tablet.
+//! The learned index points into it. All keys being resident, membership is exact here, without a filter.
+//! The position of a key is the number of its entry in the tablet.
 
 use super::directory::TabletEntry;
-use super::error::{Field, Part, RunError};
+use super::error::{Field, Part, Place, RunError};
 use super::field::u64_at;
 use super::pieces::Pieces;
 use crate::types::RunId;
@@ -21,8 +22,14 @@ pub(super) fn push(out: &mut Pieces, key: &[u8]) {
 
 /// Ends the array.
 pub(super) fn finish(out: &mut Pieces) {
-    let filling = out.len().next_multiple_of(LINE_BYTES) - out.len();
-    out.extend(&[u8::MAX; LINE_BYTES][..filling]);
+    out.fill_line(LINE_BYTES, u8::MAX);
+}
+
+/// That the array has as many keys as the tablet has entries.
+pub(super) fn check_len(place: Place, tablet: &TabletEntry) -> Result<(), RunError> {
+    let key_bytes = tablet.entries.checked_mul(KEY_BYTES as u64);
+    let filled = key_bytes.and_then(|bytes| bytes.checked_next_multiple_of(LINE_BYTES as u64));
+    place.check_sense(filled == Some(tablet.keys.len), Field::Length)
 }
 
 /// The array in somebody else's memory, checked.
@@ -36,9 +43,7 @@ impl<'a> U64Keys<'a> {
     /// From the bytes at `tablet.keys`, padding included.
     pub(super) fn decode(bytes: &'a [u8], run: RunId, tablet: &TabletEntry) -> Result<U64Keys<'a>, RunError> {
         let (place, array) = tablet.keys.open(run, Part::Keys, bytes)?;
-        let key_bytes = tablet.entries.checked_mul(KEY_BYTES as u64);
-        let filled = key_bytes.and_then(|bytes| bytes.checked_next_multiple_of(LINE_BYTES as u64));
-        place.check_sense(filled == Some(tablet.keys.len), Field::Length)?;
+        check_len(place, tablet)?;
         let keys = U64Keys { keys: &array[..tablet.entries as usize * KEY_BYTES] };
         place.check_sense(keys.iter().is_sorted_by(|a, b| a < b), Field::KeyOrder)?;
         Ok(keys)

@@ -1,22 +1,26 @@
 //! Writes a run: entries in order go in, chunks of the file come out, to be written one after the other.
 //!
 //! Memory: one chunk, or the chunks of one jumbo block, as long as the caller takes them; and until the
-//! end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise) and 24 bytes a block.
+//! end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise), 24 bytes a block, a
+//! hash of 8 bytes a record of a `string` tablet and a bit a record of a `u64` tablet.
 //!
 //! Invariant: entries ascend by (collection, tablet, key). Broken order would be silent loss at the next
 //! read, so it is asserted, also in release.
 
 use super::block_builder::{self, BlockBuilder};
+use super::bounds::Bounds;
 use super::chunks::Chunks;
 use super::directory::{TabletEntry, TabletInfo};
 use super::entry::EntryRef;
 use super::extent::Extent;
+use super::filter;
 use super::header::RunHeader;
 use super::key_part::KeyPart;
 use super::locators::Locator;
+use super::marks::Marks;
 use super::pieces::Pieces;
-use super::tail::{RunTail, Written};
-use super::{PAGE_BYTES, footer::Footer, footer::RunFile};
+use super::tail::{RunTail, Written, WrittenTablet};
+use super::{FORMAT_VERSION, PAGE_BYTES, footer::Footer, footer::RunFile};
 use crate::io::buf::AlignedBuf;
 use crate::shard::key::KeyType;
 use crate::types::{FileOffset, Lsn};
@@ -26,9 +30,12 @@ pub struct RunWriter {
     chunks: Chunks,
     block: BlockBuilder,
     /// The last one is being written.
-    tablets: Vec<(TabletEntry, KeyPart)>,
-    last_key: Vec<u8>,
+    tablets: Vec<WrittenTablet>,
+    /// Up to the last entry.
+    bounds: Option<Bounds>,
     locators: Pieces,
+    /// Of the keys of `string` tablets.
+    key_hashes: Pieces,
     /// Counts up; the places in it are set at the end.
     footer: Footer,
 }
@@ -41,6 +48,7 @@ impl RunWriter {
         chunks.append(&page);
         let footer = Footer {
             file: RunFile { run: header.run, len: 0, footer_hash: 0 },
+            version: FORMAT_VERSION,
             shard: header.shard,
             blocks: 0,
             entries: 0,
@@ -54,8 +62,9 @@ impl RunWriter {
             chunks,
             block: BlockBuilder::new(),
             tablets: Vec::new(),
-            last_key: Vec::new(),
+            bounds: None,
             locators: Pieces::default(),
+            key_hashes: Pieces::default(),
             footer,
         }
     }
@@ -64,8 +73,8 @@ impl RunWriter {
     /// not be forgotten.
     pub fn start_tablet(&mut self, info: TabletInfo) {
         self.close_block();
-        if let Some((last, _)) = self.tablets.last() {
-            assert!(last.id() < (info.collection, info.tablet), "tablets out of order");
+        if let Some(last) = self.tablets.last() {
+            assert!(last.entry.id() < (info.collection, info.tablet), "tablets out of order");
         }
         let entry = TabletEntry {
             info,
@@ -75,8 +84,8 @@ impl RunWriter {
             blocks: 0,
             keys: Extent::default(),
         };
-        self.tablets.push((entry, KeyPart::new(info.key_type)));
-        self.last_key.clear();
+        let keys = KeyPart::new(info.key_type);
+        self.tablets.push(WrittenTablet { entry, keys, marks: Marks::default() });
     }
 
     /// The next entry of the tablet. Raises the tablet's `next_seq` when the entry is newer.
@@ -97,21 +106,32 @@ impl RunWriter {
 
     fn check(&self, entry: &EntryRef<'_>) {
         entry.assert_encodable();
-        let (tablet, _) = self.tablets.last().expect("an entry before the first tablet");
+        let tablet = &self.tablets.last().expect("an entry before the first tablet").entry;
         assert_eq!(entry.tablet, tablet.info.tablet, "an entry of another tablet");
-        assert!(tablet.entries == 0 || *self.last_key < *entry.key, "keys out of order");
+        let last_key = self.bounds.as_ref().map_or(&[][..], |bounds| &bounds.last.key);
+        assert!(tablet.entries == 0 || last_key < entry.key, "keys out of order");
         assert!(tablet.info.key_type != KeyType::U64 || entry.key.len() == 8, "not a u64 key");
         assert!(entry.lsn > self.header.covered.after, "an entry of an older run");
     }
 
     fn count(&mut self, entry: &EntryRef<'_>, starts_block: bool) {
-        let (tablet, keys) = self.tablets.last_mut().expect("checked");
+        let WrittenTablet { entry: tablet, keys, marks } = self.tablets.last_mut().expect("checked");
+        keys.push(entry.key, starts_block);
+        match tablet.info.key_type {
+            KeyType::U64 if entry.is_marked() => marks.mark(tablet.entries),
+            KeyType::U64 => {}
+            KeyType::String => {
+                self.key_hashes.extend(&filter::hash_of(entry.tablet, entry.key).to_le_bytes());
+            }
+        }
         tablet.entries += 1;
         tablet.live += u64::from(entry.payload.is_some());
         tablet.info.next_seq = tablet.info.next_seq.max(entry.seq.next());
-        keys.push(entry.key, starts_block);
-        self.last_key.clear();
-        self.last_key.extend_from_slice(entry.key);
+        let collection = tablet.info.collection;
+        match &mut self.bounds {
+            Some(bounds) => bounds.extend(collection, entry.tablet, entry.key),
+            None => self.bounds = Some(Bounds::of(collection, entry.tablet, entry.key)),
+        }
         let first = self.footer.entries == 0;
         self.footer.lsn_min = if first { entry.lsn } else { self.footer.lsn_min.min(entry.lsn) };
         self.footer.lsn_max = self.footer.lsn_max.max(entry.lsn);
@@ -129,7 +149,7 @@ impl RunWriter {
         if self.block.is_empty() {
             return;
         }
-        let (tablet, _) = self.tablets.last().expect("a block has a tablet");
+        let tablet = &self.tablets.last().expect("a block has a tablet").entry;
         let offset = self.chunks.offset();
         let first_entry = self.footer.entries - self.block.len() as u64;
         let hash = self.block.seal(&mut self.chunks, self.header.run, self.footer.blocks, tablet.info.tablet);
@@ -142,7 +162,7 @@ impl RunWriter {
         let pages = (len / PAGE_BYTES) as u32;
         self.locators.extend(&Locator { first_entry, first_page, pages, hash }.encode());
         self.footer.blocks += 1;
-        self.tablets.last_mut().expect("a block has a tablet").0.blocks += 1;
+        self.tablets.last_mut().expect("a block has a tablet").entry.blocks += 1;
     }
 
     /// The next chunk of the file, of [`crate::limits::RUN_CHUNK_BYTES`]; `None` until it is full.
@@ -150,13 +170,22 @@ impl RunWriter {
         self.chunks.take_ready()
     }
 
+    /// Bytes of payload blocks so far, of the open one too: for the caller to end the run in time.
+    pub fn file_bytes(&self) -> u64 {
+        let open = if self.block.is_empty() { 0 } else { PAGE_BYTES as u64 };
+        self.chunks.offset().0 - PAGE_BYTES as u64 + open
+    }
+
     /// No more entries: the rest of the file, which is made as it is taken.
     pub fn finish(mut self) -> RunTail {
         self.close_block();
         RunTail::new(Written {
+            header: self.header,
             chunks: self.chunks,
             tablets: self.tablets,
+            bounds: self.bounds,
             locators: self.locators,
+            key_hashes: self.key_hashes,
             footer: self.footer,
         })
     }

@@ -5,11 +5,13 @@
 
 use std::path::PathBuf;
 
-use super::model::{RUN, read_all, small_tablets, write};
+use super::model::{RUN, find, load, read_all, small_tablets, write};
 use crate::shard::run::field::u64_at;
-use crate::shard::run::{PAGE_BYTES, RunFile};
+use crate::shard::run::{Lookup, PAGE_BYTES, Rebuilt, RunFile, Why};
+use crate::types::{CollectionId, TabletId};
 
-const FILE: &str = "tests/golden/run_v1.bin";
+const FILE: &str = "tests/golden/run_v2.bin";
+const FILE_V1: &str = "tests/golden/run_v1.bin";
 
 #[test]
 fn the_format_is_the_golden_one() {
@@ -21,8 +23,34 @@ fn the_format_is_the_golden_one() {
     let golden = std::fs::read(&path).expect("the golden file is there");
     assert!(whole.bytes == golden, "the writer makes other bytes than the golden ones");
 
-    let footer_hash = u64_at(&golden[golden.len() - PAGE_BYTES..], 0);
-    let file = RunFile { run: RUN, len: golden.len() as u64, footer_hash };
+    let file = file_of(&golden);
     assert_eq!(whole.finished.file, file);
     assert!(read_all(&golden, file) == Ok(small_tablets()));
+}
+
+fn file_of(bytes: &[u8]) -> RunFile {
+    let footer_hash = u64_at(&bytes[bytes.len() - PAGE_BYTES..], 0);
+    RunFile { run: RUN, len: bytes.len() as u64, footer_hash }
+}
+
+/// Without derived data, but whole.
+#[test]
+fn version_1_is_still_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE_V1);
+    let golden = std::fs::read(&path).expect("the golden file is there");
+    let file = file_of(&golden);
+    assert!(read_all(&golden, file) == Ok(small_tablets()));
+    let (resident, _) = load(&golden, file).expect("it is sound");
+    assert_eq!(resident.reader().footer().version, 1);
+    let missing = Some(Why::Missing);
+    assert_eq!(resident.rebuilt(), Rebuilt { index: missing, filter: missing, marks: missing });
+    for (info, records) in small_tablets() {
+        for record in records {
+            let found = find(&golden, &resident, &info, &record.key).expect("it is sound");
+            assert_eq!(found, Some(record));
+        }
+    }
+    let number = 4_u64.to_be_bytes();
+    let here = resident.lookup(CollectionId(1), TabletId(4), &number);
+    assert!(matches!(here, Lookup::Here { live: false, .. }), "every entry counts as marked");
 }

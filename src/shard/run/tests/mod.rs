@@ -4,4 +4,5 @@ mod damage;
 mod garbage;
 mod golden;
 mod model;
+mod resident;
 mod round_trip;

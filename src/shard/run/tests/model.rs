@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use crate::limits::RUN_READ_BYTES;
+use crate::limits::{RUN_CHUNK_BYTES, RUN_READ_BYTES};
 use crate::shard::key::KeyType;
+use crate::shard::run::extent::Extent;
 use crate::shard::run::reader::Keys;
 use crate::shard::run::{
-    Covered, EntryRef, FinishedRun, Footer, PAGE_BYTES, RunError, RunFile, RunHeader, RunReader, RunWriter,
-    TabletInfo,
+    Covered, EntryRef, FinishedRun, Footer, LoadStep, Lookup, PAGE_BYTES, Resident, ResidentLoader, RunError,
+    RunFile, RunHeader, RunReader, RunTail, RunWriter, TabletInfo, TailStep,
 };
 use crate::types::{CollectionId, Epoch, FileOffset, Lsn, RunId, Seq, ShardId, TabletId, WallMs};
 
@@ -82,6 +83,7 @@ pub(super) fn small_tablets() -> Tablets {
 pub(super) struct WholeRun {
     pub bytes: Vec<u8>,
     pub finished: FinishedRun,
+    pub resident: Resident,
 }
 
 pub(super) fn write(run: RunId, tablets: &Tablets) -> WholeRun {
@@ -97,11 +99,66 @@ pub(super) fn write(run: RunId, tablets: &Tablets) -> WholeRun {
             }
         }
     }
-    let mut tail = writer.finish();
-    while let Some(chunk) = tail.next_chunk() {
-        bytes.extend_from_slice(&chunk);
+    let (rest, finished, resident) = end(writer.finish());
+    bytes.extend_from_slice(&rest);
+    WholeRun { bytes, finished, resident }
+}
+
+/// The rest of the file.
+pub(super) fn end(mut tail: RunTail) -> (Vec<u8>, FinishedRun, Resident) {
+    let mut bytes = Vec::new();
+    loop {
+        match tail.next_chunk() {
+            TailStep::Chunk(chunk) => {
+                assert!(chunk.len() <= RUN_CHUNK_BYTES);
+                bytes.extend_from_slice(&chunk);
+            }
+            TailStep::Working => {}
+            TailStep::Done => break,
+        }
     }
-    WholeRun { bytes, finished: tail.finished() }
+    let (finished, resident) = tail.finished();
+    (bytes, finished, resident)
+}
+
+/// Steps of a load that read and steps that worked.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    pub reads: Vec<usize>,
+    pub works: usize,
+}
+
+pub(super) fn load(bytes: &[u8], file: RunFile) -> Result<(Resident, Steps), RunError> {
+    let (mut loader, mut steps) = (ResidentLoader::new(file), Steps::default());
+    loop {
+        match loader.step()? {
+            LoadStep::Read { offset, len } => {
+                loader.feed(read(bytes, offset, len as u64));
+                steps.reads.push(len);
+            }
+            LoadStep::Working => steps.works += 1,
+            LoadStep::Done(resident) => return Ok((resident, steps)),
+        }
+    }
+}
+
+/// One point lookup by what is resident, and the block that it reads.
+pub(super) fn find(
+    bytes: &[u8],
+    resident: &Resident,
+    info: &TabletInfo,
+    key: &[u8],
+) -> Result<Option<Record>, RunError> {
+    let block = |number| {
+        let place = resident.reader().locators().block(number);
+        resident.reader().block(number, read(bytes, place.offset, place.len as u64))
+    };
+    let found = match resident.lookup(info.collection, info.tablet, key) {
+        Lookup::Absent => None,
+        Lookup::Here { block: number, slot, .. } => Some(block(number)?.entry_of(slot, key)?),
+        Lookup::Perhaps { block: number } => block(number)?.find(key)?,
+    };
+    Ok(found.map(|entry| Record::of_entry(&entry)))
 }
 
 /// What a short read would give: the bytes of the range that are there.
@@ -156,6 +213,16 @@ pub(super) fn look_up(bytes: &[u8], reader: &RunReader, info: &TabletInfo, key: 
     found.map(|entry| Record::of_entry(&entry))
 }
 
+/// The sections whose damage is not damage of the run, in order.
+pub(super) fn derived(reader: &RunReader) -> Vec<Extent> {
+    let footer = reader.footer();
+    [footer.learned_index(), footer.membership_filter(), footer.marks()]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect()
+}
+
 /// The parts of the file, in order, without a gap: what an error about a byte in it must name.
 pub(super) fn parts(reader: &RunReader) -> Vec<Range<usize>> {
     let mut starts = vec![0];
@@ -163,6 +230,7 @@ pub(super) fn parts(reader: &RunReader) -> Vec<Range<usize>> {
     let tablets = reader.directory().tablets().iter().filter(|tablet| tablet.entries > 0);
     starts.extend(tablets.map(|tablet| tablet.keys.offset.0));
     starts.extend([reader.footer().locators().offset.0, reader.footer().directory().offset.0]);
+    starts.extend(derived(reader).into_iter().map(|extent| extent.offset.0));
     starts.extend([reader.file().footer_offset().0, reader.file().len]);
     starts.windows(2).map(|pair| pair[0] as usize..pair[1] as usize).collect()
 }

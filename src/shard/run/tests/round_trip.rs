@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::model::{AFTER, RUN, Record, Tablets, look_up, open, put, read_all, small_tablets, tablet, write};
+use super::model::{
+    AFTER, RUN, Record, Tablets, end, look_up, open, put, read_all, small_tablets, tablet, write,
+};
 use crate::limits::{KEY_BYTES_MAX, RUN_CHUNK_BYTES, VALUE_BYTES_MAX};
 use crate::shard::key::KeyType;
 use crate::shard::payload::Payload;
@@ -212,12 +214,8 @@ fn chunks_come_while_the_run_is_written() {
         }
     }
     assert!(chunks > 200_000 * 132 / RUN_CHUNK_BYTES, "{chunks} chunks before the end");
-    let (mut tail, mut len) = (writer.finish(), chunks * RUN_CHUNK_BYTES);
-    while let Some(chunk) = tail.next_chunk() {
-        assert!(chunk.len() <= RUN_CHUNK_BYTES);
-        len += chunk.len();
-    }
-    assert_eq!(tail.finished().file.len, len as u64);
+    let (rest, finished, _) = end(writer.finish());
+    assert_eq!(finished.file.len, (chunks * RUN_CHUNK_BYTES + rest.len()) as u64);
 }
 
 fn push_all(keys: &[&[u8]]) {

@@ -1,0 +1,100 @@
+//! The learned indexes of the `u64` tablets. The only file of a run that knows [`crate::rmi`].
+//!
+//! The section is a table (see `table`) of what [`codec::encode`] gives for the index of each `u64` tablet
+//! with entries. All keys are resident under the index, so a lookup finds the number of an entry, or that
+//! there is none, without a read; the filter is for keys that are not.
+//!
+//! An index that is damaged, missing or not that of the keys is trained again from them, in steps.
+
+use super::field::u64_at;
+use crate::rmi::choose::Structure;
+use crate::rmi::codec;
+pub(super) use crate::rmi::index::Index;
+use crate::rmi::index::{IndexBuilder, IndexOptions};
+pub(super) use crate::rmi::keys::KeyArray;
+use crate::rmi::keys::KeyArrayBuilder;
+use crate::rmi::memory::Memory;
+
+const KEY_BYTES: usize = 8;
+/// Fewer keys than this are in the cache anyway.
+const LEARNED_KEYS_MIN: usize = 1024;
+/// Keys that training looks at in a step.
+pub(super) const TRAIN_STEP_KEYS: usize = 4096;
+
+/// Collects the keys of a tablet from slices of its part.
+pub(super) struct KeysCollector {
+    array: KeyArrayBuilder,
+    /// Keys to come; what follows them fills the last line.
+    left: usize,
+    in_order: bool,
+    slice: Vec<u64>,
+}
+
+impl KeysCollector {
+    pub fn new(keys: usize) -> KeysCollector {
+        let array = KeyArrayBuilder::new(keys, Memory::plain());
+        KeysCollector { array, left: keys, in_order: true, slice: Vec::new() }
+    }
+
+    /// Whole keys, little-endian.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.slice.clear();
+        self.slice.extend(bytes.chunks_exact(KEY_BYTES).take(self.left).map(|key| u64_at(key, 0)));
+        self.left -= self.slice.len();
+        self.in_order = self.in_order && self.array.push(&self.slice).is_ok();
+    }
+
+    /// None when they do not ascend, or are too few.
+    pub fn finish(self) -> Option<KeyArray> {
+        (self.in_order && self.left == 0).then(|| self.array.finish())
+    }
+}
+
+/// Takes a stored index, or trains one in steps.
+pub(super) enum IndexMaker {
+    Stored(Box<Index>),
+    Trained(Box<IndexBuilder>),
+}
+
+impl IndexMaker {
+    pub fn new(keys: KeyArray, stored: Option<&[u8]>) -> IndexMaker {
+        let Some(stored) = stored else { return IndexMaker::train(keys) };
+        match codec::decode(stored, keys, Memory::plain()) {
+            Ok(index) => IndexMaker::Stored(Box::new(index)),
+            Err((_, keys)) => IndexMaker::train(keys),
+        }
+    }
+
+    fn train(keys: KeyArray) -> IndexMaker {
+        // Named, so that nothing is measured: runs have no clock.
+        let is_small = keys.len() <= LEARNED_KEYS_MIN;
+        let structure = Some(if is_small { Structure::SPlus } else { Structure::Learned });
+        let options = IndexOptions { structure, ..IndexOptions::default() };
+        IndexMaker::Trained(Box::new(IndexBuilder::new(keys, options)))
+    }
+
+    /// A slice of the work; true at the end.
+    pub fn step(&mut self) -> bool {
+        match self {
+            IndexMaker::Stored(_) => true,
+            IndexMaker::Trained(builder) => builder.step(TRAIN_STEP_KEYS),
+        }
+    }
+
+    /// The index, and whether it had to be trained.
+    pub fn finish(self) -> (Index, bool) {
+        match self {
+            IndexMaker::Stored(index) => (*index, false),
+            IndexMaker::Trained(builder) => (builder.finish(&mut || 0), true),
+        }
+    }
+}
+
+pub(super) fn encode(index: &Index) -> Vec<u8> {
+    codec::encode(index)
+}
+
+/// Keys and index.
+pub(super) fn bytes(index: &Index) -> usize {
+    index.keys().len() * KEY_BYTES + index.bytes()
+}
