@@ -72,6 +72,7 @@ fn records() -> Vec<Record> {
         expiry: Some(WallMs(0x6162_6364_6566_6768)),
         source: Some(Source { stream: 0x7172_7374_7576_7778, lsn: Lsn(0x0102_0304_0506_0708) }),
         transaction: Some(0x090a_0b0c_0d0e_0f10),
+        replaces: true,
         ..put
     };
     let metas = [put, Meta::new(Kind::Delete), everything, Meta::new(Kind::Commit), Meta::new(Kind::Tablet)];
@@ -145,6 +146,15 @@ fn replay(segment: SegmentId, bytes: &[u8]) -> (Recovered, Vec<Record>) {
 fn a_block() {
     let bytes = golden("log_block", &log(&block()));
     assert_eq!(replay(SegmentId(1), &bytes).1, records());
+}
+
+/// Written before records said whether they replace one.
+#[test]
+fn a_block_of_before() {
+    let text = std::fs::read_to_string(path("log_block_of_before.hex")).expect("a golden file");
+    let not_told = |record: Record| Record { meta: Meta { replaces: false, ..record.meta }, ..record };
+    let wanted: Vec<_> = records().into_iter().map(not_told).collect();
+    assert_eq!(replay(SegmentId(1), &from_hex(&text)).1, wanted);
 }
 
 #[test]

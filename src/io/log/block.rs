@@ -8,7 +8,7 @@
 //!      0    8 hash         xxh3-64 of all that follows in the block, padding included
 //!      8    4 magic        "KLOG"
 //!     12    2 version      1
-//!     14    2 features     an unknown bit means a newer format
+//!     14    2 features     bit 0: records say whether they replace one; an unknown bit means a newer format
 //!     16    8 segment      id of the segment that this block belongs to
 //!     24    4 offset       own place in the segment's file
 //!     28    4 payload_len  bytes behind this header that count; the rest is zero padding
@@ -56,7 +56,9 @@ pub const BLOCK_HEADER_BYTES: usize = PREV_HASH + 8;
 
 const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"KLOG");
 const VERSION_VALUE: u16 = 1;
-const FEATURES_KNOWN: u16 = 0;
+/// Records say whether they replace one. Readers of before would take the flag for damage.
+const FEATURE_REPLACES: u16 = 1 << 0;
+const FEATURES_KNOWN: u16 = FEATURE_REPLACES;
 const FLAG_FIRST: u8 = 1 << 0;
 
 const _: () = {
@@ -92,7 +94,7 @@ impl BlockHeader {
         assert!(self.durable_lsn <= self.last_lsn, "durable before it was written");
         put_u32(block, MAGIC, MAGIC_VALUE);
         put_u16(block, VERSION, VERSION_VALUE);
-        put_u16(block, FEATURES, 0);
+        put_u16(block, FEATURES, FEATURE_REPLACES);
         put_u64(block, SEGMENT, self.segment.0);
         put_u32(block, OFFSET, u32::try_from(self.offset.0).expect("a segment over 4 GiB"));
         put_u32(block, PAYLOAD_LEN, self.payload_len as u32);
@@ -326,11 +328,11 @@ mod tests {
     fn a_newer_format_is_told_from_damage() {
         assert_eq!(
             resealed(|block| put_u16(block, VERSION, 2)),
-            Err(BlockFault::Newer { version: 2, features: 0 })
+            Err(BlockFault::Newer { version: 2, features: FEATURE_REPLACES })
         );
         assert_eq!(
-            resealed(|block| put_u16(block, FEATURES, 1)),
-            Err(BlockFault::Newer { version: 1, features: 1 })
+            resealed(|block| put_u16(block, FEATURES, 2)),
+            Err(BlockFault::Newer { version: 1, features: 2 })
         );
         assert!(matches!(resealed(|block| block[FLAGS] = 2), Err(BlockFault::Newer { .. })));
     }

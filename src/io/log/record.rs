@@ -7,7 +7,7 @@
 //! offset size field
 //!      0    4 len          whole record in bytes, this field included
 //!      4    1 kind         1 put, 2 delete, 3 prepare, 4 commit, 5 tablet, 6 catalogue
-//!      5    1 flags        bit 0 expiry, bit 1 source, bit 2 transaction; others are an error
+//!      5    1 flags        bit 0 expiry, bit 1 source, bit 2 transaction, bit 3 replaces; others are an error
 //!      6    2 key_len
 //!      8    8 lsn
 //!     16    8 commit_ts    hybrid logical clock
@@ -45,7 +45,8 @@ const HEAD_BYTES_MAX: usize = FIXED_BYTES + 8 + 16 + 8;
 const FLAG_EXPIRY: u8 = 1 << 0;
 const FLAG_SOURCE: u8 = 1 << 1;
 const FLAG_TRANSACTION: u8 = 1 << 2;
-const FLAGS_KNOWN: u8 = FLAG_EXPIRY | FLAG_SOURCE | FLAG_TRANSACTION;
+const FLAG_REPLACES: u8 = 1 << 3;
+const FLAGS_KNOWN: u8 = FLAG_EXPIRY | FLAG_SOURCE | FLAG_TRANSACTION | FLAG_REPLACES;
 
 const _: () = assert!(FIXED_BYTES == limits::LOG_RECORD_BYTES_MIN);
 
@@ -99,6 +100,8 @@ pub struct Meta {
     pub expiry: Option<WallMs>,
     pub source: Option<Source>,
     pub transaction: Option<u64>,
+    /// There was a record of this key: what counts records need not look for it again.
+    pub replaces: bool,
 }
 
 impl Meta {
@@ -114,6 +117,7 @@ impl Meta {
             expiry: None,
             source: None,
             transaction: None,
+            replaces: false,
         }
     }
 
@@ -122,6 +126,7 @@ impl Meta {
         flag(self.expiry.is_some(), FLAG_EXPIRY)
             | flag(self.source.is_some(), FLAG_SOURCE)
             | flag(self.transaction.is_some(), FLAG_TRANSACTION)
+            | flag(self.replaces, FLAG_REPLACES)
     }
 }
 
@@ -296,6 +301,7 @@ impl<'a> RecordRef<'a> {
                 Ok(Source { stream: rest.u64()?, lsn: Lsn(rest.u64()?) })
             })?,
             transaction: optional(flags, FLAG_TRANSACTION, || rest.u64())?,
+            replaces: flags & FLAG_REPLACES != 0,
         };
         let key_len = get_u16(bytes, KEY_LEN);
         if usize::from(key_len) > limits::KEY_BYTES_MAX {
@@ -342,6 +348,7 @@ pub(super) mod tests {
                 expiry: optional.0.map(WallMs),
                 source: optional.1.map(|(stream, lsn)| Source { stream, lsn: Lsn(lsn) }),
                 transaction: optional.2,
+                replaces: ids.2 % 2 == 1,
             },
             key,
             payload,
@@ -378,7 +385,7 @@ pub(super) mod tests {
         };
         assert_eq!(with(KIND, 0), Err(RecordFault::Kind(0)));
         assert_eq!(with(KIND, 7), Err(RecordFault::Kind(7)));
-        assert_eq!(with(FLAGS, 8), Err(RecordFault::Flags(8)));
+        assert_eq!(with(FLAGS, 16), Err(RecordFault::Flags(16)));
         assert_eq!(with(FLAGS, FLAG_EXPIRY), Err(RecordFault::Overrun));
         assert_eq!(with(KEY_LEN, 3), Err(RecordFault::Overrun));
         assert_eq!(with(KEY_LEN + 1, 0xff), Err(RecordFault::KeyLength(0xff01)));
