@@ -1,4 +1,4 @@
-//! Run files: names, reading a whole run at start, writing one in slices.
+//! Run files: names, reading a whole one, writing one in slices.
 
 use std::fmt;
 use std::io;
@@ -8,15 +8,16 @@ use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::payload::Payload;
 use super::run::{
-    EntryRef, FinishedRun, Footer, Resident, RunError, RunFile, RunReader, RunTail, RunWriter, TailStep,
+    EntryRef, FinishedRun, Footer, LoadStep, Resident, ResidentLoader, RunError, RunFile, RunReader, RunTail,
+    RunWriter, TailStep, Why,
 };
-use super::state::RunMeta;
+use super::state::LoadedRun;
 use super::tablets::Tablets;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{CollectionId, FileOffset, Lsn, RunId, TabletId};
+use crate::types::{CollectionId, FileOffset, RunId, TabletId};
 
 pub fn run_file_name(id: RunId) -> String {
     format!("{:016x}.run", id.0)
@@ -44,6 +45,11 @@ pub enum LoadError {
         wanted: u64,
         found: u64,
     },
+    /// A section that can be made from the rest is damaged.
+    Derived {
+        path: PathBuf,
+        what: &'static str,
+    },
     /// An entry whose payload is none.
     Payload {
         path: PathBuf,
@@ -58,6 +64,9 @@ impl fmt::Display for LoadError {
             LoadError::Length { path, wanted, found } => {
                 write!(f, "{}: the manifest says {wanted} bytes, the file has {found}", path.display())
             }
+            LoadError::Derived { path, what } => {
+                write!(f, "{}: the {what} is damaged; it is made anew when the run is read", path.display())
+            }
             LoadError::Payload { path } => write!(f, "{}: a record has a malformed payload", path.display()),
         }
     }
@@ -65,14 +74,14 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Reads a run into the tablets; later versions that are there already stay.
+/// Reads a run of the first format into the tablets; later versions that are there already stay.
 pub async fn load(
     runtime: &Runtime,
     dir: &Path,
-    meta: &RunMeta,
+    run: &LoadedRun,
     tablets: &mut Tablets,
 ) -> Result<(), LoadError> {
-    let source = RunSource::open(runtime, dir, meta).await?;
+    let source = RunSource::open(runtime, dir, run.file()).await?;
     for tablet in source.reader.directory().tablets() {
         let info = &tablet.info;
         tablets.raise_seq(info.tablet, info.collection, info.next_seq);
@@ -82,17 +91,18 @@ pub async fn load(
             let expires = entry.expires.unwrap_or(NEVER);
             let version = Version { lsn: entry.lsn, seq: entry.seq, expires, payload };
             let collection = collection_of(&source.reader, entry.tablet);
-            tablets.restore(entry.tablet, collection, Key::from_bytes(entry.key), version);
+            tablets.restore(entry.tablet, collection, Key::from_bytes(entry.key), version, false);
         })
         .await?;
     source.check_keys().await
 }
 
 /// Reads every byte of a run and keeps nothing.
-pub async fn check(runtime: &Runtime, dir: &Path, meta: &RunMeta) -> Result<(), LoadError> {
-    let source = RunSource::open(runtime, dir, meta).await?;
+pub async fn check(runtime: &Runtime, dir: &Path, run: RunFile) -> Result<(), LoadError> {
+    let source = RunSource::open(runtime, dir, run).await?;
     source.read_all(|_, _| ()).await?;
-    source.check_keys().await
+    source.check_keys().await?;
+    source.check_derived(run).await
 }
 
 /// As [`check`], by what the file says of itself: for when no manifest can be read.
@@ -105,10 +115,10 @@ pub async fn check_alone(runtime: &Runtime, dir: &Path, id: RunId) -> Result<(),
         let page = read(&file, FileOffset(footer), BLOCK_BYTES).await?;
         // A page begins with its own hash.
         let footer_hash = page.first_chunk().map_or(0, |hash| u64::from_le_bytes(*hash));
-        Ok(RunMeta { id, from: Lsn::ZERO, to: Lsn::ZERO, file_len, footer_hash, entries: 0 })
+        Ok(RunFile { run: id, len: file_len, footer_hash })
     };
-    let meta = stated.await.map_err(|error| LoadError::Io { path: path.clone(), error })?;
-    check(runtime, dir, &meta).await
+    let run = stated.await.map_err(|error| LoadError::Io { path: path.clone(), error })?;
+    check(runtime, dir, run).await
 }
 
 /// An open run file with what is resident of it.
@@ -120,15 +130,15 @@ struct RunSource {
 }
 
 impl RunSource {
-    async fn open(runtime: &Runtime, dir: &Path, meta: &RunMeta) -> Result<RunSource, LoadError> {
-        let path = dir.join(run_file_name(meta.id));
+    async fn open(runtime: &Runtime, dir: &Path, run: RunFile) -> Result<RunSource, LoadError> {
+        let path = dir.join(run_file_name(run.run));
         let io_error = |error| LoadError::Io { path: path.clone(), error };
         let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(io_error)?;
         let len = file.len().await.map_err(io_error)?;
-        if len != meta.file_len {
-            return Err(LoadError::Length { path, wanted: meta.file_len, found: len });
+        if len != run.len {
+            return Err(LoadError::Length { path, wanted: run.len, found: len });
         }
-        let reader = open(&file, meta).await.map_err(io_error)?;
+        let reader = open(&file, run).await.map_err(io_error)?;
         let reader = reader.map_err(|error| LoadError::Damaged { path: path.clone(), error })?;
         Ok(RunSource { runtime: runtime.clone(), path, file, reader })
     }
@@ -165,6 +175,27 @@ impl RunSource {
         Ok(())
     }
 
+    /// Index, filter and marks: a server makes them anew, but somebody should know.
+    async fn check_derived(&self, run: RunFile) -> Result<(), LoadError> {
+        let mut loader = ResidentLoader::new(run);
+        loop {
+            match loader.step().map_err(|error| self.damaged(error))? {
+                LoadStep::Read { offset, len } => loader.feed(&self.read(offset, len).await?),
+                LoadStep::Working => self.runtime.yield_now().await,
+                LoadStep::Done(resident) => {
+                    let rebuilt = resident.rebuilt();
+                    let parts =
+                        [("index", rebuilt.index), ("filter", rebuilt.filter), ("marks", rebuilt.marks)];
+                    let damaged = parts.into_iter().find(|(_, why)| *why == Some(Why::Damaged));
+                    return match damaged {
+                        Some((what, _)) => Err(LoadError::Derived { path: self.path.clone(), what }),
+                        None => Ok(()),
+                    };
+                }
+            }
+        }
+    }
+
     /// The key sections: loading has no use for them yet, but a damaged run is refused, not half trusted.
     async fn check_keys(&self) -> Result<(), LoadError> {
         for tablet in self.reader.directory().tablets() {
@@ -184,8 +215,7 @@ fn collection_of(reader: &RunReader, id: TabletId) -> CollectionId {
         .collection
 }
 
-async fn open(file: &File, meta: &RunMeta) -> io::Result<Result<RunReader, RunError>> {
-    let run = RunFile { run: meta.id, len: meta.file_len, footer_hash: meta.footer_hash };
+async fn open(file: &File, run: RunFile) -> io::Result<Result<RunReader, RunError>> {
     let page = read(file, run.footer_offset(), BLOCK_BYTES).await?;
     let footer = match Footer::decode(&page, run) {
         Ok(footer) => footer,
@@ -206,16 +236,21 @@ async fn read(file: &File, offset: FileOffset, len: usize) -> io::Result<Vec<u8>
 /// A run on its way to its file.
 pub struct RunOut {
     runtime: Runtime,
+    id: RunId,
     path: PathBuf,
     file: File,
     offset: u64,
 }
 
 impl RunOut {
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
     pub async fn create(runtime: &Runtime, dir: &Path, id: RunId) -> io::Result<RunOut> {
         let path = dir.join(run_file_name(id));
         let file = runtime.open(path.clone(), OpenMode::CreateNew).await?;
-        Ok(RunOut { runtime: runtime.clone(), path, file, offset: 0 })
+        Ok(RunOut { runtime: runtime.clone(), id, path, file, offset: 0 })
     }
 
     /// Writes what is ready.
@@ -235,10 +270,10 @@ impl RunOut {
     }
 
     /// Writes the rest and makes file and name durable.
-    pub async fn finish(mut self, mut tail: RunTail) -> io::Result<(FinishedRun, Resident)> {
+    pub async fn finish(mut self, mut tail: RunTail) -> io::Result<(FinishedRun, Resident, File)> {
         let mut slice = self.runtime.slice();
         loop {
-            match tail.next_chunk() {
+            match tail.next_chunk(&mut || self.runtime.thread_cpu_ns()) {
                 TailStep::Chunk(chunk) => self.write(chunk).await?,
                 TailStep::Working => {}
                 TailStep::Done => break,
@@ -250,6 +285,6 @@ impl RunOut {
         self.runtime.sync_dir(dir).await?;
         let (finished, resident) = tail.finished();
         assert_eq!(finished.file.len, self.offset, "every byte of the run was written");
-        Ok((finished, resident))
+        Ok((finished, resident, self.file))
     }
 }

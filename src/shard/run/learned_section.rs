@@ -50,6 +50,9 @@ impl KeysCollector {
     }
 }
 
+/// Nanoseconds, best of this thread's own time.
+pub type Clock<'a> = &'a mut dyn FnMut() -> u64;
+
 /// Takes a stored index, or trains one in steps.
 pub(super) enum IndexMaker {
     Stored(Box<Index>),
@@ -57,27 +60,30 @@ pub(super) enum IndexMaker {
 }
 
 impl IndexMaker {
-    pub fn new(keys: KeyArray, stored: Option<&[u8]>) -> IndexMaker {
-        let Some(stored) = stored else { return IndexMaker::train(keys) };
+    /// `choose`: by a measurement, as a writer does; its choice is stored. Without a clock a large index is
+    /// the learned one.
+    pub fn new(keys: KeyArray, stored: Option<&[u8]>, choose: bool) -> IndexMaker {
+        let Some(stored) = stored else { return IndexMaker::train(keys, choose) };
         match codec::decode(stored, keys, Memory::plain()) {
             Ok(index) => IndexMaker::Stored(Box::new(index)),
-            Err((_, keys)) => IndexMaker::train(keys),
+            Err((_, keys)) => IndexMaker::train(keys, choose),
         }
     }
 
-    fn train(keys: KeyArray) -> IndexMaker {
-        // Named, so that nothing is measured: runs have no clock.
-        let is_small = keys.len() <= LEARNED_KEYS_MIN;
-        let structure = Some(if is_small { Structure::SPlus } else { Structure::Learned });
+    fn train(keys: KeyArray, choose: bool) -> IndexMaker {
+        let structure = match keys.len() <= LEARNED_KEYS_MIN {
+            true => Some(Structure::SPlus),
+            false => (!choose).then_some(Structure::Learned),
+        };
         let options = IndexOptions { structure, ..IndexOptions::default() };
         IndexMaker::Trained(Box::new(IndexBuilder::new(keys, options)))
     }
 
     /// A slice of the work; true at the end.
-    pub fn step(&mut self) -> bool {
+    pub fn step(&mut self, clock: Clock<'_>) -> bool {
         match self {
             IndexMaker::Stored(_) => true,
-            IndexMaker::Trained(builder) => builder.step(TRAIN_STEP_KEYS),
+            IndexMaker::Trained(builder) => builder.step(TRAIN_STEP_KEYS, clock),
         }
     }
 
@@ -85,7 +91,7 @@ impl IndexMaker {
     pub fn finish(self) -> (Index, bool) {
         match self {
             IndexMaker::Stored(index) => (*index, false),
-            IndexMaker::Trained(builder) => (builder.finish(&mut || 0), true),
+            IndexMaker::Trained(builder) => (builder.finish(), true),
         }
     }
 }

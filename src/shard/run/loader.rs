@@ -221,7 +221,7 @@ impl Fill {
             return Some(PartRead::new(self.place(Part::Index, &extent), extent));
         }
         let stored = part.and_then(|part| part.finish().ok()).map(Pieces::concat);
-        let indexing = Indexing::new(std::mem::take(&mut self.collected));
+        let indexing = Indexing::new(std::mem::take(&mut self.collected), false);
         self.stage = FillStage::Train(indexing, stored);
         None
     }
@@ -229,7 +229,7 @@ impl Fill {
     fn train(&mut self, mut indexing: Indexing, stored: Option<Vec<u8>>) {
         let tablets = self.reader.directory().tablets().len();
         let indexes = stored.as_ref().and_then(|stored| table::decode(stored, tablets));
-        let done = indexing.step(|tablet| indexes.as_ref().map(|indexes| indexes[tablet]));
+        let done = indexing.step(|tablet| indexes.as_ref().map(|indexes| indexes[tablet]), &mut || 0);
         if !done {
             self.stage = FillStage::Train(indexing, stored);
             return;

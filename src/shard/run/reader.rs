@@ -115,6 +115,11 @@ impl RunReader {
         self.block_of_tablet(number, bytes).map(|(block, _)| block)
     }
 
+    /// Which tablet a payload block is of. Panics when there is no such block.
+    pub fn tablet_of_block(&self, number: u32) -> &TabletEntry {
+        self.directory.of_block(number).expect("the directory covers all blocks")
+    }
+
     pub(super) fn block_of_tablet<'a>(
         &self,
         number: u32,

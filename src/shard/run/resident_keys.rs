@@ -4,7 +4,7 @@
 
 use super::directory::TabletEntry;
 use super::first_keys::FirstKeysBuf;
-use super::learned_section::{Index, IndexMaker, KeyArray, KeysCollector};
+use super::learned_section::{Clock, Index, IndexMaker, KeyArray, KeysCollector};
 use crate::shard::key::KeyType;
 
 /// What is resident of a tablet's keys.
@@ -62,6 +62,8 @@ pub(super) enum Collected {
 
 /// Gives the collected keys their indexes.
 pub(super) struct Indexing {
+    /// See [`IndexMaker::new`].
+    choose: bool,
     waiting: std::vec::IntoIter<Collected>,
     making: Option<IndexMaker>,
     done: Vec<ResidentKeys>,
@@ -69,14 +71,14 @@ pub(super) struct Indexing {
 }
 
 impl Indexing {
-    pub fn new(keys: Vec<Collected>) -> Indexing {
-        Indexing { waiting: keys.into_iter(), making: None, done: Vec::new(), trained: false }
+    pub fn new(keys: Vec<Collected>, choose: bool) -> Indexing {
+        Indexing { choose, waiting: keys.into_iter(), making: None, done: Vec::new(), trained: false }
     }
 
     /// A slice of the work; true at the end. `stored` gives the encoded index of the tablet at a position.
-    pub fn step<'a>(&mut self, stored: impl Fn(usize) -> Option<&'a [u8]>) -> bool {
+    pub fn step<'a>(&mut self, stored: impl Fn(usize) -> Option<&'a [u8]>, clock: Clock<'_>) -> bool {
         let Some(mut maker) = self.making.take() else { return self.begin(stored) };
-        if maker.step() {
+        if maker.step(clock) {
             let (index, trained) = maker.finish();
             self.done.push(ResidentKeys::All(Box::new(index)));
             self.trained |= trained;
@@ -92,7 +94,7 @@ impl Indexing {
             Some(Collected::Empty) => self.done.push(ResidentKeys::Empty),
             Some(Collected::First(keys)) => self.done.push(ResidentKeys::First(keys)),
             Some(Collected::All(keys)) => {
-                self.making = Some(IndexMaker::new(keys, stored(self.done.len())));
+                self.making = Some(IndexMaker::new(keys, stored(self.done.len()), self.choose));
             }
         }
         false

@@ -13,7 +13,7 @@ use super::filter::{Filter, FilterBuilder};
 use super::footer::{self, Footer, RunFile, Section};
 use super::header::RunHeader;
 use super::key_part::KeyPart;
-use super::learned_section;
+use super::learned_section::{self, Clock};
 use super::locators::LocatorsBuilder;
 use super::marks::{self, Marks};
 use super::part_copy::PartCopy;
@@ -134,15 +134,16 @@ impl RunTail {
         tail
     }
 
-    /// One slice of work, or the next chunk if it is there.
-    pub fn next_chunk(&mut self) -> TailStep {
+    /// One slice of work, or the next chunk if it is there. `clock` gives nanoseconds, best of this thread's own
+    /// time: the structure that serves the keys is chosen by it.
+    pub fn next_chunk(&mut self, clock: Clock<'_>) -> TailStep {
         if let Some(chunk) = self.chunks.take_ready() {
             return TailStep::Chunk(chunk);
         }
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Done => self.chunks.take_last().map_or(TailStep::Done, TailStep::Chunk),
             stage => {
-                self.stage = self.advance(stage);
+                self.stage = self.advance(stage, clock);
                 TailStep::Working
             }
         }
@@ -150,7 +151,7 @@ impl RunTail {
 
     /// What was written, and what is resident of it. Panics before `next_chunk` said that it is done.
     pub fn finished(mut self) -> (FinishedRun, Resident) {
-        assert!(matches!(self.next_chunk(), TailStep::Done), "chunks of the run were not taken");
+        assert!(matches!(self.next_chunk(&mut || 0), TailStep::Done), "chunks of the run were not taken");
         let finished = FinishedRun {
             file: self.footer.file,
             entries: self.footer.entries,
@@ -170,12 +171,12 @@ impl RunTail {
     }
 
     /// One slice of work.
-    fn advance(&mut self, stage: Stage) -> Stage {
+    fn advance(&mut self, stage: Stage, clock: Clock<'_>) -> Stage {
         match stage {
             Stage::Keys(position, part, collector) => self.copy_keys(position, part, collector),
             Stage::Section(kind, part) => self.copy_section(kind, part),
             Stage::Train(mut indexing) => {
-                if !indexing.step(|_| None) {
+                if !indexing.step(|_| None, clock) {
                     return Stage::Train(indexing);
                 }
                 (self.keys, _) = indexing.finish();
@@ -250,7 +251,7 @@ impl RunTail {
     fn stage_after(&mut self, kind: u16) -> Stage {
         match kind {
             footer::LOCATORS => self.section(footer::DIRECTORY, self.encode_directory()),
-            footer::DIRECTORY => Stage::Train(Indexing::new(std::mem::take(&mut self.collected))),
+            footer::DIRECTORY => Stage::Train(Indexing::new(std::mem::take(&mut self.collected), true)),
             footer::INDEX => Stage::FillFilter(FilterBuilder::new(std::mem::take(&mut self.key_hashes))),
             footer::FILTER => self.section(footer::MARKS, marks::encode(&self.tablets, &self.marks)),
             _ => Stage::Footer,

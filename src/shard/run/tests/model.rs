@@ -108,7 +108,7 @@ pub(super) fn write(run: RunId, tablets: &Tablets) -> WholeRun {
 pub(super) fn end(mut tail: RunTail) -> (Vec<u8>, FinishedRun, Resident) {
     let mut bytes = Vec::new();
     loop {
-        match tail.next_chunk() {
+        match tail.next_chunk(&mut || 0) {
             TailStep::Chunk(chunk) => {
                 assert!(chunk.len() <= RUN_CHUNK_BYTES);
                 bytes.extend_from_slice(&chunk);
