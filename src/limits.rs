@@ -81,9 +81,6 @@ pub const LOG_AHEAD_SEGMENTS: usize = 2;
 pub const LOG_SPARE_SEGMENTS_MAX: usize = 2;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
-/// Runs of one shard; reaching this makes the next checkpoint a full one.
-pub const RUNS_MAX: usize = 16;
-
 /// Entries that a checkpoint takes at a time.
 pub const CHECKPOINT_STRETCH_RECORDS: usize = 32;
 /// Records that recovery takes up before it looks at the clock.
@@ -98,6 +95,30 @@ pub const RUN_ENTRY_OVERHEAD_BYTES: u64 = 48;
 pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
 /// What a run is read in when all of it is loaded: a turn's work.
 pub const RUN_READ_BYTES: usize = 256 * KIB;
+/// What a range reads first of each run; later reads double up to [`RUN_READ_BYTES`].
+pub const SCAN_READ_BYTES: usize = 16 * KIB;
+/// Size of a run file, about.
+pub const PART_BYTES: u64 = 32 * MIB as u64;
+/// Parts of level 0 that start a compaction.
+pub const COMPACTION_FRESH_RUNS: usize = 4;
+/// More parts of level 0 than this refuse puts until compaction has caught up.
+pub const FRESH_RUNS_MAX: usize = 32;
+/// Bytes that a level may have for each byte of the level above it.
+pub const LEVEL_BYTES_PER_BYTE_ABOVE: u64 = 8;
+/// A part with a tombstone among so many entries goes down.
+pub const COMPACTION_TOMBSTONE_ENTRIES: u64 = 4;
+/// Parts of the lower level that a compaction replaces in one commit.
+pub const COMPACTION_GROUP_RUNS: usize = 8;
+/// Entries that a compaction takes at a time.
+pub const COMPACTION_STRETCH_RECORDS: usize = 64;
+/// Records whose time is over that one step of a compaction reports.
+pub const COMPACTION_EXPIRED_RECORDS_MAX: usize = 4096;
+/// One byte of so many of the memory is for values read from runs.
+pub const MEMORY_BYTES_PER_CACHE_BYTE: u64 = 4;
+/// One byte of so many of the memory may be used by writes before they are sealed.
+pub const MEMORY_BYTES_PER_UNSEALED_BYTE: u64 = 8;
+/// Writes that wait for a run to be read.
+pub const PARKED_WRITES_MAX: usize = 4096;
 
 // ---- moving ranges
 
@@ -107,8 +128,8 @@ pub const SHIP_RECORDS_MAX: usize = 128;
 pub const SHIP_FREEZE_RECORDS: usize = 512;
 pub const SHIP_ROUNDS_MAX: usize = 8;
 /// A collection with one tablet is split when a checkpoint finds this many records in it.
-pub const SPLIT_RECORDS_MIN: usize = 10_000;
-pub const SPLIT_SAMPLE_KEYS: usize = 10_000;
+pub const SPLIT_RECORDS_MIN: u64 = 10_000;
+pub const SPLIT_SAMPLE_KEYS: u64 = 10_000;
 
 // ---- scans and batches
 

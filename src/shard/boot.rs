@@ -12,9 +12,11 @@ use super::node::Node;
 use super::options::ShardOptions;
 use super::pump::pump;
 use super::record::Refusal;
+use super::recount::recount;
 use super::recovery::{Restored, recover};
 use super::serve::receive;
 use super::start_error::StartError;
+use super::store::compaction::keep_compacting;
 use crate::io::executor::{Class, Executor};
 use crate::limits;
 use crate::types::NodeId;
@@ -46,6 +48,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     node.set_core(core.clone());
     let of = learn_map(node, &core, fresh).await?;
     core.engine.borrow_mut().tablets.install(&node.catalogue());
+    recount(&core).await;
     if crashed {
         // Versions that the crash may have taken with it are not given out again, nor after another.
         core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
@@ -58,6 +61,8 @@ async fn start(node: &Node) -> Result<(), StartError> {
     node.open_door();
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, keep_compacting(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, warm_up(core.clone()));
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_shedding(core.clone()));
@@ -105,8 +110,11 @@ async fn keep_house(node: Node, core: Rc<Core>) {
         node.runtime().sleep(HOUSEKEEPING).await;
         let mut slice = node.runtime().slice();
         while core.engine.borrow_mut().expire(node.runtime().wall(), limits::CHECKPOINT_STRETCH_RECORDS) {
+            core.deliver();
             slice.checkpoint().await;
         }
+        core.deliver();
+        core.sweep_retired().await;
         if round.is_multiple_of(DISK_ROUNDS) || core.segments.is_starved() {
             watch_disk(&node, &core).await;
         }
@@ -140,16 +148,31 @@ async fn watch_disk(node: &Node, core: &Core) {
     }
 }
 
-/// Bytes of a run with everything that lives, and of the segments that may be filled and made before
-/// this is looked at again.
+/// Bytes of a seal of all that is in memory, of the largest step of a compaction, and of the segments that
+/// may be filled and made before this is looked at again.
 fn room_for_checkpoint(core: &Core) -> u64 {
     let engine = core.engine.borrow();
     let weight = |tablet: &super::tablet::Tablet| {
         let weight = tablet.delta.weight();
         weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES
     };
+    let written: u64 = engine.tablets.iter().map(weight).sum();
+    let runs: u64 = engine.store.levels().iter().map(|part| part.meta.file_len).sum();
+    let step = (2 * limits::COMPACTION_GROUP_RUNS as u64 * core.part_bytes).min(runs + written);
     let segments = 2 * limits::LOG_AHEAD_SEGMENTS as u64 + 1;
-    engine.tablets.iter().map(weight).sum::<u64>() + segments * core.segments.bytes()
+    written + step + segments * core.segments.bytes()
+}
+
+/// Reads what stays resident of every run, so that no request has to wait for it.
+async fn warm_up(core: Rc<Core>) {
+    let levels = core.engine.borrow().store.levels().clone();
+    for part in levels.iter() {
+        if let Err(error) = part.load().await {
+            core.note_damage(&error);
+        }
+    }
+    // The policy knows more of what is loaded.
+    core.compaction_wanted.notify();
 }
 
 /// Frees what a new map left behind, bit by bit.
@@ -176,7 +199,7 @@ pub async fn close(node: &Node) -> Result<(), Refusal> {
             if engine.is_poisoned() {
                 return Err(Refusal::StorageFailed { shard: node.shard() });
             }
-            if engine.is_quiet() {
+            if engine.is_quiet() && !core.has_parked() {
                 break;
             }
         }

@@ -45,7 +45,11 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
     }
     *inner.catalogue.borrow_mut() = catalogue.clone();
     if let Some(core) = inner.core.get() {
-        core.engine.borrow_mut().tablets.install(&catalogue);
+        let shrank = core.engine.borrow_mut().tablets.install(&catalogue);
+        if shrank {
+            // The manifest counts what went away until a seal behind it.
+            core.want_checkpoint();
+        }
         core.shed_wanted.notify();
         super::serve::take_up_early(node);
     }

@@ -4,7 +4,7 @@
 //! hands out what is settled and wakes the pump when there is something to write.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,19 +12,26 @@ use std::sync::Arc;
 use super::batch::{Batches, FinishedBatch, Origin};
 use super::catalogue::Catalogue;
 use super::checkpoint;
-use super::engine::{Engine, Settled, Ticket};
+use super::delta::Version;
+use super::engine::{Engine, Settled, Taken, Ticket};
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
 use super::options::ShardOptions;
+use super::parked::Parked;
 use super::record::{Refusal, Write};
+use super::runs::run_file_name;
 use super::segments::Segments;
-use super::state::ShardState;
+use super::state::{ShardState, TabletState};
 use super::stats::Latency;
+use super::store::policy::Reason;
+use super::store::read::read_all;
+use super::store::{Before, ColdRead, Part, Shelf};
+use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{CollectionId, Epoch, Lsn, RunId, TabletId};
+use crate::types::{CollectionId, Epoch, Lsn, RunId, ShardId, TabletId};
 
 pub struct Core {
     pub runtime: Runtime,
@@ -42,6 +49,16 @@ pub struct Core {
     /// A checkpoint is wanted now.
     pub checkpoint_wanted: Signal,
     pub checkpoints: Cell<checkpoint::Progress>,
+    /// The runs have changed, or all of them are to be merged.
+    pub compaction_wanted: Signal,
+    pub compactions: Cell<checkpoint::Progress>,
+    /// Size of a run file, about.
+    pub part_bytes: u64,
+    /// Parts that no manifest names any more; their files go when nobody reads them.
+    retired: RefCell<Vec<Rc<Part>>>,
+    /// Writes that wait for a run to be read.
+    parked: RefCell<Parked>,
+    shelf: Rc<Shelf>,
     pub runs_dir: PathBuf,
     next_run: Cell<RunId>,
     /// Bytes of log when the last checkpoint began; what came since is not covered.
@@ -69,6 +86,18 @@ pub struct Numbers {
     pub checkpoints: u64,
     pub checkpoint_failures: u64,
     pub checkpoint_bytes: u64,
+    pub compactions: BTreeMap<Reason, u64>,
+    pub compaction_failures: u64,
+    pub compaction_read_bytes: u64,
+    pub compaction_written_bytes: u64,
+    /// Blocks of runs that were damaged when they were read.
+    pub damaged_reads: u64,
+}
+
+impl Numbers {
+    pub fn count_job(&mut self, reason: Reason) {
+        *self.compactions.entry(reason).or_default() += 1;
+    }
 }
 
 impl Core {
@@ -84,7 +113,6 @@ impl Core {
         let next_run = ledger.state().next_run;
         Core {
             runtime,
-            engine: RefCell::new(engine),
             segments,
             log_work: Signal::default(),
             settle_work: Signal::default(),
@@ -92,7 +120,14 @@ impl Core {
             segment_begun: Signal::default(),
             checkpoint_wanted: Signal::default(),
             checkpoints: Cell::default(),
+            compaction_wanted: Signal::default(),
+            compactions: Cell::default(),
+            part_bytes: options.part_bytes,
+            retired: RefCell::default(),
+            parked: RefCell::default(),
+            shelf: engine.store.shelf().clone(),
             runs_dir: options.shard_dir(mailbox.shard()).join("runs"),
+            engine: RefCell::new(engine),
             next_run: Cell::new(next_run),
             ledger,
             checkpointed_log_bytes: Cell::new(0),
@@ -110,7 +145,7 @@ impl Core {
     /// Puts a batch of writes into the order of the log, each accepted or refused on its own.
     /// `epoch` is that of the map by which they came here.
     pub fn submit(
-        &self,
+        self: &Rc<Self>,
         items: impl ExactSizeIterator<Item = (TabletId, Write)>,
         epoch: Epoch,
         origin: Origin,
@@ -122,10 +157,127 @@ impl Core {
         }
         let count = items.len();
         let mut items = items;
+        let mut reads = Vec::new();
         self.submit_with(count, origin, |engine, ticket| {
             let (tablet, write) = items.next().expect("as many writes as were counted");
-            engine.write(tablet, write, epoch, wall, ticket)
+            let mut parked = self.parked.borrow_mut();
+            // Behind others of its key, whether it needs the read or not.
+            if parked.holds(tablet, &write.key) {
+                return parked.push(tablet, write, epoch, ticket);
+            }
+            match engine.write(tablet, write, epoch, wall, ticket, None)? {
+                Taken::Logged => Ok(()),
+                Taken::Cold(write, read) => {
+                    parked.push(tablet, write, epoch, ticket)?;
+                    reads.push(read);
+                    Ok(())
+                }
+            }
         });
+        for read in reads {
+            self.read_for_writes(read);
+        }
+    }
+
+    /// Reads what parked writes of a key have to know, then carries them out.
+    fn read_for_writes(self: &Rc<Self>, read: ColdRead) {
+        let core = self.clone();
+        self.runtime.spawn(Class::Foreground, async move {
+            let place = read.place().clone();
+            let found = core.read_cold(read).await;
+            let before = found.map(|version| version.map_or(Before::Absent, |v| Before::of_version(&v)));
+            let writes = core.parked.borrow_mut().take(place.tablet, &place.key);
+            let wall = core.runtime.wall();
+            let mut refused = Vec::new();
+            for (write, epoch, ticket) in writes {
+                let taken = before.and_then(|before| {
+                    core.engine.borrow_mut().write(place.tablet, write, epoch, wall, ticket, Some(before))
+                });
+                match taken {
+                    Ok(Taken::Logged) => {}
+                    Ok(Taken::Cold(..)) => unreachable!("it was read"),
+                    Err(refusal) => refused.push((ticket, Err(refusal))),
+                }
+            }
+            core.settle(refused);
+            core.deliver();
+        });
+    }
+
+    /// Carries a point read out; what it finds stays warm.
+    pub async fn read_cold(&self, read: ColdRead) -> Result<Option<Version>, Refusal> {
+        let found = read.run().await.map_err(|error| self.note_damage(&error))?;
+        if let Some(version) = &found {
+            self.engine.borrow_mut().store.remember(&read, version);
+        }
+        Ok(found)
+    }
+
+    /// As [`Core::read_cold`], for many.
+    pub async fn read_cold_batch(&self, reads: &[ColdRead]) -> Result<Vec<Option<Version>>, Refusal> {
+        let found = read_all(&self.runtime, reads).await.map_err(|error| self.note_damage(&error))?;
+        let mut engine = self.engine.borrow_mut();
+        for (read, version) in reads.iter().zip(&found) {
+            if let Some(version) = version {
+                engine.store.remember(read, version);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A run could not be read; what depends on it is refused.
+    pub fn note_damage(&self, error: &super::runs::LoadError) -> Refusal {
+        let shard = self.shard();
+        self.numbers.borrow_mut().damaged_reads += 1;
+        tracing::error!(%shard, %error, "a run could not be read");
+        Refusal::Damaged { shard }
+    }
+
+    pub fn shard(&self) -> ShardId {
+        self.mailbox.shard()
+    }
+
+    pub fn shelf(&self) -> &Rc<Shelf> {
+        &self.shelf
+    }
+
+    pub fn has_parked(&self) -> bool {
+        !self.parked.borrow().is_empty()
+    }
+
+    // ---- runs
+
+    /// Makes the manifest name other runs, then reads them.
+    pub async fn replace_parts(&self, out: &[RunId], into: Vec<Rc<Part>>) -> Result<(), Refusal> {
+        let metas: Vec<_> = into.iter().map(|part| part.meta.clone()).collect();
+        self.commit_state(|state| state.replace_runs(out, metas)).await?;
+        self.install_parts(out, &into);
+        Ok(())
+    }
+
+    /// The manifest names these; in one step with that commit's return.
+    pub fn install_parts(&self, out: &[RunId], into: &[Rc<Part>]) {
+        let mut engine = self.engine.borrow_mut();
+        let next = engine.store.levels().with(out, into);
+        let before = engine.store.install(next);
+        let stays = |part: &Rc<Part>| into.iter().any(|other| other.meta.id == part.meta.id);
+        let gone = before.iter().filter(|part| out.contains(&part.meta.id) && !stays(part));
+        self.retired.borrow_mut().extend(gone.cloned());
+        drop(engine);
+        self.compaction_wanted.notify();
+    }
+
+    /// Removes files of parts that nobody reads any more.
+    pub async fn sweep_retired(&self) {
+        let unread: Vec<Rc<Part>> =
+            self.retired.borrow_mut().extract_if(.., |part| Rc::strong_count(part) == 1).collect();
+        for part in unread {
+            let path = self.runs_dir.join(run_file_name(part.meta.id));
+            if let Err(error) = self.runtime.remove_file(path).await {
+                let run = part.meta.id;
+                tracing::warn!(%run, %error, "a replaced run could not be removed; the next start will");
+            }
+        }
     }
 
     /// As `submit`, for any `count` records that `write` puts into the engine one by one.
@@ -243,7 +395,15 @@ impl Core {
         state.floor = engine.durable();
         state.clock = engine.clock_last();
         state.catalogue = engine.catalogue().map(|catalogue| (**catalogue).clone());
-        let entry = |tablet: &super::tablet::Tablet| (tablet.id, tablet.collection, tablet.next_seq);
+        let before: BTreeMap<TabletId, (u64, Epoch)> =
+            state.tablets.iter().map(|tablet| (tablet.tablet, (tablet.records, tablet.epoch))).collect();
+        let entry = |tablet: &super::tablet::Tablet| TabletState {
+            tablet: tablet.id,
+            collection: tablet.collection,
+            next_seq: tablet.next_seq,
+            records: before.get(&tablet.id).map_or(0, |(records, _)| *records),
+            epoch: before.get(&tablet.id).map_or(Epoch::ZERO, |(_, epoch)| *epoch),
+        };
         state.tablets = engine.tablets.iter().map(entry).collect();
     }
 
@@ -267,9 +427,24 @@ impl Core {
         logged - self.checkpointed_log_bytes.get() + self.replayed_log_bytes.get()
     }
 
-    /// Enough log has come together, or more segments than that takes.
+    /// Asks for a seal that begins after now; gives its number.
+    pub fn want_checkpoint(&self) -> u64 {
+        let mut progress = self.checkpoints.get();
+        progress.asked += 1;
+        self.checkpoints.set(progress);
+        self.checkpoint_wanted.notify();
+        progress.asked
+    }
+
+    /// Enough log has come together, or more segments than that takes, or memory is short.
     pub fn checkpoint_is_due(&self) -> bool {
         let uncovered = self.uncovered_log_bytes();
+        {
+            let engine = self.engine.borrow();
+            if uncovered > 0 && engine.tablets.memory_bytes() > engine.seal_memory() {
+                return true;
+            }
+        }
         // On a full disk a checkpoint lets segments be used again, and takes what was deleted out of runs.
         if uncovered > 0 && self.engine.borrow().is_disk_full() {
             return true;

@@ -1,7 +1,6 @@
-//! The records of one tablet in memory, in key order.
+//! What was written to one tablet and is in no run yet, in key order.
 //!
-//! A deleted or expired record stays as a tombstone until a run that covers everything before it is
-//! the oldest one: without it, an older run would bring the record back.
+//! A deleted record is a tombstone: without it, a run would bring the record back.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -47,7 +46,7 @@ impl Version {
 /// What the entries of a delta weigh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
-    /// Records that are not tombstones (expired ones count until they are swept).
+    /// Records that are not tombstones (expired ones count until their deletion is logged).
     pub live_records: u64,
     /// Their keys and payloads.
     pub live_bytes: u64,
@@ -60,8 +59,8 @@ pub struct Weight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     Inserted,
-    /// The version before would have expired at this time.
-    Replaced(WallMs),
+    /// The record before would have expired at this time; `None`: there was a tombstone.
+    Replaced(Option<WallMs>),
     /// A later version was there.
     Stale,
 }
@@ -96,7 +95,8 @@ impl Delta {
             Entry::Occupied(mut present) => {
                 self.weight.remove(present.key(), present.get());
                 self.weight.add(present.key(), &version);
-                Applied::Replaced(present.insert(version).expires)
+                let before = present.insert(version);
+                Applied::Replaced(before.payload.map(|_| before.expires))
             }
             Entry::Vacant(vacant) => {
                 self.weight.add(vacant.key(), &version);
@@ -104,19 +104,6 @@ impl Delta {
                 Applied::Inserted
             }
         }
-    }
-
-    /// Turns the record into a tombstone of the same version, if it is due at `now`.
-    pub fn expire(&mut self, key: &Key, now: WallMs) -> bool {
-        let Some(version) = self.entries.get_mut(key) else { return false };
-        if version.payload.is_none() || version.expires > now {
-            return false;
-        }
-        self.weight.remove(key, version);
-        version.payload = None;
-        version.expires = NEVER;
-        self.weight.add(key, version);
-        true
     }
 
     pub fn remove(&mut self, key: &Key) {
@@ -207,19 +194,6 @@ mod tests {
         delta.apply(key.clone(), version(5, Some("new"), NEVER));
         delta.apply(key.clone(), version(3, Some("old"), NEVER));
         assert_eq!(delta.get(&key).map(|found| found.lsn), Some(Lsn(5)));
-    }
-
-    #[test]
-    fn expiry_leaves_a_tombstone_of_the_same_version() {
-        let mut delta = Delta::default();
-        let key = Key::from_u64(1);
-        delta.apply(key.clone(), version(5, Some("x"), WallMs(100)));
-        assert!(delta.get(&key).is_some_and(|found| found.is_visible(WallMs(99))));
-        assert!(!delta.get(&key).is_some_and(|found| found.is_visible(WallMs(100))));
-        assert!(!delta.expire(&key, WallMs(99)));
-        assert!(delta.expire(&key, WallMs(100)));
-        assert_eq!(delta.get(&key), Some(&version(5, None, NEVER)));
-        assert_eq!(delta.weight().live_records, 0);
     }
 
     #[test]

@@ -16,7 +16,10 @@ use super::catalogue::Catalogue;
 use super::clock::HybridClock;
 use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
-use super::record::{Change, Durability, Found, Page, Refusal, Scan, Write, Written};
+use super::payload::Payload;
+use super::record::{Change, Condition, Durability, Found, Refusal, Scan, Write, Written};
+use super::staged::{LogAs, Staged, StagedEffect};
+use super::store::{Before, ColdRead, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
 use super::transfer::Cargo;
@@ -38,23 +41,18 @@ pub struct Ticket {
 /// What came of a ticket.
 pub type Settled = (Ticket, Result<Written, Refusal>);
 
-/// A logged write that is not applied yet.
-struct Staged {
-    tablet: TabletId,
-    effect: StagedEffect,
-    created: bool,
-    lsn: Lsn,
-    seq: Seq,
-    durability: Durability,
-    ticket: Ticket,
+/// What a point read finds without reading a file.
+pub enum Looked {
+    Found(Option<Found>),
+    /// A run may have it; `now` judges its expiry.
+    Cold(ColdRead, WallMs),
 }
 
-enum StagedEffect {
-    /// A put, or a delete without payload.
-    Record(Key, Option<(super::payload::Payload, WallMs)>),
-    /// A record that another shard sent: visible when the new map is installed.
-    Arrival(Key, Version),
-    Catalogue(Arc<Catalogue>),
+/// What became of a write that was not refused.
+pub enum Taken {
+    Logged,
+    /// A run has to be read before it can be judged; it is given back.
+    Cold(Write, ColdRead),
 }
 
 struct BlockInFlight {
@@ -80,6 +78,7 @@ pub struct Engine {
     log: LogBuilder,
     clock: HybridClock,
     pub tablets: Tablets,
+    pub store: Store,
     staged: VecDeque<Staged>,
     staged_bytes: u64,
     blocks: VecDeque<BlockInFlight>,
@@ -114,6 +113,7 @@ impl Engine {
         log: LogBuilder,
         clock: HybridClock,
         tablets: Tablets,
+        store: Store,
         recovered: Lsn,
         memory_budget: u64,
     ) -> Engine {
@@ -122,6 +122,7 @@ impl Engine {
             log,
             clock,
             tablets,
+            store,
             staged: VecDeque::new(),
             staged_bytes: 0,
             blocks: VecDeque::new(),
@@ -146,25 +147,31 @@ impl Engine {
         self.clock.now(wall)
     }
 
-    pub fn get(&mut self, tablet: TabletId, key: &Key, wall: WallMs) -> Result<Option<Found>, Refusal> {
+    pub fn get(&mut self, id: TabletId, key: &Key, wall: WallMs) -> Result<Looked, Refusal> {
         let now = self.clock.now(wall);
         self.counters.gets += 1;
-        let tablet = self.tablets.get(tablet).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
-        Ok(tablet.delta.get(key).and_then(|version| version.found(now)))
+        let tablet = self.tablets.get(id).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
+        if let Some(version) = tablet.delta.get(key) {
+            return Ok(Looked::Found(version.found(now)));
+        }
+        Ok(match self.store.look(tablet.collection, id, key) {
+            Some(version) => Looked::Found(version.and_then(|version| version.found(now))),
+            None => Looked::Cold(self.store.cold_read(tablet.collection, id, key), now),
+        })
     }
 
-    /// A page of one tablet's part of a range; see [`Tablet::scan`].
-    pub fn scan(&mut self, tablet: TabletId, scan: &Scan, wall: WallMs) -> Result<Page, Refusal> {
+    /// What the delta has of one tablet's part of a range, and the runs at the same moment.
+    pub fn scan(&mut self, id: TabletId, scan: &Scan, wall: WallMs) -> Result<DeltaPage, Refusal> {
         let now = self.clock.now(wall);
-        let tablet =
-            self.tablets.get(tablet).filter(|tablet| tablet.serves_range(scan)).ok_or(Refusal::Moved)?;
-        Ok(tablet.scan(scan, now))
+        let tablet = self.tablets.get(id).filter(|tablet| tablet.serves_range(scan)).ok_or(Refusal::Moved)?;
+        Ok(DeltaPage::of(tablet, scan, now, self.store.levels()))
     }
 
     // ---- writes
 
     /// Accepts a write into the order of the log, or refuses it and changes nothing. The outcome of an
-    /// accepted write comes from [`Engine::take_settled`].
+    /// accepted write comes from [`Engine::take_settled`]. `read` is what a run was found to hold of the
+    /// key, when it had to be read before.
     pub fn write(
         &mut self,
         id: TabletId,
@@ -172,12 +179,13 @@ impl Engine {
         epoch: Epoch,
         wall: WallMs,
         ticket: Ticket,
-    ) -> Result<(), Refusal> {
-        let accepted = self.try_write(id, write, epoch, wall, ticket);
-        if accepted.is_err() {
+        read: Option<Before>,
+    ) -> Result<Taken, Refusal> {
+        let taken = self.try_write(id, write, epoch, wall, ticket, read);
+        if taken.is_err() {
             self.counters.refused += 1;
         }
-        accepted
+        taken
     }
 
     fn try_write(
@@ -187,51 +195,70 @@ impl Engine {
         epoch: Epoch,
         wall: WallMs,
         ticket: Ticket,
-    ) -> Result<(), Refusal> {
+        read: Option<Before>,
+    ) -> Result<Taken, Refusal> {
         let now = self.clock.now(wall);
         self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
         if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {
             return Err(Refusal::Moved);
         }
-        let present = tablet.present(&write.key, now);
-        if let Err(refusal) = judge(&write, present) {
+        let wants_seq = write.condition != Condition::None;
+        let in_memory = tablet.before(&write.key).or(read);
+        let known = in_memory.or_else(|| self.store.before(tablet.collection, id, &write.key));
+        let Some(before) = known.filter(|before| !wants_seq || before.tells_seq()) else {
+            let read = self.store.cold_read(tablet.collection, id, &write.key);
+            return Ok(Taken::Cold(write, read));
+        };
+        if let Err(refusal) = judge(&write, before.visible(now)) {
             return match tablet.is_staged(&write.key) {
-                true => self.refuse_later(ticket, refusal),
+                true => self.refuse_later(ticket, refusal).map(|()| Taken::Logged),
                 false => Err(refusal),
             };
         }
-        let (kind, effect, expires) = match write.change {
+        let put = match write.change {
             Change::Put { payload, expires } => {
-                let expires = expires.map_or(NEVER, |expires| expires.at(now));
-                (Kind::Put, Some((payload, expires)), Some(expires))
+                Some((payload, expires.map_or(NEVER, |expires| expires.at(now))))
             }
-            Change::Delete => (Kind::Delete, None, None),
+            Change::Delete => None,
         };
+        let created = before.visible(now).is_none();
+        self.log_record(
+            id,
+            write.key,
+            put,
+            LogAs {
+                created,
+                replaces: before.is_record(),
+                durability: write.durability,
+                ticket: Some(ticket),
+            },
+        );
+        Ok(Taken::Logged)
+    }
+
+    /// Puts a change of a record into the order of the log.
+    fn log_record(&mut self, id: TabletId, key: Key, put: Option<(Payload, WallMs)>, how: LogAs) {
         let lsn = self.log.next_lsn();
-        let seq = tablet.stage(&write.key, lsn, expires);
+        let kind = if put.is_some() { Kind::Put } else { Kind::Delete };
+        let expires = put.as_ref().map(|(_, expires)| *expires);
+        let commit_ts = self.clock.tick();
+        let tablet = self.tablets.get_mut(id).expect("looked up by the caller");
+        let seq = tablet.stage(&key, lsn, expires);
         let (collection, epoch) = (tablet.collection, tablet.epoch);
-        let payload = effect.as_ref().map_or(&[][..], |(payload, _)| payload.as_bytes());
-        let key = write.key.to_vec();
+        let payload = put.as_ref().map_or(&[][..], |(payload, _)| payload.as_bytes());
         let expiry = expires.filter(|expires| *expires != NEVER);
-        let meta = Meta { seq, collection, tablet: id, epoch, expiry, ..self.next_meta(kind) };
-        self.log.append(&RecordParts { meta, key: &key, payload });
+        let replaces = how.replaces;
+        let meta =
+            Meta { commit_ts, seq, collection, tablet: id, epoch, expiry, replaces, ..Meta::new(kind) };
+        self.log.append(&RecordParts { meta, key: &key.to_vec(), payload });
         match kind {
             Kind::Put => self.counters.puts += 1,
             _ => self.count_delete(),
         }
-        let created = present.is_none();
-        let effect = StagedEffect::Record(write.key, effect);
-        self.push_staged(Staged {
-            tablet: id,
-            effect,
-            created,
-            lsn,
-            seq,
-            durability: write.durability,
-            ticket,
-        });
-        Ok(())
+        let effect = StagedEffect::Record(key, put);
+        let LogAs { created, durability, ticket, .. } = how;
+        self.push_staged(Staged { tablet: id, effect, created, replaces, lsn, seq, durability, ticket });
     }
 
     fn refuse_later(&mut self, ticket: Ticket, refusal: Refusal) -> Result<(), Refusal> {
@@ -256,11 +283,30 @@ impl Engine {
         if self.disk_full.is_some() {
             return Err(Refusal::DiskFull);
         }
-        let memory = memory_of(&write.key, payload.as_bytes().len());
-        if self.tablets.memory_bytes() + self.staged_bytes + memory > self.memory_budget {
-            return Err(Refusal::MemoryFull);
-        }
+        self.check_memory(memory_of(&write.key, payload.as_bytes().len()))?;
         self.check_backlog(bytes)
+    }
+
+    /// Keys and models of the runs stay in memory; what is written has what they and the cache leave.
+    fn check_memory(&self, more: u64) -> Result<(), Refusal> {
+        let resident = self.store.resident_bytes();
+        let written = self.tablets.memory_bytes() + self.staged_bytes + more;
+        if resident + written > self.memory_budget - self.store.cache_capacity() {
+            // Sealing gives back what was written, but nothing of the rest.
+            return match resident + self.seal_memory() + more > self.memory_budget {
+                true => Err(Refusal::MemoryFull),
+                false => Err(Refusal::Overloaded { queue: "memory for new writes" }),
+            };
+        }
+        match self.store.levels().fresh().len() > limits::FRESH_RUNS_MAX {
+            true => Err(Refusal::Overloaded { queue: "queue of runs to be compacted" }),
+            false => Ok(()),
+        }
+    }
+
+    /// Memory of unsealed writes at which they are sealed, whatever the log says.
+    pub fn seal_memory(&self) -> u64 {
+        self.memory_budget / limits::MEMORY_BYTES_PER_UNSEALED_BYTE
     }
 
     /// Deletes give room back: they go on for as long as the reserve lasts.
@@ -299,10 +345,11 @@ impl Engine {
             tablet: TabletId::ZERO,
             effect: StagedEffect::Catalogue(catalogue),
             created: false,
+            replaces: false,
             lsn,
             seq: Seq::ZERO,
             durability: Durability::Fsync,
-            ticket,
+            ticket: Some(ticket),
         });
         Ok(())
     }
@@ -312,11 +359,13 @@ impl Engine {
     }
 
     /// Logs a record that another shard sent, version kept. The tablet need not be on the map yet.
+    /// `replaces`: see [`Engine::before_arrival`].
     pub fn write_arrival(
         &mut self,
         tablet: TabletId,
         collection: CollectionId,
         cargo: Cargo,
+        replaces: bool,
         ticket: Ticket,
     ) -> Result<(), Refusal> {
         if self.poisoned {
@@ -330,14 +379,11 @@ impl Engine {
         }
         let Cargo { key, mut version } = cargo;
         let payload = version.payload.as_ref().map_or(&[][..], |payload| payload.as_bytes());
-        let memory = memory_of(&key, payload.len());
-        if self.tablets.memory_bytes() + self.staged_bytes + memory > self.memory_budget {
-            return Err(Refusal::MemoryFull);
-        }
+        self.check_memory(memory_of(&key, payload.len()))?;
         self.check_backlog(key.len() + payload.len())?;
         let kind = if version.payload.is_some() { Kind::Put } else { Kind::Delete };
         let expiry = (version.expires != NEVER).then_some(version.expires);
-        let meta = Meta { seq: version.seq, collection, tablet, expiry, ..self.next_meta(kind) };
+        let meta = Meta { seq: version.seq, collection, tablet, expiry, replaces, ..self.next_meta(kind) };
         let lsn = self.log.append(&RecordParts { meta, key: &key.to_vec(), payload });
         version.lsn = lsn;
         let seq = version.seq;
@@ -346,12 +392,25 @@ impl Engine {
             tablet,
             effect: StagedEffect::Arrival(key, version),
             created: false,
+            replaces,
             lsn,
             seq,
             durability: Durability::Fsync,
-            ticket,
+            ticket: Some(ticket),
         });
         Ok(())
+    }
+
+    /// What an arriving record would replace; a read when only a run can tell.
+    pub fn before_arrival(
+        &self,
+        tablet: TabletId,
+        collection: CollectionId,
+        key: &Key,
+    ) -> Result<Before, ColdRead> {
+        let in_memory = self.tablets.get(tablet).and_then(|tablet| tablet.before(key));
+        let known = in_memory.or_else(|| self.store.before(collection, tablet, key));
+        known.ok_or_else(|| self.store.cold_read(collection, tablet, key))
     }
 
     fn push_staged(&mut self, staged: Staged) {
@@ -433,7 +492,7 @@ impl Engine {
         self.poisoned = true;
         let refusal = Refusal::StorageFailed { shard: self.shard };
         let refused = self.refused.drain(..).map(|(_, (ticket, _))| ticket);
-        let unanswered = self.staged.drain(..).map(|staged| staged.ticket).chain(refused);
+        let unanswered = self.staged.drain(..).filter_map(|staged| staged.ticket).chain(refused);
         self.settled.extend(unanswered.map(|ticket| (ticket, Err(refusal))));
         self.staged_bytes = 0;
         self.tablets.iter_mut().for_each(Tablet::forget_staged);
@@ -457,7 +516,7 @@ impl Engine {
             let written = Written { lsn: staged.lsn, seq: staged.seq, created: staged.created, reached };
             let ticket = staged.ticket;
             self.apply(staged);
-            self.settled.push((ticket, Ok(written)));
+            self.settled.extend(ticket.map(|ticket| (ticket, Ok(written))));
             self.settle_refused();
         }
     }
@@ -487,14 +546,14 @@ impl Engine {
     }
 
     fn apply(&mut self, staged: Staged) {
-        let Staged { lsn, seq, tablet, effect, .. } = staged;
+        let Staged { lsn, seq, tablet, effect, replaces, .. } = staged;
         match effect {
             StagedEffect::Record(key, put) => {
                 let (payload, expires) =
                     put.map_or((None, NEVER), |(payload, expires)| (Some(payload), expires));
-                self.tablets.apply(tablet, key, Version { lsn, seq, expires, payload });
+                self.tablets.apply(tablet, key, Version { lsn, seq, expires, payload }, replaces);
             }
-            StagedEffect::Arrival(key, version) => self.tablets.apply(tablet, key, version),
+            StagedEffect::Arrival(key, version) => self.tablets.apply(tablet, key, version, replaces),
             StagedEffect::Catalogue(catalogue) => self.catalogue = Some(catalogue),
         }
     }
@@ -504,12 +563,51 @@ impl Engine {
         into.append(&mut self.settled);
     }
 
-    /// Turns due records into tombstones; true when more may be due.
+    /// Logs the deletion of records whose time is over, of about `count`; true when more may be due.
     pub fn expire(&mut self, wall: WallMs, count: usize) -> bool {
         let now = self.clock.now(wall);
-        let expired = self.tablets.expire(now, count);
-        self.counters.expired += expired as u64;
-        expired >= count
+        let due = self.tablets.due(now, count);
+        let logged = due.iter().filter(|(tablet, key)| self.log_expiry(*tablet, key.clone())).count();
+        logged >= count
+    }
+
+    /// As [`Engine::expire`], for a record in a run: only if nothing newer is there.
+    pub fn expire_sealed(&mut self, id: TabletId, key: &Key, seq: Seq) {
+        let Some(tablet) = self.tablets.get(id).filter(|tablet| tablet.serves(key) && !tablet.frozen) else {
+            return;
+        };
+        if tablet.before(key).is_none() && self.store.newest_is(tablet.collection, id, key, seq) {
+            self.log_expiry(id, key.clone());
+        }
+    }
+
+    fn log_expiry(&mut self, id: TabletId, key: Key) -> bool {
+        if self.poisoned || self.closed || self.check_delete(key.len()).is_err() {
+            return false;
+        }
+        self.counters.expired += 1;
+        self.log_record(
+            id,
+            key,
+            None,
+            LogAs { created: false, replaces: true, durability: Durability::Memory, ticket: None },
+        );
+        true
+    }
+
+    /// Lets a tablet's delta go of a stretch of what is in runs; gives the key to go on behind.
+    pub fn drop_sealed(
+        &mut self,
+        tablet: TabletId,
+        after: Option<&Key>,
+        covered: Lsn,
+        count: usize,
+    ) -> Option<Key> {
+        let (sealed, last) = self.tablets.drop_sealed(tablet, after, covered, count);
+        for (key, version) in &sealed {
+            self.store.refresh(tablet, key, version);
+        }
+        last
     }
 
     /// Takes no more writes: the node is going down.
@@ -558,6 +656,11 @@ impl Engine {
         self.disk_full.is_some()
     }
 
+    /// Of writes, of what is resident of the runs, and of warm values.
+    pub fn memory_bytes(&self) -> u64 {
+        self.tablets.memory_bytes() + self.store.resident_bytes() + self.store.cache_bytes()
+    }
+
     pub fn memory_budget(&self) -> u64 {
         self.memory_budget
     }
@@ -587,18 +690,5 @@ fn judge(write: &Write, present: Option<Seq>) -> Result<(), Refusal> {
     match (&write.change, present) {
         (Change::Delete, None) => Err(Refusal::Absent),
         _ => Ok(()),
-    }
-}
-
-impl Staged {
-    fn memory(&self) -> u64 {
-        match &self.effect {
-            StagedEffect::Record(key, Some((payload, _))) => memory_of(key, payload.as_bytes().len()),
-            StagedEffect::Record(key, None) => memory_of(key, 0),
-            StagedEffect::Arrival(key, version) => {
-                memory_of(key, version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len()))
-            }
-            StagedEffect::Catalogue(_) => 0,
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::runs::{self, LoadError, parse_run_file_name, run_file_name};
-use super::state::ShardState;
+use super::state::{LoadedRun, RunMeta, ShardState};
 use crate::io::buf::AlignedBuf;
 use crate::io::log::{
     Cause, Damage, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
@@ -46,9 +46,10 @@ pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Report {
     let mut findings: Vec<Finding> = manifest.into_iter().collect();
     match &state {
         Some(state) => {
-            for run in &state.runs {
+            let named = state.loaded_runs.iter().map(LoadedRun::file);
+            for run in named.chain(state.runs.iter().map(RunMeta::file)) {
                 if let Err(error) = runs::check(runtime, &dir.join("runs"), run).await {
-                    findings.push(run_finding(shard, dir, run.id, Some(run.from), &error));
+                    findings.push(run_finding(shard, dir, run.run, &error));
                 }
             }
         }
@@ -107,13 +108,16 @@ async fn read_state(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<Sha
     ShardState::decode(&bytes).map_err(|error| place(shard, dir, error.to_string()))
 }
 
-fn run_finding(shard: ShardId, dir: &Path, run: RunId, lsn: Option<Lsn>, error: &LoadError) -> Finding {
+fn run_finding(shard: ShardId, dir: &Path, run: RunId, error: &LoadError) -> Finding {
     let offset = match error {
         LoadError::Damaged { error, .. } => Some(error.offset),
-        LoadError::Io { .. } | LoadError::Length { .. } | LoadError::Payload { .. } => None,
+        LoadError::Io { .. }
+        | LoadError::Length { .. }
+        | LoadError::Derived { .. }
+        | LoadError::Payload { .. } => None,
     };
     let file = dir.join("runs").join(run_file_name(run));
-    Finding { shard, file, offset, lsn, what: error.to_string() }
+    Finding { shard, file, offset, lsn: None, what: error.to_string() }
 }
 
 /// Every run file, when no manifest says which of them count.
@@ -123,7 +127,7 @@ async fn verify_runs_alone(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec
     let entries = runtime.list(&dir.join("runs")).await.unwrap_or_default();
     for run in entries.iter().filter_map(|entry| parse_run_file_name(&entry.name)) {
         if let Err(error) = runs::check_alone(runtime, &dir.join("runs"), run).await {
-            findings.push(run_finding(shard, dir, run, None, &error));
+            findings.push(run_finding(shard, dir, run, &error));
         }
     }
     findings

@@ -34,6 +34,8 @@ pub enum Request {
     },
     Stats,
     Checkpoint,
+    /// Seal, then merge all runs.
+    Compact,
     /// Take this map; answered when it is in force on the core.
     Install {
         catalogue: Arc<Catalogue>,
@@ -64,6 +66,10 @@ pub enum Request {
     ShipOut {
         tablet: TabletId,
         parts: Vec<ShipPart>,
+    },
+    /// How many records this shard has of a tablet.
+    CountRecords {
+        tablet: TabletId,
     },
     /// Log these records of a tablet to be; answered when they are durable.
     ShipIn {
@@ -107,6 +113,7 @@ pub enum Reply {
     CollectionStats(CollectionStats),
     Stats(Box<ShardStats>),
     Done(Result<(), Refusal>),
+    Records(u64),
     /// The map and the node, or why the shard does not belong here.
     Joined(Result<(Arc<Catalogue>, NodeId), NotJoined>),
     Changed(Result<Result<bool, CatalogueError>, Refusal>),

@@ -1,8 +1,9 @@
 //! The engine of one core: from a request to what is durable and visible.
 //!
 //! Reading order: [`record`] (what goes in and comes out), [`engine`] (the order of things), [`tablet`]
-//! and [`delta`] (where records live), [`pump`] and [`segments`] (the log's way to the disk),
-//! [`checkpoint`] and [`recovery`] (the disk's way back), [`node`] (finding the right core),
+//! and [`delta`] (what was written lately), [`store`] (what is in runs), [`pump`] and [`segments`] (the
+//! log's way to the disk), [`checkpoint`] and [`recovery`] (from memory to runs, and back), [`node`] (finding
+//! the right core),
 //! [`control`] and [`transfer`] (who owns what), [`boot`] (the life of it all).
 //!
 //! Lives on: one core each; nothing mutable is shared. Cores talk by [`message`]s in bounded
@@ -28,18 +29,23 @@ pub mod mailbox;
 pub mod message;
 pub mod node;
 pub mod options;
+pub mod parked;
 pub mod payload;
+pub mod progress;
 pub mod pump;
 pub mod record;
+pub mod recount;
 pub mod recovery;
 pub mod run;
 pub mod runs;
 pub mod segments;
 pub mod serve;
 pub mod split;
+pub mod staged;
 pub mod start_error;
 pub mod state;
 pub mod stats;
+pub mod store;
 pub mod tablet;
 pub mod tablets;
 pub mod transfer;

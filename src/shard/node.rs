@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,14 @@ use super::batch::Origin;
 use super::calls::OpenCalls;
 use super::catalogue::{Catalogue, CatalogueError, Collection, Definition};
 use super::core::Core;
+use super::delta::Version;
+use super::engine::Looked;
 use super::key::Key;
 use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::message::{Reply, Request, WriteResult};
 use super::options::ShardOptions;
+use super::progress::{advance, next_part};
 use super::record::{Durability, Found, Page, Refusal, Scan, Write};
 use super::serve::Early;
 use super::start_error::StartError;
@@ -28,7 +30,7 @@ use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Signal, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{Epoch, Mono, ShardId, TabletId};
+use crate::types::{Epoch, Mono, ShardId, TabletId, WallMs};
 
 /// Between two attempts at a range that is just moving.
 const MOVED_RETRY: Duration = Duration::from_millis(2);
@@ -196,9 +198,13 @@ impl Node {
     pub fn get(&self, collection: &Arc<Collection>, key: &Key) -> Answer<Result<Option<Found>, Refusal>> {
         let tablet = collection.tablet_of(key);
         if tablet.owner == self.shard() {
-            let found = self.get_here(tablet.id, key);
-            if found != Err(Refusal::Moved) {
-                return Answer::Now(found);
+            match self.look_here(tablet.id, key) {
+                Err(Refusal::Moved) => {}
+                Ok((_, Looked::Found(found))) => return Answer::Now(Ok(found)),
+                Ok((core, Looked::Cold(read, now))) => {
+                    return self.later(async move { found_at(core.read_cold(read).await, now) });
+                }
+                Err(refusal) => return Answer::Now(Err(refusal)),
             }
         }
         let (tablet, owner) = (tablet.id, tablet.owner);
@@ -212,9 +218,10 @@ impl Node {
         })
     }
 
-    fn get_here(&self, tablet: TabletId, key: &Key) -> Result<Option<Found>, Refusal> {
+    fn look_here(&self, tablet: TabletId, key: &Key) -> Result<(Rc<Core>, Looked), Refusal> {
         let core = self.core()?;
-        core.engine.borrow_mut().get(tablet, key, self.inner.runtime.wall())
+        let looked = core.engine.borrow_mut().get(tablet, key, self.inner.runtime.wall())?;
+        Ok((core.clone(), looked))
     }
 
     async fn get_again(&self, collection: Arc<Collection>, key: Key) -> Result<Option<Found>, Refusal> {
@@ -528,13 +535,22 @@ impl Node {
         all
     }
 
-    /// Checkpoints every shard now; completes when all are done.
+    /// Seals on every shard what was written; completes when all are done.
     pub async fn checkpoint(&self) -> Result<(), Refusal> {
-        let all: Vec<_> = self.all_shards().map(|shard| self.call(shard, Request::Checkpoint)).collect();
+        self.on_all(|| Request::Checkpoint).await
+    }
+
+    /// Seals, and merges the runs of every shard into one level; completes when all are done.
+    pub async fn compact(&self) -> Result<(), Refusal> {
+        self.on_all(|| Request::Compact).await
+    }
+
+    async fn on_all(&self, request: impl Fn() -> Request) -> Result<(), Refusal> {
+        let all: Vec<_> = self.all_shards().map(|shard| self.call(shard, request())).collect();
         for reply in all {
             match reply.await {
                 Reply::Done(done) => done?,
-                other => unreachable!("a checkpoint answered with {other:?}"),
+                other => unreachable!("work on all shards answered with {other:?}"),
             }
         }
         Ok(())
@@ -600,6 +616,14 @@ impl Attempts {
     }
 }
 
+/// What of a version from a run is visible at a time.
+pub(super) fn found_at(
+    version: Result<Option<Version>, Refusal>,
+    now: WallMs,
+) -> Result<Option<Found>, Refusal> {
+    Ok(version?.and_then(|version| version.found(now)))
+}
+
 async fn gather(count: usize, parts: Vec<(Vec<usize>, Pending<Vec<WriteResult>>)>) -> Vec<WriteResult> {
     let mut results = vec![Err(Refusal::NotReady); count];
     for (places, pending) in parts {
@@ -627,63 +651,5 @@ fn expect_page(reply: Reply) -> Result<Page, Refusal> {
         Reply::Page(page) => page,
         Reply::Done(Err(refusal)) => Err(refusal),
         other => unreachable!("a scan answered with {other:?}"),
-    }
-}
-
-/// The tablet in which the rest of a scan begins, the part of the range in it, and whether it is the
-/// last part. `None` when the range is empty.
-fn next_part(collection: &Collection, rest: &Scan) -> Option<(TabletId, ShardId, Scan, bool)> {
-    let count = collection.tablets.len();
-    let index = match (rest.reverse, &rest.start, &rest.end) {
-        (false, Bound::Included(key) | Bound::Excluded(key), _) => collection.tablet_index(key),
-        (false, Bound::Unbounded, _) => 0,
-        (true, _, Bound::Included(key)) => collection.tablet_index(key),
-        (true, _, Bound::Excluded(key)) => {
-            // The keys below the first key of a tablet are in the one before.
-            let index = collection.tablet_index(key);
-            let at_start = collection.tablets[index].start == *key;
-            if at_start { index.checked_sub(1)? } else { index }
-        }
-        (true, _, Bound::Unbounded) => count - 1,
-    };
-    let tablet = &collection.tablets[index];
-    let mut part = rest.clone();
-    let below = match &part.start {
-        Bound::Included(key) | Bound::Excluded(key) => *key < tablet.start,
-        Bound::Unbounded => true,
-    };
-    if below {
-        part.start = Bound::Included(tablet.start.clone());
-    }
-    if let Some(limit) = collection.end_of(index) {
-        let above = match &part.end {
-            Bound::Included(key) => key >= limit,
-            Bound::Excluded(key) => key > limit,
-            Bound::Unbounded => true,
-        };
-        if above {
-            part.end = Bound::Excluded(limit.clone());
-        }
-    }
-    let last = if rest.reverse { !below || index == 0 } else { part.end == rest.end };
-    Some((tablet.id, tablet.owner, part, last))
-}
-
-/// Moves the range behind what a part has covered.
-fn advance(rest: &mut Scan, clipped: &Scan, part: &Page) {
-    let reached = part.resume_after.clone().filter(|_| part.more).map(Bound::Excluded);
-    if rest.reverse {
-        rest.end = reached.unwrap_or_else(|| flip(&clipped.start));
-    } else {
-        rest.start = reached.unwrap_or_else(|| flip(&clipped.end));
-    }
-}
-
-/// The other side of a bound: what begins where a part ended.
-fn flip(bound: &Bound<Key>) -> Bound<Key> {
-    match bound {
-        Bound::Included(key) => Bound::Excluded(key.clone()),
-        Bound::Excluded(key) => Bound::Included(key.clone()),
-        Bound::Unbounded => Bound::Unbounded,
     }
 }

@@ -16,6 +16,8 @@ pub struct ShardOptions {
     pub durability: Durability,
     /// A checkpoint begins when this much log is not covered: bounds replay to half a second.
     pub checkpoint_log_bytes: u64,
+    /// Size of a run file, about: what compaction moves at a time.
+    pub part_bytes: u64,
 }
 
 impl ShardOptions {
@@ -26,6 +28,7 @@ impl ShardOptions {
             memory_bytes: limits::MEMORY_BYTES_DEFAULT,
             durability: Durability::Fsync,
             checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
+            part_bytes: limits::PART_BYTES,
         }
     }
 

@@ -121,6 +121,8 @@ pub enum Refusal {
     StorageFailed { shard: ShardId },
     /// A checkpoint could not be written; the log keeps everything.
     CheckpointFailed { shard: ShardId },
+    /// What has to be read from a run of this shard cannot be read, or is damaged. `kyrodb verify` says where.
+    Damaged { shard: ShardId },
     /// The memory budget is used up.
     MemoryFull,
     /// The disk is full, its reserve kept for deletes and checkpoints.
@@ -145,6 +147,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::CheckpointFailed { shard } => {
                 write!(f, "shard {shard} could not write a checkpoint; its log keeps everything")
+            }
+            Refusal::Damaged { shard } => {
+                write!(f, "a file of shard {shard} cannot be read or is damaged; `kyrodb verify` says where")
             }
             Refusal::MemoryFull => f.write_str("the memory budget is used up"),
             Refusal::DiskFull => f.write_str("the disk is full"),

@@ -27,6 +27,7 @@ use super::runs;
 use super::segments::Segments;
 use super::start_error::StartError;
 use super::state::ShardState;
+use super::store::{Levels, Part, Shelf, Store};
 use super::tablets::Tablets;
 use crate::io::buf::AlignedBuf;
 use crate::io::codec::Reader;
@@ -39,6 +40,7 @@ use crate::io::log::{
 use crate::io::manifest::Manifest;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
+use crate::limits;
 use crate::types::{Lsn, NodeId, RunId, SegmentId};
 
 /// A shard with its files open, before it knows the map.
@@ -133,7 +135,7 @@ async fn resume(
         return Err(StartError::ShardCount { found: state.shards, wanted });
     }
     let runtime = node.runtime();
-    remove_unnamed_runs(runtime, dirs, &state).await?;
+    sort_out_runs(runtime, dirs, &state).await?;
     let tablets = load_runs(node, dirs, &state).await?;
     let files = segment_files(runtime, &dirs.log).await?;
     let (recovered, replayed) = replay(node, dirs, &state, &files, tablets).await?;
@@ -173,11 +175,20 @@ async fn segment_files(runtime: &Runtime, dir: &Path) -> Result<Vec<SegmentFile>
     Ok(entries.iter().filter_map(segment).collect())
 }
 
-/// Leftovers of checkpoints that were not published.
-async fn remove_unnamed_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Result<(), StartError> {
-    for entry in list(runtime, &dirs.runs).await? {
-        let named = |id| state.runs.iter().any(|run| run.id == id);
-        if runs::parse_run_file_name(&entry.name).is_some_and(|id| !named(id)) {
+/// Removes leftovers of what was not published, and looks whether all else is there.
+async fn sort_out_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Result<(), StartError> {
+    let entries = list(runtime, &dirs.runs).await?;
+    let named = |entry: &crate::io::op::DirEntry| Some((runs::parse_run_file_name(&entry.name)?, entry.len));
+    let lens: BTreeMap<RunId, u64> = entries.iter().filter_map(named).collect();
+    for run in &state.runs {
+        let (wanted, found) = (run.file_len, lens.get(&run.id).copied().unwrap_or(0));
+        if wanted != found {
+            let path = dirs.runs.join(runs::run_file_name(run.id));
+            return Err(StartError::Run(runs::LoadError::Length { path, wanted, found }));
+        }
+    }
+    for entry in entries {
+        if runs::parse_run_file_name(&entry.name).is_some_and(|id| !state.names_run(id)) {
             let path = dirs.runs.join(&entry.name);
             runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
         }
@@ -187,10 +198,10 @@ async fn remove_unnamed_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState)
 
 async fn load_runs(node: &Node, dirs: &Dirs, state: &ShardState) -> Result<Tablets, StartError> {
     let mut tablets = Tablets::new(node.shard());
-    for (tablet, collection, next_seq) in &state.tablets {
-        tablets.raise_seq(*tablet, *collection, *next_seq);
+    for tablet in &state.tablets {
+        tablets.resume(tablet);
     }
-    for run in &state.runs {
+    for run in &state.loaded_runs {
         runs::load(node.runtime(), &dirs.runs, run, &mut tablets).await.map_err(StartError::Run)?;
         node.inner().replayed.set(node.inner().replayed.get() + run.entries);
     }
@@ -261,7 +272,8 @@ impl Replayed {
         };
         let expires = meta.expiry.unwrap_or(NEVER);
         let version = Version { lsn: record.lsn, seq: meta.seq, expires, payload };
-        self.tablets.restore(meta.tablet, meta.collection, Key::from_bytes(record.parts.key), version);
+        let key = Key::from_bytes(record.parts.key);
+        self.tablets.restore(meta.tablet, meta.collection, key, version, meta.replaces);
         Some(())
     }
 }
@@ -345,7 +357,11 @@ async fn open(
     let options = &node.inner().options;
     let Replayed { tablets, catalogue, bytes, .. } = replayed;
     let clock = HybridClock::resume(clock);
-    let mut engine = Engine::new(node.shard(), log, clock, tablets, last_lsn, options.memory_bytes);
+    let shelf = Shelf::new(node.runtime().clone(), dirs.runs.clone());
+    let parts = state.runs.iter().map(|run| Rc::new(Part::new(shelf.clone(), run.clone())));
+    let levels = Levels::new(parts);
+    let store = Store::new(shelf, levels, options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE);
+    let mut engine = Engine::new(node.shard(), log, clock, tablets, store, last_lsn, options.memory_bytes);
     if let Some(catalogue) = catalogue {
         engine.restore_catalogue(Arc::new(catalogue));
     }

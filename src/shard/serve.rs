@@ -1,10 +1,14 @@
 //! Requests to this core, from its own tasks and from other cores.
 
+use std::rc::Rc;
+
 use super::batch::Origin;
 use super::core::Core;
+use super::engine::Looked;
+use super::key::Key;
 use super::message::{Frame, Reply, Request};
-use super::node::Node;
-use super::record::Write;
+use super::node::{Node, found_at};
+use super::record::{Refusal, Write};
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::{control, transfer};
 use crate::io::executor::Class;
@@ -84,19 +88,28 @@ fn handle(node: &Node, request: Request, answer: AnswerTo) {
     }
 }
 
-fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer: AnswerTo) {
+fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo) {
     let wall = core.runtime.wall();
     match request {
         Request::Get { tablet, key } => {
-            let found = core.engine.borrow_mut().get(tablet, &key, wall);
-            answer.give(node, Reply::Get(found));
+            let looked = core.engine.borrow_mut().get(tablet, &key, wall);
+            match looked {
+                Ok(Looked::Found(found)) => answer.give(node, Reply::Get(Ok(found))),
+                Ok(Looked::Cold(read, now)) => {
+                    let (node, core) = (node.clone(), core.clone());
+                    node.runtime().clone().spawn(Class::Foreground, async move {
+                        let found = found_at(core.read_cold(read).await, now);
+                        answer.give(&node, Reply::Get(found));
+                    });
+                }
+                Err(refusal) => answer.give(node, Reply::Get(Err(refusal))),
+            }
         }
-        Request::GetMany { items } => {
-            let mut engine = core.engine.borrow_mut();
-            let found = items.iter().map(|(tablet, key)| engine.get(*tablet, key, wall)).collect();
-            drop(engine);
-            answer.give(node, Reply::GetMany(found));
+        Request::CountRecords { tablet } => {
+            let count = core.engine.borrow().tablets.get(tablet).map_or(0, |tablet| tablet.records);
+            answer.give(node, Reply::Records(count));
         }
+        Request::GetMany { items } => get_many(node, core, &items, answer),
         // Refused as moved it could be overtaken by a later one of its client: it waits for the map, which
         // is on its way.
         Request::Write { items, epoch } if epoch > node.epoch() => {
@@ -105,8 +118,15 @@ fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer:
         Request::Write { items, epoch } => write(core, items, epoch, answer),
         Request::Scan { tablet, scan } => {
             core.numbers.borrow_mut().scans += 1;
-            let page = core.engine.borrow_mut().scan(tablet, &scan, wall);
-            answer.give(node, Reply::Page(page));
+            let begun = core.engine.borrow_mut().scan(tablet, &scan, wall);
+            let (node, core) = (node.clone(), core.clone());
+            node.runtime().clone().spawn(Class::Foreground, async move {
+                let page = match begun {
+                    Ok(begun) => begun.page().await.map_err(|error| core.note_damage(&error)),
+                    Err(refusal) => Err(refusal),
+                };
+                answer.give(&node, Reply::Page(page));
+            });
         }
         Request::CollectionStats { collection } => {
             answer.give(node, Reply::CollectionStats(collection_stats(core, collection)));
@@ -115,7 +135,42 @@ fn handle_ready(node: &Node, core: &std::rc::Rc<Core>, request: Request, answer:
     }
 }
 
-fn write(core: &Core, items: Vec<(TabletId, Write)>, epoch: Epoch, answer: AnswerTo) {
+/// All lookups at once; what memory cannot answer is read side by side.
+fn get_many(node: &Node, core: &Rc<Core>, items: &[(TabletId, Key)], answer: AnswerTo) {
+    let wall = core.runtime.wall();
+    let mut found = Vec::with_capacity(items.len());
+    let mut cold = Vec::new();
+    let mut engine = core.engine.borrow_mut();
+    for (place, (tablet, key)) in items.iter().enumerate() {
+        match engine.get(*tablet, key, wall) {
+            Ok(Looked::Found(record)) => found.push(record),
+            Ok(Looked::Cold(read, now)) => {
+                found.push(None);
+                cold.push((place, read, now));
+            }
+            Err(refusal) => return answer.give(node, Reply::GetMany(Err(refusal))),
+        }
+    }
+    drop(engine);
+    if cold.is_empty() {
+        return answer.give(node, Reply::GetMany(Ok(found)));
+    }
+    let (node, core) = (node.clone(), core.clone());
+    node.runtime().clone().spawn(Class::Foreground, async move {
+        let (places, reads): (Vec<_>, Vec<_>) =
+            cold.into_iter().map(|(place, read, now)| ((place, now), read)).unzip();
+        let versions = core.read_cold_batch(&reads).await;
+        let many = versions.map(|versions| {
+            for ((place, now), version) in places.into_iter().zip(versions) {
+                found[place] = version.and_then(|version| version.found(now));
+            }
+            found
+        });
+        answer.give(&node, Reply::GetMany(many));
+    });
+}
+
+fn write(core: &Rc<Core>, items: Vec<(TabletId, Write)>, epoch: Epoch, answer: AnswerTo) {
     match answer {
         AnswerTo::Core { from, call } => core.submit(items.into_iter(), epoch, Origin::Call { from, call }),
         AnswerTo::Task(_) => unreachable!("a task's own writes go straight to the engine"),
@@ -142,6 +197,7 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
     node.runtime().spawn(Class::Foreground, async move {
         let reply = match request {
             Request::Checkpoint => Reply::Done(super::checkpoint::request(&task).await),
+            Request::Compact => Reply::Done(compact(&task).await),
             Request::Create { name, definition } => {
                 Reply::Changed(control::create(&task, &name, definition).await)
             }
@@ -159,12 +215,21 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
     });
 }
 
+/// Seals what was written, then merges everything.
+async fn compact(node: &Node) -> Result<(), Refusal> {
+    super::checkpoint::request(node).await?;
+    super::store::compaction::request(node).await
+}
+
 fn collection_stats(core: &Core, collection: CollectionId) -> CollectionStats {
     let engine = core.engine.borrow();
     let mut sum = CollectionStats::default();
     for tablet in engine.tablets.iter().filter(|tablet| tablet.collection == collection) {
-        sum.records += tablet.delta.weight().live_records;
+        sum.records += tablet.records;
         sum.bytes += tablet.delta.weight().live_bytes;
+    }
+    for part in engine.store.levels().iter() {
+        sum.bytes += part.bytes_of(collection);
     }
     sum
 }
@@ -185,7 +250,7 @@ fn stats(node: &Node) -> ShardStats {
 }
 
 fn fill_stats(core: &Core, stats: &mut ShardStats) {
-    let (engine, numbers, state) = (core.engine.borrow(), core.numbers.borrow(), core.ledger.state());
+    let (engine, numbers) = (core.engine.borrow(), core.numbers.borrow());
     let counters = engine.counters();
     stats.phase = if engine.is_poisoned() { Phase::Poisoned } else { Phase::Serving };
     stats.gets = counters.gets;
@@ -200,11 +265,11 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.log_writes_in_flight = engine.blocks_in_flight() as u64;
     stats.log_segments = core.segments.live_count() as u64;
     stats.durable_lsn = engine.durable();
-    stats.memory_bytes = engine.tablets.memory_bytes();
+    stats.memory_bytes = engine.memory_bytes();
     stats.memory_budget_bytes = engine.memory_budget();
     stats.disk_full = engine.is_disk_full();
     for tablet in engine.tablets.iter() {
-        stats.live_records += tablet.delta.weight().live_records;
+        stats.live_records += tablet.records;
         stats.live_bytes += tablet.delta.weight().live_bytes;
     }
     stats.scans = numbers.scans;
@@ -214,6 +279,21 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.checkpoints = numbers.checkpoints;
     stats.checkpoint_failures = numbers.checkpoint_failures;
     stats.checkpoint_bytes = numbers.checkpoint_bytes;
-    stats.runs = state.runs.len() as u64;
-    stats.run_bytes = state.runs.iter().map(|run| run.file_len).sum();
+    let levels = engine.store.levels();
+    stats.runs = levels.iter().count() as u64;
+    stats.fresh_runs = levels.fresh().len() as u64;
+    stats.run_bytes = levels.iter().map(|part| part.meta.file_len).sum();
+    stats.resident_bytes = engine.store.resident_bytes();
+    stats.cache_bytes = engine.store.cache_bytes();
+    stats.cache_hits = engine.store.hits;
+    stats.cache_misses = engine.store.misses;
+    let shelf = engine.store.shelf();
+    stats.cold_reads = shelf.cold_reads.get();
+    stats.block_reads = shelf.block_reads.get();
+    stats.rebuilt_indexes = shelf.rebuilt.get();
+    stats.damaged_reads = numbers.damaged_reads;
+    stats.compactions = numbers.compactions.values().sum();
+    stats.compaction_failures = numbers.compaction_failures;
+    stats.compaction_read_bytes = numbers.compaction_read_bytes;
+    stats.compaction_written_bytes = numbers.compaction_written_bytes;
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::core::Core;
 use super::key::Key;
 use super::node::Node;
+use super::runs::LoadError;
 use crate::io::executor::Class;
 use crate::limits;
 use crate::rmi::quantiles::separators;
@@ -20,7 +21,7 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
     let catalogue = node.catalogue();
     for collection in catalogue.collections.values().filter(|collection| collection.is_unsplit()) {
         let tablet = &collection.tablets[0];
-        let large = |present: &super::tablet::Tablet| present.delta.len() >= limits::SPLIT_RECORDS_MIN;
+        let large = |present: &super::tablet::Tablet| present.records >= limits::SPLIT_RECORDS_MIN;
         let here = core.engine.borrow().tablets.get(tablet.id).is_some_and(large);
         if tablet.owner == node.shard() && here && core.splitting.borrow_mut().insert(collection.id) {
             let (node, core) = (node.clone(), core.clone());
@@ -34,7 +35,13 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
 }
 
 async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
-    let sample = sample(core, tablet).await;
+    let sample = match sample(core, tablet).await {
+        Ok(sample) => sample,
+        Err(error) => {
+            core.note_damage(&error);
+            return;
+        }
+    };
     let split_at = separators(&sample, node.shards());
     if split_at.is_empty() {
         return;
@@ -48,12 +55,31 @@ async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
     }
 }
 
-/// Every nth visible key, in order.
-async fn sample(core: &Core, tablet: TabletId) -> Vec<Key> {
-    let len = core.engine.borrow().tablets.get(tablet).map_or(0, |tablet| tablet.delta.len());
-    let step = len.div_ceil(limits::SPLIT_SAMPLE_KEYS).max(1);
+/// About every nth key, in order, from the delta and from what is resident of the runs. Keys that stand in
+/// several of them count several times, which moves a separator little.
+async fn sample(core: &Core, tablet: TabletId) -> Result<Vec<Key>, LoadError> {
+    let (records, collection, levels) = {
+        let engine = core.engine.borrow();
+        let Some(present) = engine.tablets.get(tablet) else { return Ok(Vec::new()) };
+        (present.records, present.collection, engine.store.levels().clone())
+    };
+    let step = records.div_ceil(limits::SPLIT_SAMPLE_KEYS).max(1);
+    let mut sample = sample_delta(core, tablet, step as usize).await;
     let mut slice = core.runtime.slice();
-    let mut sample = Vec::with_capacity(len / step + 1);
+    for part in levels.iter() {
+        let resident = part.load().await?;
+        let mut take = |_, key: Vec<u8>| sample.push(Key::from_bytes(&key));
+        resident.sample(collection, tablet, Bound::Unbounded, Bound::Unbounded, step, &mut take);
+        slice.checkpoint().await;
+    }
+    sample.sort_unstable();
+    sample.dedup();
+    Ok(sample)
+}
+
+async fn sample_delta(core: &Core, tablet: TabletId, step: usize) -> Vec<Key> {
+    let mut slice = core.runtime.slice();
+    let mut sample = Vec::new();
     let mut at: Option<Key> = None;
     loop {
         {

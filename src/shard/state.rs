@@ -6,24 +6,47 @@
 //! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue) | u8 0 | u16 shards | u16 0
 //! u64 node | u64 joined shards (shard 0)
 //! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
-//! u32 runs, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
-//! u32 tablets, each: u32 id | u32 collection | u64 next version
+//! u32 runs of format 1, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
+//! u32 tablets, each: u32 id | u32 collection | u64 next version | u64 records | u64 epoch
 //! bytes catalogue (empty when flag 2 is not set)
+//! u32 runs, each: u64 id | u32 level | u64 file length | u64 footer hash | u64 entries | u64 live entries
+//!   | u64 highest LSN | first place | last place
+//!   place: u32 collection | u32 tablet | bytes key
 //! ```
+//!
+//! Version 1 has no records of tablets, and ends with the catalogue.
 
 use std::fmt;
 
 use super::catalogue::Catalogue;
+use super::key::Key;
+use super::run::RunFile;
+use super::store::{LAST, Place, Span};
 use crate::io::codec::{Put, Reader, Truncated};
-use crate::types::{CollectionId, Lsn, NodeId, RunId, SegmentId, Seq, TabletId};
+use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId};
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const FLAG_CLEAN: u8 = 1;
 const FLAG_CATALOGUE: u8 = 2;
 
-/// A run that the manifest names. It covers the log in `(from, to]`.
+/// A run that the manifest names, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunMeta {
+    pub id: RunId,
+    pub level: u8,
+    pub file_len: u64,
+    pub footer_hash: u64,
+    pub entries: u64,
+    /// Entries that are no tombstones.
+    pub live: u64,
+    pub lsn_max: Lsn,
+    pub span: Span,
+}
+
+/// A run written before runs were read in place. It covers the log in `(from, to]`; its records are loaded
+/// at a start, and it goes with the first seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedRun {
     pub id: RunId,
     pub from: Lsn,
     pub to: Lsn,
@@ -53,16 +76,33 @@ pub struct ShardState {
     /// Last commit timestamp.
     pub clock: u64,
     /// Oldest first; each begins where the one before ends.
+    pub loaded_runs: Vec<LoadedRun>,
+    /// Those of level 0 from the oldest.
     pub runs: Vec<RunMeta>,
-    pub tablets: Vec<(TabletId, CollectionId, Seq)>,
+    pub tablets: Vec<TabletState>,
     /// Shard 0's.
     pub catalogue: Option<Catalogue>,
+}
+
+/// What is kept of a tablet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TabletState {
+    pub tablet: TabletId,
+    pub collection: CollectionId,
+    /// As of the commit.
+    pub next_seq: Seq,
+    /// As of `covered`: the log behind it tells the rest.
+    pub records: u64,
+    /// Of the range that `records` counts.
+    pub epoch: Epoch,
 }
 
 /// Why a manifest record is not a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateError {
     Truncated,
+    /// A number that no writer puts there.
+    Malformed,
     /// Written by a newer server.
     Newer {
         version: u16,
@@ -73,6 +113,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StateError::Truncated => f.write_str("the manifest's state ends in the middle of a value"),
+            StateError::Malformed => f.write_str("the manifest's state has a number that means nothing"),
             StateError::Newer { version } => {
                 write!(
                     f,
@@ -88,6 +129,18 @@ impl std::error::Error for StateError {}
 impl From<Truncated> for StateError {
     fn from(_: Truncated) -> StateError {
         StateError::Truncated
+    }
+}
+
+impl RunMeta {
+    pub fn file(&self) -> RunFile {
+        RunFile { run: self.id, len: self.file_len, footer_hash: self.footer_hash }
+    }
+}
+
+impl LoadedRun {
+    pub fn file(&self) -> RunFile {
+        RunFile { run: self.id, len: self.file_len, footer_hash: self.footer_hash }
     }
 }
 
@@ -107,30 +160,34 @@ impl ShardState {
         for number in [self.floor.0, self.covered.0, self.first_segment.0, self.next_run.0, self.clock] {
             out.put_u64(number);
         }
-        out.put_u32(self.runs.len() as u32);
-        for run in &self.runs {
+        out.put_u32(self.loaded_runs.len() as u32);
+        for run in &self.loaded_runs {
             for number in [run.id.0, run.from.0, run.to.0, run.file_len, run.footer_hash, run.entries] {
                 out.put_u64(number);
             }
         }
         out.put_u32(self.tablets.len() as u32);
-        for (tablet, collection, next_seq) in &self.tablets {
-            out.put_u32(tablet.0);
-            out.put_u32(collection.0);
-            out.put_u64(next_seq.0);
+        for tablet in &self.tablets {
+            out.put_u32(tablet.tablet.0);
+            out.put_u32(tablet.collection.0);
+            out.put_u64(tablet.next_seq.0);
+            out.put_u64(tablet.records);
+            out.put_u64(tablet.epoch.0);
         }
         let mut bytes = Vec::new();
         if let Some(catalogue) = &self.catalogue {
             catalogue.encode(&mut bytes);
         }
         out.put_bytes(&bytes);
+        out.put_u32(self.runs.len() as u32);
+        self.runs.iter().for_each(|run| encode_run(run, &mut out));
         out
     }
 
     pub fn decode(bytes: &[u8]) -> Result<ShardState, StateError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(StateError::Newer { version });
         }
         let flags = reader.u8()?;
@@ -151,22 +208,80 @@ impl ShardState {
             ..ShardState::default()
         };
         for _ in 0..reader.u32()? {
-            state.runs.push(decode_run(&mut reader)?);
+            state.loaded_runs.push(decode_loaded_run(&mut reader)?);
         }
         for _ in 0..reader.u32()? {
             let (tablet, collection) = (TabletId(reader.u32()?), CollectionId(reader.u32()?));
-            state.tablets.push((tablet, collection, Seq(reader.u64()?)));
+            let next_seq = Seq(reader.u64()?);
+            let [records, epoch] = match version {
+                1 => [0, 0],
+                _ => [reader.u64()?, reader.u64()?],
+            };
+            state.tablets.push(TabletState { tablet, collection, next_seq, records, epoch: Epoch(epoch) });
         }
         let catalogue = reader.bytes()?;
         if flags & FLAG_CATALOGUE != 0 {
             state.catalogue = Some(Catalogue::decode(&mut Reader::new(catalogue))?);
         }
+        if version > 1 {
+            for _ in 0..reader.u32()? {
+                state.runs.push(decode_run(&mut reader)?);
+            }
+        }
         Ok(state)
+    }
+
+    /// Takes runs away and names others.
+    pub fn replace_runs(&mut self, out: &[RunId], into: impl IntoIterator<Item = RunMeta>) {
+        self.runs.retain(|run| !out.contains(&run.id));
+        for run in into {
+            self.next_run = self.next_run.max(run.id.next());
+            self.runs.push(run);
+        }
+    }
+
+    /// Whether a file of this run counts.
+    pub fn names_run(&self, id: RunId) -> bool {
+        self.runs.iter().any(|run| run.id == id) || self.loaded_runs.iter().any(|run| run.id == id)
     }
 }
 
-fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, Truncated> {
+fn encode_run(run: &RunMeta, out: &mut Vec<u8>) {
+    out.put_u64(run.id.0);
+    out.put_u32(run.level.into());
+    for number in [run.file_len, run.footer_hash, run.entries, run.live, run.lsn_max.0] {
+        out.put_u64(number);
+    }
+    for place in [&run.span.first, &run.span.last] {
+        out.put_u32(place.collection.0);
+        out.put_u32(place.tablet.0);
+        out.put_bytes(&place.key.to_vec());
+    }
+}
+
+fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, StateError> {
+    let id = RunId(reader.u64()?);
+    let level = u8::try_from(reader.u32()?).ok().filter(|level| usize::from(*level) <= LAST);
+    let [file_len, footer_hash, entries, live, lsn_max] = [(); 5].map(|()| reader.u64());
     Ok(RunMeta {
+        id,
+        level: level.ok_or(StateError::Malformed)?,
+        file_len: file_len?,
+        footer_hash: footer_hash?,
+        entries: entries?,
+        live: live?,
+        lsn_max: Lsn(lsn_max?),
+        span: Span { first: decode_place(reader)?, last: decode_place(reader)? },
+    })
+}
+
+fn decode_place(reader: &mut Reader<'_>) -> Result<Place, Truncated> {
+    let (collection, tablet) = (CollectionId(reader.u32()?), TabletId(reader.u32()?));
+    Ok(Place { collection, tablet, key: Key::from_bytes(reader.bytes()?) })
+}
+
+fn decode_loaded_run(reader: &mut Reader<'_>) -> Result<LoadedRun, Truncated> {
+    Ok(LoadedRun {
         id: RunId(reader.u64()?),
         from: Lsn(reader.u64()?),
         to: Lsn(reader.u64()?),
@@ -180,6 +295,10 @@ fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, Truncated> {
 mod tests {
     use super::*;
 
+    fn place(key: &[u8]) -> Place {
+        Place { collection: CollectionId(1), tablet: TabletId(1), key: Key::from_bytes(key) }
+    }
+
     fn sample() -> ShardState {
         ShardState {
             clean: true,
@@ -192,7 +311,7 @@ mod tests {
             first_segment: SegmentId(3),
             next_run: RunId(5),
             clock: 77,
-            runs: vec![RunMeta {
+            loaded_runs: vec![LoadedRun {
                 id: RunId(4),
                 from: Lsn(0),
                 to: Lsn(7),
@@ -200,7 +319,23 @@ mod tests {
                 footer_hash: 0xabcd,
                 entries: 6,
             }],
-            tablets: vec![(TabletId(1), CollectionId(1), Seq(8))],
+            runs: vec![RunMeta {
+                id: RunId(5),
+                level: 6,
+                file_len: 12288,
+                footer_hash: 0xef,
+                entries: 7,
+                live: 6,
+                lsn_max: Lsn(8),
+                span: Span { first: place(b"a"), last: place(b"zebra crossing") },
+            }],
+            tablets: vec![TabletState {
+                tablet: TabletId(1),
+                collection: CollectionId(1),
+                next_seq: Seq(8),
+                records: 5,
+                epoch: Epoch(3),
+            }],
             catalogue: Some(Catalogue::default()),
         }
     }

@@ -62,16 +62,31 @@ pub struct ShardStats {
     pub durable_lsn: Lsn,
     pub inbox_frames: u64,
     pub live_records: u64,
-    /// Keys and payloads of visible records.
+    /// Keys and payloads of records that are in no run yet.
     pub live_bytes: u64,
-    /// Estimated memory of the delta.
+    /// Estimated memory of records in no run, of keys and models of the runs, and of warm values.
     pub memory_bytes: u64,
+    pub resident_bytes: u64,
+    pub cache_bytes: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    /// Point reads that had to read a file, and the blocks that they read.
+    pub cold_reads: u64,
+    pub block_reads: u64,
+    pub damaged_reads: u64,
+    pub rebuilt_indexes: u64,
     pub memory_budget_bytes: u64,
     pub checkpoints: u64,
     pub checkpoint_failures: u64,
     pub checkpoint_bytes: u64,
     pub runs: u64,
+    /// Those of level 0.
+    pub fresh_runs: u64,
     pub run_bytes: u64,
+    pub compactions: u64,
+    pub compaction_failures: u64,
+    pub compaction_read_bytes: u64,
+    pub compaction_written_bytes: u64,
     pub expired_records: u64,
     pub disk_full: bool,
     pub turns: TurnStats,
@@ -81,6 +96,6 @@ pub struct ShardStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CollectionStats {
     pub records: u64,
-    /// Keys and payloads.
+    /// Keys and payloads in memory, and the blocks of the runs.
     pub bytes: u64,
 }

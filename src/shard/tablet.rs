@@ -1,4 +1,4 @@
-//! One tablet on its owner: its records, the writes on their way to it, and its versions.
+//! One tablet on its owner: what was written to it lately, the writes on their way to it, and its versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -6,8 +6,8 @@ use std::ops::Bound;
 use super::catalogue;
 use super::delta::{Applied, Delta, NEVER, Version};
 use super::key::Key;
-use super::record::{Condition, Page, Scan};
-use crate::limits;
+use super::record::{Condition, Scan};
+use super::store::Before;
 use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, WallMs};
 
 /// The version that a key will have when everything logged so far is applied.
@@ -38,7 +38,13 @@ pub struct Tablet {
     /// the same client may be on their way by the same map: they must not overtake the first.
     closed_below: Epoch,
     staged: BTreeMap<Key, Staged>,
+    /// Of records in the delta.
     expiries: BTreeSet<(WallMs, Key)>,
+    /// Records that there are, in the delta and in runs. One whose time is over counts until its deletion
+    /// was logged.
+    pub records: u64,
+    /// Of these, what new owners have of parts that are being sent away; theirs with the new map.
+    pub moved_records: u64,
 }
 
 impl Tablet {
@@ -58,11 +64,18 @@ impl Tablet {
             closed_below: Epoch::ZERO,
             staged: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            records: 0,
+            moved_records: 0,
         }
     }
 
-    /// The map of this epoch gives this shard the tablet with this range.
-    pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>, map: Epoch) {
+    /// The map of this epoch gives this shard the tablet with this range. True when a part of it went away.
+    pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>, map: Epoch) -> bool {
+        let moved = std::mem::take(&mut self.moved_records);
+        let shrank = self.mapped && (self.start != entry.start || self.end.as_ref() != end);
+        if shrank {
+            self.records = self.records.saturating_sub(moved);
+        }
         if self.frozen || !self.mapped || self.start != entry.start || self.end.as_ref() != end {
             self.closed_below = map;
         }
@@ -73,6 +86,12 @@ impl Tablet {
         self.end = end.cloned();
         self.moving = false;
         self.frozen = false;
+        shrank
+    }
+
+    /// What the map says that it covers.
+    pub fn range(&self) -> (Key, Bound<Key>) {
+        (self.start.clone(), self.end.clone().map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     pub fn covers(&self, key: &Key) -> bool {
@@ -105,15 +124,6 @@ impl Tablet {
         self.mapped && starts && ends
     }
 
-    /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at.
-    pub fn scan(&self, scan: &Scan, now: WallMs) -> Page {
-        let range = self.delta.range(scan.start.as_ref(), scan.end.as_ref());
-        match scan.reverse {
-            false => collect_page(range, scan.limit, now),
-            true => collect_page(range.rev(), scan.limit, now),
-        }
-    }
-
     /// Frees entries that moved away with their range; true when there were any.
     pub fn shed_outside(&mut self, count: usize) -> bool {
         let below = self.delta.range(Bound::Unbounded, Bound::Excluded(&self.start));
@@ -126,31 +136,43 @@ impl Tablet {
         !outside.is_empty()
     }
 
-    /// Removes tombstones with LSNs up to `covered` among the next `count` entries behind `after`.
-    /// Gives the last key looked at, `None` at the end.
-    pub fn purge(&mut self, after: Option<&Key>, covered: Lsn, count: usize) -> Option<Key> {
+    /// Takes out of the next `count` entries behind `after` those with LSNs up to `covered`: they are in a
+    /// run now. Gives them, and the last key looked at, `None` at the end. While a range is being sent away
+    /// all stay: the rounds behind the first look here only.
+    pub fn drop_sealed(
+        &mut self,
+        after: Option<&Key>,
+        covered: Lsn,
+        count: usize,
+    ) -> (Vec<(Key, Version)>, Option<Key>) {
         if self.moving {
-            return None;
+            return (Vec::new(), None);
         }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let stretch: Vec<(Key, bool)> = self
-            .delta
-            .range(start, Bound::Unbounded)
-            .take(count)
-            .map(|(key, version)| (key.clone(), version.payload.is_none() && version.lsn <= covered))
-            .collect();
-        for (key, _) in stretch.iter().filter(|(_, purge)| *purge) {
-            self.delta.remove(key);
+        let (mut sealed, mut last) = (Vec::new(), None);
+        for (key, version) in self.delta.range(start, Bound::Unbounded).take(count) {
+            last = Some(key.clone());
+            // What a write in flight will replace is counted by what is here.
+            if version.lsn <= covered && !self.staged.contains_key(key) {
+                sealed.push((key.clone(), version.clone()));
+            }
         }
-        stretch.into_iter().next_back().map(|(key, _)| key)
+        for (key, version) in &sealed {
+            self.delta.remove(key);
+            if version.expires != NEVER {
+                self.expiries.remove(&(version.expires, key.clone()));
+            }
+        }
+        (sealed, last)
     }
 
-    /// The version that a write accepted now would replace: writes in flight count.
-    pub fn present(&self, key: &Key, now: WallMs) -> Option<Seq> {
+    /// What a write accepted now would replace, writes in flight included; `None` when only the runs can
+    /// tell.
+    pub fn before(&self, key: &Key) -> Option<Before> {
         if let Some(staged) = self.staged.get(key) {
-            return staged.expires.filter(|expires| *expires > now).map(|_| staged.seq);
+            return Some(Before::of(staged.seq, staged.expires));
         }
-        self.delta.get(key).filter(|version| version.is_visible(now)).map(|version| version.seq)
+        self.delta.get(key).map(Before::of_version)
     }
 
     /// Whether a write of this key is in flight.
@@ -166,28 +188,33 @@ impl Tablet {
         seq
     }
 
-    /// Makes a staged write visible.
-    pub fn apply(&mut self, key: Key, version: Version) {
+    /// Makes a staged write visible. `replaces`: there was a record when it was staged.
+    pub fn apply(&mut self, key: Key, version: Version, replaces: bool) {
         if self.staged.get(&key).is_some_and(|staged| staged.lsn == version.lsn) {
             self.staged.remove(&key);
         }
-        self.restore(key, version);
+        self.restore(key, version, replaces);
     }
 
-    /// A version from a run, from the log, or from another shard.
-    pub fn restore(&mut self, key: Key, version: Version) {
+    /// A version from the log or from another shard. What it replaces is counted by the delta, and where
+    /// the delta has nothing by what the write found out (`replaces`).
+    pub fn restore(&mut self, key: Key, version: Version, replaces: bool) {
         assert!(version.lsn > Lsn::ZERO, "a version without a place in the log");
         self.next_seq = self.next_seq.max(version.seq.next());
-        let expires = version.expires;
+        let (expires, is_record) = (version.expires, version.payload.is_some());
         // Only records with an expiry pay for the copy of their key.
-        let due = (version.payload.is_some() && expires != NEVER).then(|| key.clone());
-        match self.delta.apply(key.clone(), version) {
+        let due = (is_record && expires != NEVER).then(|| key.clone());
+        let was_record = match self.delta.apply(key.clone(), version) {
             Applied::Stale => return,
-            Applied::Replaced(before) if before != NEVER => {
-                self.expiries.remove(&(before, key));
+            Applied::Replaced(before) => {
+                if let Some(expires) = before.filter(|expires| *expires != NEVER) {
+                    self.expiries.remove(&(expires, key));
+                }
+                before.is_some()
             }
-            Applied::Replaced(_) | Applied::Inserted => {}
-        }
+            Applied::Inserted => replaces,
+        };
+        self.records = (self.records + u64::from(is_record)).saturating_sub(u64::from(was_record));
         if let Some(key) = due {
             self.expiries.insert((expires, key));
         }
@@ -202,41 +229,16 @@ impl Tablet {
         !self.staged.is_empty()
     }
 
-    /// Turns at most `count` due records into tombstones; gives how many.
-    pub fn expire(&mut self, now: WallMs, count: usize) -> usize {
-        let mut expired = 0;
-        for _ in 0..count {
-            if self.expiries.first().is_none_or(|(expires, _)| *expires > now) {
-                break;
-            }
-            if let Some((_, key)) = self.expiries.pop_first() {
-                expired += usize::from(self.delta.expire(&key, now));
-            }
+    /// At most `count` records whose time is over, for their deletion to be logged. None while writes are not
+    /// taken here.
+    pub fn due(&self, now: WallMs, count: usize) -> Vec<Key> {
+        if self.frozen || !self.mapped {
+            return Vec::new();
         }
-        expired
+        let due = self.expiries.iter().take_while(|(expires, _)| *expires <= now).take(count);
+        let open = |key: &&Key| !self.staged.contains_key(*key) && self.covers(key);
+        due.map(|(_, key)| key).filter(open).cloned().collect()
     }
-}
-
-fn collect_page<'a>(
-    entries: impl Iterator<Item = (&'a Key, &'a Version)>,
-    limit: usize,
-    now: WallMs,
-) -> Page {
-    let mut page = Page::default();
-    let mut bytes = 0;
-    for (visited, (key, version)) in entries.enumerate() {
-        let full = page.records.len() >= limit || bytes >= limits::SCAN_PAGE_BYTES_MAX;
-        if full || visited >= limits::SCAN_VISITS_MAX {
-            page.more = true;
-            break;
-        }
-        page.resume_after = Some(key.clone());
-        if let Some(found) = version.found(now) {
-            bytes += key.len() + found.payload.as_bytes().len();
-            page.records.push((key.clone(), found));
-        }
-    }
-    page
 }
 
 /// Whether `condition` holds of the present version.
@@ -262,19 +264,26 @@ mod tests {
         Version { lsn: Lsn(lsn), seq, expires, payload: Some(Payload::new(TEXT, b"v")) }
     }
 
+    fn seq_of(tablet: &Tablet, key: &Key) -> Option<Seq> {
+        match tablet.before(key) {
+            Some(Before::Record { seq, .. }) => seq,
+            Some(Before::Absent) | None => None,
+        }
+    }
+
     #[test]
     fn conditions_see_writes_in_flight() {
         let (mut tablet, key) = (tablet(), Key::from_u64(1));
-        assert_eq!(tablet.present(&key, WallMs(0)), None);
+        assert_eq!(seq_of(&tablet, &key), None);
         let first = tablet.stage(&key, Lsn(1), Some(NEVER));
-        assert_eq!(tablet.present(&key, WallMs(0)), Some(first));
+        assert_eq!(seq_of(&tablet, &key), Some(first));
         let second = tablet.stage(&key, Lsn(2), None);
-        assert_eq!(tablet.present(&key, WallMs(0)), None);
-        tablet.apply(key.clone(), put(first, 1, NEVER));
-        assert_eq!(tablet.present(&key, WallMs(0)), None, "the delete is still in flight");
-        tablet.apply(key.clone(), Version { lsn: Lsn(2), seq: second, expires: NEVER, payload: None });
+        assert_eq!(seq_of(&tablet, &key), None);
+        tablet.apply(key.clone(), put(first, 1, NEVER), false);
+        assert_eq!(seq_of(&tablet, &key), None, "the delete is still in flight");
+        tablet.apply(key.clone(), Version { lsn: Lsn(2), seq: second, expires: NEVER, payload: None }, true);
         assert!(!tablet.has_staged());
-        assert_eq!(tablet.present(&key, WallMs(0)), None);
+        assert_eq!(seq_of(&tablet, &key), None);
     }
 
     /// A write was sent back as moved while the tablet was frozen; the move failed, and another write of
@@ -303,10 +312,12 @@ mod tests {
     #[test]
     fn an_overwritten_expiry_takes_nothing_away() {
         let (mut tablet, key) = (tablet(), Key::from_u64(1));
-        tablet.restore(key.clone(), put(Seq(1), 1, WallMs(10)));
-        tablet.restore(key.clone(), put(Seq(2), 2, NEVER));
-        assert_eq!(tablet.expire(WallMs(100), 10), 0);
-        assert_eq!(tablet.present(&key, WallMs(100)), Some(Seq(2)));
+        tablet.restore(key.clone(), put(Seq(1), 1, WallMs(10)), false);
+        tablet.restore(key.clone(), put(Seq(2), 2, NEVER), false);
+        tablet.mapped = true;
+        assert_eq!(tablet.due(WallMs(100), 10), []);
+        assert_eq!(tablet.records, 1);
+        assert_eq!(seq_of(&tablet, &key), Some(Seq(2)));
         assert_eq!(tablet.next_seq, Seq(3));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::catalogue::Catalogue;
 use super::delta::Version;
 use super::key::Key;
+use super::state::TabletState;
 use super::tablet::Tablet;
 use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
 
@@ -49,19 +50,26 @@ impl Tablets {
     }
 
     /// Makes a staged write visible. A tablet dropped meanwhile takes its writes with it.
-    pub fn apply(&mut self, id: TabletId, key: Key, version: Version) {
+    pub fn apply(&mut self, id: TabletId, key: Key, version: Version, replaces: bool) {
         if let Some(tablet) = self.owned.get_mut(&id) {
             let before = tablet.delta.weight().memory_bytes;
-            tablet.apply(key, version);
+            tablet.apply(key, version, replaces);
             self.memory_bytes = self.memory_bytes + tablet.delta.weight().memory_bytes - before;
         }
     }
 
-    /// A version from a run or from the log.
-    pub fn restore(&mut self, id: TabletId, collection: CollectionId, key: Key, version: Version) {
+    /// A version from the log, or from a run of the first format.
+    pub fn restore(
+        &mut self,
+        id: TabletId,
+        collection: CollectionId,
+        key: Key,
+        version: Version,
+        replaces: bool,
+    ) {
         let tablet = self.entry(id, collection);
         let before = tablet.delta.weight().memory_bytes;
-        tablet.restore(key, version);
+        tablet.restore(key, version, replaces);
         let after = tablet.delta.weight().memory_bytes;
         self.memory_bytes = self.memory_bytes + after - before;
     }
@@ -72,6 +80,12 @@ impl Tablets {
         tablet.next_seq = tablet.next_seq.max(next_seq);
     }
 
+    /// What the manifest keeps of a tablet.
+    pub fn resume(&mut self, state: &TabletState) {
+        self.raise_seq(state.tablet, state.collection, state.next_seq);
+        self.entry(state.tablet, state.collection).records = state.records;
+    }
+
     /// Jumps over all versions that may have been given out and lost.
     pub fn jump_seqs(&mut self, by: u64) {
         for tablet in self.owned.values_mut() {
@@ -79,8 +93,9 @@ impl Tablets {
         }
     }
 
-    /// Brings the tablets in line with the map: new ones begin, those that are gone are freed later.
-    pub fn install(&mut self, catalogue: &Catalogue) {
+    /// Brings the tablets in line with the map: new ones begin, those that are gone are freed later. True
+    /// when a part of one went away.
+    pub fn install(&mut self, catalogue: &Catalogue) -> bool {
         let mut mapped = BTreeMap::new();
         for collection in catalogue.collections.values() {
             for (index, tablet) in collection.tablets.iter().enumerate() {
@@ -91,9 +106,11 @@ impl Tablets {
         }
         let gone = self.owned.extract_if(.., |id, _| !mapped.contains_key(id));
         self.dropped.extend(gone.map(|(_, tablet)| tablet));
+        let mut shrank = false;
         for (id, (collection, entry, end)) in mapped {
-            self.entry(id, collection).take_over(entry, end, catalogue.epoch);
+            shrank |= self.entry(id, collection).take_over(entry, end, catalogue.epoch);
         }
+        shrank
     }
 
     /// Frees at most about `count` entries that nobody can reach any more; true when there may be more.
@@ -114,21 +131,28 @@ impl Tablets {
         any
     }
 
-    /// Turns due records into tombstones, at most `count` a tablet; gives how many.
-    pub fn expire(&mut self, now: WallMs, count: usize) -> usize {
-        let expired = self.owned.values_mut().map(|tablet| tablet.expire(now, count)).sum();
-        if expired > 0 {
-            self.recount_memory();
+    /// Records whose time is over, at most `count` a tablet.
+    pub fn due(&self, now: WallMs, count: usize) -> Vec<(TabletId, Key)> {
+        let mut due = Vec::new();
+        for tablet in self.owned.values() {
+            due.extend(tablet.due(now, count).into_iter().map(|key| (tablet.id, key)));
         }
-        expired
+        due
     }
 
-    /// Removes tombstones up to `covered` from a stretch of a tablet: no run is left that they hide
-    /// anything of. Gives the key to go on behind.
-    pub fn purge(&mut self, id: TabletId, after: Option<&Key>, covered: Lsn, count: usize) -> Option<Key> {
-        let next = self.owned.get_mut(&id)?.purge(after, covered, count);
-        self.recount_memory();
-        next
+    /// See [`Tablet::drop_sealed`].
+    pub fn drop_sealed(
+        &mut self,
+        id: TabletId,
+        after: Option<&Key>,
+        covered: Lsn,
+        count: usize,
+    ) -> (Vec<(Key, Version)>, Option<Key>) {
+        let Some(tablet) = self.owned.get_mut(&id) else { return (Vec::new(), None) };
+        let before = tablet.delta.weight().memory_bytes;
+        let dropped = tablet.drop_sealed(after, covered, count);
+        self.memory_bytes = self.memory_bytes + tablet.delta.weight().memory_bytes - before;
+        dropped
     }
 
     fn recount_memory(&mut self) {

@@ -14,10 +14,11 @@ use super::delta::Version;
 use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
-use super::record::Refusal;
+use super::record::{Refusal, Scan};
+use super::store::{Before, DeltaPage};
 use crate::io::executor::sync::promise;
 use crate::limits;
-use crate::types::{CollectionId, Lsn, Seq, TabletId};
+use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
 
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -32,9 +33,13 @@ pub struct Cargo {
 /// writes afterwards, until a new map is installed.
 pub async fn ship_out(node: &Node, tablet: TabletId, parts: &[ShipPart]) -> Result<Seq, Refusal> {
     let core = node.core()?.clone();
+    // From now on the delta keeps what it has, so the rounds behind the first need to look nowhere else.
     core.engine.borrow_mut().tablets.get_mut(tablet).ok_or(Refusal::Moved)?.moving = true;
-    let mut sent_up_to = Lsn::ZERO;
-    for _ in 0..limits::SHIP_ROUNDS_MAX {
+    let mut sent_up_to = core.engine.borrow().applied();
+    for part in parts {
+        ship_all(node, &core, tablet, part).await?;
+    }
+    for _ in 1..limits::SHIP_ROUNDS_MAX {
         let applied = core.engine.borrow().applied();
         let sent = ship_round(node, &core, tablet, parts, sent_up_to).await?;
         sent_up_to = applied;
@@ -45,11 +50,67 @@ pub async fn ship_out(node: &Node, tablet: TabletId, parts: &[ShipPart]) -> Resu
     core.engine.borrow_mut().tablets.get_mut(tablet).ok_or(Refusal::Moved)?.frozen = true;
     await_staged(&core, tablet).await?;
     ship_round(node, &core, tablet, parts, sent_up_to).await?;
-    let engine = core.engine.borrow();
-    Ok(engine.tablets.get(tablet).ok_or(Refusal::Moved)?.next_seq)
+    let moved_records = count_moved(node, parts).await;
+    let mut engine = core.engine.borrow_mut();
+    let tablet = engine.tablets.get_mut(tablet).ok_or(Refusal::Moved)?;
+    tablet.moved_records = moved_records;
+    Ok(tablet.next_seq)
 }
 
-/// Sends every version above `from`; gives how many.
+/// Records that the new owners have now.
+async fn count_moved(node: &Node, parts: &[ShipPart]) -> u64 {
+    let mut sum = 0;
+    for part in parts {
+        loop {
+            match node.call(part.to, Request::CountRecords { tablet: part.tablet }).await {
+                Reply::Records(records) => break sum += records,
+                // Its inbox is full.
+                _ => node.runtime().sleep(RETRY).await,
+            }
+        }
+    }
+    sum
+}
+
+/// Sends every record of a part, from the delta and the runs.
+async fn ship_all(node: &Node, core: &Core, tablet: TabletId, part: &ShipPart) -> Result<(), Refusal> {
+    let mut scan = Scan {
+        start: Bound::Included(part.start.clone()),
+        end: part.end.clone().map_or(Bound::Unbounded, Bound::Excluded),
+        reverse: false,
+        limit: limits::SHIP_RECORDS_MAX,
+    };
+    let mut slice = core.runtime.slice();
+    loop {
+        let (collection, page) = {
+            let engine = core.engine.borrow();
+            let present = engine.tablets.get(tablet).ok_or(Refusal::Moved)?;
+            let page = DeltaPage::of(present, &scan, WallMs::ZERO, engine.store.levels());
+            (present.collection, page)
+        };
+        let (mut records, mut last, mut seen, mut bytes) = (Vec::new(), None, 0, 0);
+        let walked = page.walk(|key, version| {
+            seen += 1;
+            last = Some(key.clone());
+            if let Some(payload) = &version.payload {
+                bytes += payload.as_bytes().len();
+                records.push(Cargo { key: key.clone(), version });
+            }
+            seen < limits::SHIP_RECORDS_MAX && bytes < limits::SCAN_PAGE_BYTES_MAX
+        });
+        let more = walked.await.map_err(|error| core.note_damage(&error))?;
+        if !records.is_empty() {
+            deliver(node, part, collection, records).await?;
+        }
+        match last.filter(|_| more) {
+            Some(last) => scan.start = Bound::Excluded(last),
+            None => return Ok(()),
+        }
+        slice.checkpoint().await;
+    }
+}
+
+/// Sends every version above `from` that the delta has; gives how many.
 async fn ship_round(
     node: &Node,
     core: &Core,
@@ -145,12 +206,21 @@ pub async fn ship_in(
     records: Vec<Cargo>,
 ) -> Result<(), Refusal> {
     let core = node.core()?.clone();
+    let mut arrivals = Vec::with_capacity(records.len());
+    for cargo in records {
+        let before = core.engine.borrow().before_arrival(tablet, collection, &cargo.key);
+        let before = match before {
+            Ok(before) => before,
+            Err(read) => core.read_cold(read).await?.map_or(Before::Absent, |v| Before::of_version(&v)),
+        };
+        arrivals.push((cargo, before.is_record()));
+    }
     let (promise, pending) = promise();
-    let count = records.len();
-    let mut records = records.into_iter();
+    let count = arrivals.len();
+    let mut arrivals = arrivals.into_iter();
     core.submit_with(count, Origin::Many(promise), |engine, ticket| {
-        let cargo = records.next().expect("as many records as were counted");
-        engine.write_arrival(tablet, collection, cargo, ticket)
+        let (cargo, replaces) = arrivals.next().expect("as many records as were counted");
+        engine.write_arrival(tablet, collection, cargo, replaces, ticket)
     });
     pending.await.into_iter().try_for_each(|result| result.map(|_| ()))
 }

@@ -103,14 +103,14 @@ pub fn compact(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
     let node = node.clone();
     if wait {
         return Ok(Work::task(async move {
-            node.checkpoint().await?;
-            Ok(Response::json(200, &json!({ "state": "done", "did": "checkpoint" })))
+            node.compact().await?;
+            Ok(Response::json(200, &json!({ "state": "done", "did": "seal and compaction" })))
         }));
     }
     node.runtime().clone().spawn(Class::Background, async move {
-        if let Err(refusal) = node.checkpoint().await {
-            tracing::warn!(%refusal, "a checkpoint that was asked for over HTTP failed");
+        if let Err(refusal) = node.compact().await {
+            tracing::warn!(%refusal, "a compaction that was asked for over HTTP failed");
         }
     });
-    Ok(Work::Ready(Response::json(202, &json!({ "state": "running", "does": "checkpoint" }))))
+    Ok(Work::Ready(Response::json(202, &json!({ "state": "running", "does": "seal and compaction" }))))
 }

@@ -78,6 +78,20 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
     ("checkpoints", "Checkpoints finished", None, |s| s.checkpoints),
     ("checkpoint_failures", "Checkpoints that failed", None, |s| s.checkpoint_failures),
     ("checkpoint_written", "Bytes written by checkpoints", Some(Unit::Bytes), |s| s.checkpoint_bytes),
+    ("cold_reads", "Point reads that had to read a run", None, |s| s.cold_reads),
+    ("block_reads", "Blocks of runs read for point reads", None, |s| s.block_reads),
+    ("damaged_reads", "Reads of runs that failed or met damage", None, |s| s.damaged_reads),
+    ("cache_hits", "Point reads of runs answered from memory", None, |s| s.cache_hits),
+    ("cache_misses", "Point reads that may be in a run and are not in memory", None, |s| s.cache_misses),
+    ("rebuilt_indexes", "Runs whose index, filter or marks were made anew", None, |s| s.rebuilt_indexes),
+    ("compactions", "Compactions begun", None, |s| s.compactions),
+    ("compaction_failures", "Compactions that failed", None, |s| s.compaction_failures),
+    ("compaction_read", "Bytes of runs that went into compactions", Some(Unit::Bytes), |s| {
+        s.compaction_read_bytes
+    }),
+    ("compaction_written", "Bytes of runs that came out of compactions", Some(Unit::Bytes), |s| {
+        s.compaction_written_bytes
+    }),
     ("expired_records", "Records removed because their time to live was over", None, |s| s.expired_records),
     ("turns", "Turns of the executor", None, |s| s.turns.turns),
     ("turn_stalls", "Turns of the executor over 2 ms of thread CPU", None, |s| s.turns.stalls),
@@ -96,10 +110,15 @@ const GAUGES: &[(&str, &str, Option<Unit>, Read)] = &[
     ("log_durable_lsn", "Highest log sequence number on stable storage", None, |s| s.durable_lsn.0),
     ("inbox_frames", "Requests from other cores that wait for an answer", None, |s| s.inbox_frames),
     ("records", "Visible records", None, |s| s.live_records),
-    ("records_size", "Keys and payloads of visible records", Some(Unit::Bytes), |s| s.live_bytes),
+    ("unsealed_size", "Keys and payloads of records that are in no run yet", Some(Unit::Bytes), |s| {
+        s.live_bytes
+    }),
     ("memory_used", "Estimated memory of the shard's data", Some(Unit::Bytes), |s| s.memory_bytes),
     ("memory_budget", "Memory that the shard may use", Some(Unit::Bytes), |s| s.memory_budget_bytes),
+    ("memory_resident", "Keys, models and filters of runs", Some(Unit::Bytes), |s| s.resident_bytes),
+    ("memory_cache", "Values of runs kept warm", Some(Unit::Bytes), |s| s.cache_bytes),
     ("runs", "Sorted runs kept", None, |s| s.runs),
+    ("fresh_runs", "Sorted runs that no compaction has taken up", None, |s| s.fresh_runs),
     ("runs_size", "Bytes of the sorted runs", Some(Unit::Bytes), |s| s.run_bytes),
 ];
 

@@ -1,0 +1,55 @@
+//! A write between the log and its visibility.
+
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::delta::{Version, memory_of};
+use super::engine::Ticket;
+use super::key::Key;
+use super::payload::Payload;
+use super::record::Durability;
+use crate::types::{Lsn, Seq, TabletId, WallMs};
+
+/// A logged write that is not applied yet.
+pub struct Staged {
+    pub tablet: TabletId,
+    pub effect: StagedEffect,
+    pub created: bool,
+    /// A record was there, visible or not.
+    pub replaces: bool,
+    pub lsn: Lsn,
+    pub seq: Seq,
+    pub durability: Durability,
+    /// None for what nobody waits for.
+    pub ticket: Option<Ticket>,
+}
+
+pub enum StagedEffect {
+    /// A put, or a delete without payload.
+    Record(Key, Option<(Payload, WallMs)>),
+    /// A record that another shard sent: visible when the new map is installed.
+    Arrival(Key, Version),
+    Catalogue(Arc<Catalogue>),
+}
+
+/// What of a logged change is not in the record.
+pub struct LogAs {
+    pub created: bool,
+    pub replaces: bool,
+    pub durability: Durability,
+    pub ticket: Option<Ticket>,
+}
+
+impl Staged {
+    /// Estimated memory until it is applied.
+    pub fn memory(&self) -> u64 {
+        match &self.effect {
+            StagedEffect::Record(key, Some((payload, _))) => memory_of(key, payload.as_bytes().len()),
+            StagedEffect::Record(key, None) => memory_of(key, 0),
+            StagedEffect::Arrival(key, version) => {
+                memory_of(key, version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len()))
+            }
+            StagedEffect::Catalogue(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Values that were read from runs, by key: the warm part of what does not fit into memory.
+//!
+//! Bounded by bytes. Keyed by the record, not by its place in a file, so that a compaction leaves it warm.
+//! Eviction is quick_cache's: Clock-PRO with the short queue of S3-FIFO, so that a scan of cold keys does
+//! not push out warm ones.
+//!
+//! Invariant: an entry is the newest version in the runs of its shard; the delta is asked before. So a
+//! version that goes from the delta into a run takes the place of the one here ([`ValueCache::refresh`]),
+//! and what was read before the runs changed is not taken in ([`super::Store::remember`]).
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::shard::delta::{Version, memory_of};
+use crate::shard::key::Key;
+use crate::types::TabletId;
+
+/// Items that the cache is laid out for are this large.
+const ITEM_BYTES_EXPECTED: u64 = 256;
+
+pub struct ValueCache {
+    values: Cache<CacheKey, Version, ByBytes, BuildHasherDefault<Ready>, DefaultLifecycle<CacheKey, Version>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct CacheKey {
+    hash: u64,
+    tablet: TabletId,
+    key: Key,
+}
+
+impl CacheKey {
+    fn new(tablet: TabletId, key: &Key) -> CacheKey {
+        let hash = match key.as_u64() {
+            Some(number) => xxh3_64_with_seed(&number.to_le_bytes(), tablet.0.into()),
+            None => xxh3_64_with_seed(&key.to_vec(), tablet.0.into()),
+        };
+        CacheKey { hash, tablet, key: key.clone() }
+    }
+}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The keys bring their hashes along.
+#[derive(Default)]
+struct Ready(u64);
+
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("keys write one number");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<CacheKey, Version> for ByBytes {
+    fn weight(&self, key: &CacheKey, version: &Version) -> u64 {
+        memory_of(&key.key, version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len()))
+    }
+}
+
+impl ValueCache {
+    pub fn new(capacity_bytes: u64) -> ValueCache {
+        let items = (capacity_bytes / ITEM_BYTES_EXPECTED).max(1);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items as usize)
+            .weight_capacity(capacity_bytes)
+            .build()
+            .expect("both capacities are given");
+        let mut values =
+            Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default());
+        // At once, while nobody is served: growing a table of a million values would hold the core.
+        values.reserve(items as usize);
+        ValueCache { values }
+    }
+
+    pub fn get(&self, tablet: TabletId, key: &Key) -> Option<&Version> {
+        self.values.get(&CacheKey::new(tablet, key))
+    }
+
+    pub fn insert(&mut self, tablet: TabletId, key: &Key, version: Version) {
+        self.values.insert(CacheKey::new(tablet, key), version);
+    }
+
+    /// The version went into a run: it takes the place of the one before, if that is warm.
+    pub fn refresh(&mut self, tablet: TabletId, key: &Key, version: &Version) {
+        if self.values.is_empty() {
+            return;
+        }
+        let key = CacheKey::new(tablet, key);
+        if self.values.remove(&key).is_some() && version.payload.is_some() {
+            self.values.insert(key, version.clone());
+        }
+    }
+
+    /// Estimated memory of what is in it.
+    pub fn bytes(&self) -> u64 {
+        self.values.weight()
+    }
+
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}

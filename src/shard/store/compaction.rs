@@ -1,0 +1,310 @@
+//! Merges parts into deeper levels while the shard serves.
+//!
+//! A job reads parts of one level and what they overlap in the next, and writes new ones, a group of parts
+//! of the lower level at a time: each group is committed on its own, so that a job over a large level needs
+//! room for a group only. What of the upper parts was merged already stands twice until the job ends, in
+//! equal versions, which reads do not mind. A crash in between loses the work of one group.
+//!
+//! Left out on the way: older versions; tombstones, when nothing deeper is left that they hide; records
+//! of tablets that are gone, and keys that went to another shard. A record whose time is over stays: its
+//! deletion is logged like any other ([`crate::shard::engine::Engine::expire_sealed`]), so that counts stay
+//! right.
+//!
+//! Invariant: a part leaves the manifest in the commit that brings those that replace it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::cursor::Walk;
+use super::error::StoreError;
+use super::merge::{Merge, Next};
+use super::part::{Part, key_of};
+use super::parts_out::PartsOut;
+use super::place::{Place, Span};
+use super::policy::{Belongs, Job, Policy, Reason};
+use crate::limits;
+use crate::shard::checkpoint::{Progress, tablet_info};
+use crate::shard::core::Core;
+use crate::shard::key::Key;
+use crate::shard::node::Node;
+use crate::shard::record::Refusal;
+use crate::shard::run::{EntryRef, TabletInfo};
+use crate::types::{CollectionId, Lsn, RunId, Seq, TabletId, WallMs};
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Compacts whenever the policy finds a reason, as long as the shard lives.
+pub async fn keep_compacting(node: Node, core: Rc<Core>) {
+    let mut policy = Policy::new(core.part_bytes);
+    loop {
+        let wanted = core.compaction_wanted.wait();
+        let progress = core.compactions.get();
+        let forced = progress.asked > progress.ended || core.engine.borrow().is_disk_full();
+        let levels = core.engine.borrow().store.levels().clone();
+        let job = policy.next(&levels, &|part| belongs(&core, part), forced);
+        drop(levels);
+        let Some(job) = job else {
+            finish_asked(&core, progress.asked, None);
+            core.sweep_retired().await;
+            wanted.await;
+            continue;
+        };
+        let (reason, from, to) = (job.reason, job.from, job.to);
+        let done = run(&node, &core, &policy, job).await;
+        core.sweep_retired().await;
+        match done {
+            Ok(()) => tracing::debug!(shard = %node.shard(), reason = reason.name(), from, to, "compacted"),
+            Err(error) => {
+                tracing::warn!(shard = %node.shard(), reason = reason.name(), %error, "a compaction failed");
+                core.numbers.borrow_mut().compaction_failures += 1;
+                finish_asked(&core, progress.asked, Some(error.as_refusal(node.shard())));
+                node.runtime().sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+fn finish_asked(core: &Core, asked: u64, last: Option<Refusal>) {
+    let progress = core.compactions.get();
+    if progress.ended < asked {
+        core.compactions.set(Progress { ended: asked, last, ..progress });
+        core.progress.notify();
+    }
+}
+
+/// Asks for everything to be merged into the deepest level; completes with it.
+pub async fn request(node: &Node) -> Result<(), Refusal> {
+    let core = node.core()?.clone();
+    let mut progress = core.compactions.get();
+    progress.asked += 1;
+    let mine = progress.asked;
+    core.compactions.set(progress);
+    core.compaction_wanted.notify();
+    loop {
+        let changed = core.progress.wait();
+        let progress = core.compactions.get();
+        if progress.ended >= mine {
+            return progress.last.map_or(Ok(()), Err);
+        }
+        changed.await;
+    }
+}
+
+/// How much of a part is on this shard's map.
+fn belongs(core: &Core, part: &Part) -> Belongs {
+    let engine = core.engine.borrow();
+    let here = |tablet: TabletId| engine.tablets.get(tablet).is_some();
+    let Some(resident) = part.resident() else {
+        return match part.span.only_tablet() {
+            Some(tablet) if !here(tablet) => Belongs::Nothing,
+            _ => Belongs::All,
+        };
+    };
+    let tablets = resident.reader().directory().tablets().iter().filter(|tablet| tablet.entries > 0);
+    let (mut ours, mut others) = (false, false);
+    for tablet in tablets {
+        if here(tablet.info.tablet) { ours = true } else { others = true }
+    }
+    // Only the ends of a part can be outside of a tablet that was split.
+    let outside = [&part.span.first, &part.span.last]
+        .into_iter()
+        .any(|end| engine.tablets.get(end.tablet).is_some_and(|tablet| !tablet.covers(&end.key)));
+    match (ours, others || outside) {
+        (false, _) => Belongs::Nothing,
+        (true, true) => Belongs::Partly,
+        (true, false) => Belongs::All,
+    }
+}
+
+async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), StoreError> {
+    core.numbers.borrow_mut().count_job(job.reason);
+    if job.reason == Reason::Gone {
+        let out: Vec<RunId> = job.upper.iter().map(|part| part.meta.id).collect();
+        return Ok(core.replace_parts(&out, Vec::new()).await?);
+    }
+    let span = job.upper.iter().map(|part| part.span.clone()).reduce(|a, b| a.with(&b));
+    let span = span.expect("a job has parts");
+    let levels = core.engine.borrow().store.levels().clone();
+    let lower = match job.from == job.to {
+        true => Vec::new(),
+        false => levels.overlapping(job.to, &span).to_vec(),
+    };
+    if can_move(policy, &job, &lower) {
+        return move_down(core, job).await;
+    }
+    let mut out = PartsOut::new(core, job.to, policy.part_bytes, core.ledger.state().covered);
+    let mut merging = Merging {
+        node,
+        core,
+        drops_tombstones: levels.is_bottom(job.to, &span),
+        now: WallMs::ZERO,
+        info: None,
+        over: Vec::new(),
+        read_bytes: 0,
+    };
+    match merging.merge(&job, lower, &mut out).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            out.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// Parts that meet nothing go down as they are.
+fn can_move(policy: &Policy, job: &Job, lower: &[Rc<Part>]) -> bool {
+    let large = |part: &Rc<Part>| part.meta.file_len >= policy.part_bytes / 4;
+    let plain = |part: &Rc<Part>| part.meta.live == part.meta.entries;
+    let mut sorted: Vec<&Span> = job.upper.iter().map(|part| &part.span).collect();
+    sorted.sort_by(|a, b| a.first.cmp(&b.first));
+    job.from != job.to
+        && lower.is_empty()
+        && job.upper.iter().all(|part| large(part) && plain(part))
+        && sorted.windows(2).all(|pair| pair[0].last < pair[1].first)
+}
+
+async fn move_down(core: &Core, job: Job) -> Result<(), StoreError> {
+    let out: Vec<RunId> = job.upper.iter().map(|part| part.meta.id).collect();
+    let moved = job.upper.iter().map(|part| part.at_level(job.to as u8)).collect();
+    Ok(core.replace_parts(&out, moved).await?)
+}
+
+/// One job under way.
+struct Merging<'a> {
+    node: &'a Node,
+    core: &'a Core,
+    drops_tombstones: bool,
+    now: WallMs,
+    /// Of the tablet that entries come from; the inner `None` when it is gone.
+    info: Option<(TabletId, Option<TabletInfo>)>,
+    /// Records whose time is over.
+    over: Vec<(TabletId, Key, Seq)>,
+    read_bytes: u64,
+}
+
+impl Merging<'_> {
+    async fn merge(
+        &mut self,
+        job: &Job,
+        lower: Vec<Rc<Part>>,
+        out: &mut PartsOut<'_>,
+    ) -> Result<(), StoreError> {
+        let mut sources: Vec<Vec<Rc<Part>>> = match job.from {
+            0 => job.upper.iter().map(|part| vec![part.clone()]).collect(),
+            _ => vec![job.upper.clone()],
+        };
+        self.read_bytes = job.upper.iter().chain(&lower).map(|part| part.meta.file_len).sum();
+        sources.push(lower.clone());
+        let mut merge = Merge::new(sources, Walk::All, false, limits::RUN_READ_BYTES);
+        let mut groups = lower.chunks(limits::COMPACTION_GROUP_RUNS).peekable();
+        let mut group: &[Rc<Part>] = groups.next().unwrap_or_default();
+        loop {
+            // The last group takes all that is behind it.
+            let end = groups.peek().and(group.last()).map(|part| part.span.last.clone());
+            self.merge_up_to(&mut merge, end.as_ref(), out).await?;
+            let mut replaced: Vec<RunId> = group.iter().map(|part| part.meta.id).collect();
+            let last = groups.peek().is_none();
+            if last {
+                replaced.extend(job.upper.iter().map(|part| part.meta.id));
+            }
+            let written = out.take().await?;
+            self.publish(&replaced, written).await?;
+            match groups.next() {
+                Some(next) => group = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn publish(&mut self, replaced: &[RunId], written: Vec<Rc<Part>>) -> Result<(), StoreError> {
+        let bytes: u64 = written.iter().map(|part| part.meta.file_len).sum();
+        // A part may hold versions that were written into it while the log was behind.
+        let newest = written.iter().map(|part| part.meta.lsn_max).max().unwrap_or(Lsn::ZERO);
+        assert!(self.core.engine.borrow().durable() >= newest, "a part ahead of its log");
+        self.core.replace_parts(replaced, written).await?;
+        {
+            let mut numbers = self.core.numbers.borrow_mut();
+            numbers.compaction_written_bytes += bytes;
+            numbers.compaction_read_bytes += std::mem::take(&mut self.read_bytes);
+        }
+        let mut slice = self.core.runtime.slice();
+        for (tablet, key, seq) in std::mem::take(&mut self.over) {
+            self.core.engine.borrow_mut().expire_sealed(tablet, &key, seq);
+            slice.checkpoint().await;
+        }
+        self.core.deliver();
+        Ok(())
+    }
+
+    /// Moves the entries up to a place (all, without one) into `out`.
+    async fn merge_up_to(
+        &mut self,
+        merge: &mut Merge,
+        end: Option<&Place>,
+        out: &mut PartsOut<'_>,
+    ) -> Result<(), StoreError> {
+        let mut slice = self.core.runtime.slice();
+        loop {
+            merge.fill().await?;
+            if merge.next().is_none_or(|next| end.is_some_and(|end| is_behind(&next, end))) {
+                return Ok(());
+            }
+            out.make_room().await?;
+            self.now = self.core.engine.borrow_mut().now(self.core.runtime.wall());
+            for _ in 0..limits::COMPACTION_STRETCH_RECORDS {
+                let Some(next) = merge.next() else { return Ok(()) };
+                if end.is_some_and(|end| is_behind(&next, end)) {
+                    return Ok(());
+                }
+                let source = next.source;
+                let full = self.keeps(&next).is_some_and(|info| out.push(&info, next.entry));
+                if merge.advance(source) || full {
+                    break;
+                }
+            }
+            slice.checkpoint().await;
+        }
+    }
+
+    /// The tablet of an entry that stays.
+    fn keeps(&mut self, next: &Next<'_>) -> Option<TabletInfo> {
+        let tablet = next.entry.tablet;
+        let info = self.info_of(next.collection, tablet)?;
+        let engine = self.core.engine.borrow();
+        let present = engine.tablets.get(tablet)?;
+        if !present.covers(&Key::from_bytes(next.entry.key)) {
+            return None;
+        }
+        match next.entry.payload {
+            None if self.drops_tombstones => return None,
+            Some(_) if next.entry.expires.is_some_and(|at| at <= self.now) => {
+                self.note_over(tablet, &next.entry);
+            }
+            _ => {}
+        }
+        Some(info)
+    }
+
+    /// What finds no room is met again by a later compaction.
+    fn note_over(&mut self, tablet: TabletId, entry: &EntryRef<'_>) {
+        if self.over.len() < limits::COMPACTION_EXPIRED_RECORDS_MAX {
+            self.over.push((tablet, key_of(entry), entry.seq));
+        }
+    }
+
+    fn info_of(&mut self, collection: CollectionId, tablet: TabletId) -> Option<TabletInfo> {
+        match self.info {
+            Some((of, info)) if of == tablet => info,
+            _ => {
+                let info = tablet_info(self.node, self.core, collection, tablet);
+                self.info = Some((tablet, info));
+                info
+            }
+        }
+    }
+}
+
+fn is_behind(next: &Next<'_>, end: &Place) -> bool {
+    let order = (next.collection, next.entry.tablet).cmp(&(end.collection, end.tablet));
+    order.then_with(|| Key::from_bytes(next.entry.key).cmp(&end.key)).is_gt()
+}

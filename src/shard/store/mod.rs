@@ -1,0 +1,191 @@
+//! What a shard holds beyond its memory: runs on disk, in levels, read in place.
+//!
+//! A write goes into the log and the delta. A **seal** ([`super::checkpoint`]) makes a sorted file of the
+//! delta; that file is a **part** of level 0. **Compaction** merges parts into deeper levels, each about
+//! eight times as large as the one above, until the deepest holds nearly everything once.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`place`] | order of records in a shard |
+//! | [`part`], [`levels`] | an open file; all of them, newest first |
+//! | [`read`], [`scan`] | a point read, a range, where memory does not have the answer |
+//! | [`cache`] | values that were read |
+//! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
+//! | [`parts_out`] | entries to parts |
+//! | [`policy`], [`compaction`] | which parts to merge, and the merge |
+//!
+//! Invariant: of two versions of a key the newer is in the delta, or in a newer part of level 0, or in a
+//! less deep level. So the first one found is the right one.
+//! Invariant: [`Levels`] never change. What reads holds on to the levels of its beginning, and a file goes
+//! only when nobody holds on to it.
+//!
+//! Must not know: the log, tablets, sockets.
+
+pub mod cache;
+pub mod compaction;
+pub mod cursor;
+pub mod error;
+pub mod levels;
+pub mod merge;
+pub mod part;
+pub mod parts_out;
+pub mod place;
+pub mod policy;
+pub mod read;
+pub mod scan;
+
+use std::rc::Rc;
+
+pub use levels::{LAST, Levels, Probe};
+pub use part::{Part, Shelf};
+pub use place::{Place, Span};
+pub use read::ColdRead;
+pub use scan::DeltaPage;
+
+use super::delta::{NEVER, Version};
+use super::key::Key;
+use crate::types::{CollectionId, Seq, TabletId, WallMs};
+use cache::ValueCache;
+
+/// What is known of the record that a write would replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// None, or a tombstone.
+    Absent,
+    /// `seq` is `None` when only a block of a run could tell it.
+    Record { seq: Option<Seq>, expires: WallMs },
+}
+
+impl Before {
+    /// `expires` is `None` for a tombstone.
+    pub fn of(seq: Seq, expires: Option<WallMs>) -> Before {
+        expires.map_or(Before::Absent, |expires| Before::Record { seq: Some(seq), expires })
+    }
+
+    pub fn of_version(version: &Version) -> Before {
+        Before::of(version.seq, version.payload.as_ref().map(|_| version.expires))
+    }
+
+    /// A record is there, its time over or not.
+    pub fn is_record(self) -> bool {
+        matches!(self, Before::Record { .. })
+    }
+
+    pub fn tells_seq(self) -> bool {
+        !matches!(self, Before::Record { seq: None, .. })
+    }
+
+    /// The version that readers see; 0 when only a block could tell it.
+    pub fn visible(self, now: WallMs) -> Option<Seq> {
+        match self {
+            Before::Record { seq, expires } if expires > now => Some(seq.unwrap_or(Seq::ZERO)),
+            Before::Record { .. } | Before::Absent => None,
+        }
+    }
+}
+
+/// The runs of a shard and the warm values of them.
+pub struct Store {
+    shelf: Rc<Shelf>,
+    levels: Rc<Levels>,
+    cache: ValueCache,
+    cache_capacity: u64,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl Store {
+    pub fn new(shelf: Rc<Shelf>, levels: Levels, cache_capacity: u64) -> Store {
+        let cache = ValueCache::new(cache_capacity);
+        Store { shelf, levels: Rc::new(levels), cache, cache_capacity, hits: 0, misses: 0 }
+    }
+
+    pub fn levels(&self) -> &Rc<Levels> {
+        &self.levels
+    }
+
+    pub fn shelf(&self) -> &Rc<Shelf> {
+        &self.shelf
+    }
+
+    /// Puts other levels in place; gives those of before.
+    pub fn install(&mut self, levels: Levels) -> Rc<Levels> {
+        std::mem::replace(&mut self.levels, Rc::new(levels))
+    }
+
+    /// Memory of keys, models and filters.
+    pub fn resident_bytes(&self) -> u64 {
+        self.shelf.resident_bytes.get()
+    }
+
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    pub fn cache_capacity(&self) -> u64 {
+        self.cache_capacity
+    }
+
+    /// The newest version in the runs as far as memory tells: `Some(None)` when there is none, `None` when a
+    /// block has to be read.
+    pub fn look(
+        &mut self,
+        collection: CollectionId,
+        tablet: TabletId,
+        key: &Key,
+    ) -> Option<Option<&Version>> {
+        if self.levels.is_empty() {
+            return Some(None);
+        }
+        if let Some(version) = self.cache.get(tablet, key) {
+            self.hits += 1;
+            return Some(Some(version));
+        }
+        match self.levels.probe(collection, tablet, key) {
+            Probe::Absent => Some(None),
+            Probe::Live | Probe::Cold => {
+                self.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// What a write of this key would replace, as far as memory tells.
+    pub fn before(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> Option<Before> {
+        if self.levels.is_empty() {
+            return Some(Before::Absent);
+        }
+        if let Some(version) = self.cache.get(tablet, key) {
+            return Some(Before::of_version(version));
+        }
+        match self.levels.probe(collection, tablet, key) {
+            Probe::Absent => Some(Before::Absent),
+            Probe::Live => Some(Before::Record { seq: None, expires: NEVER }),
+            Probe::Cold => None,
+        }
+    }
+
+    pub fn cold_read(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> ColdRead {
+        ColdRead::new(self.levels.clone(), Place { collection, tablet, key: key.clone() })
+    }
+
+    /// Whether the newest version in the runs has this `seq`, for certain.
+    pub fn newest_is(&self, collection: CollectionId, tablet: TabletId, key: &Key, seq: Seq) -> bool {
+        match self.cache.get(tablet, key) {
+            Some(version) => version.seq == seq,
+            None => self.levels.holders(collection, tablet, key) == 1,
+        }
+    }
+
+    /// Keeps what a cold read found, unless the runs have changed since it began.
+    pub fn remember(&mut self, read: &ColdRead, version: &Version) {
+        if Rc::ptr_eq(read.levels(), &self.levels) && version.payload.is_some() {
+            self.cache.insert(read.place().tablet, &read.place().key, version.clone());
+        }
+    }
+
+    /// A version went from the delta into a run.
+    pub fn refresh(&mut self, tablet: TabletId, key: &Key, version: &Version) {
+        self.cache.refresh(tablet, key, version);
+    }
+}

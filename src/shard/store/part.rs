@@ -1,0 +1,294 @@
+//! One run file, open for reading in place.
+//!
+//! Its footer, keys, models and filter are read when they are first wanted, by whoever wants them first, and
+//! stay; then a block of records is one read.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::levels::KeyBytes;
+use super::place::{Place, Span};
+use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
+use crate::io::executor::sync::Signal;
+use crate::io::op::OpenMode;
+use crate::io::runtime::{File, Runtime};
+use crate::shard::delta::{NEVER, Version};
+use crate::shard::key::Key;
+use crate::shard::payload::Payload;
+use crate::shard::run::{EntryRef, LoadStep, Lookup, Resident, ResidentLoader, RunError};
+use crate::shard::runs::{LoadError, run_file_name};
+use crate::shard::state::RunMeta;
+use crate::types::{CollectionId, FileOffset, TabletId};
+
+/// Where the files of a shard's runs are, and what all of them add up to.
+pub struct Shelf {
+    pub runtime: Runtime,
+    pub dir: PathBuf,
+    /// Memory of keys, models and filters.
+    pub resident_bytes: Cell<u64>,
+    /// Reads of one block for point reads.
+    pub block_reads: Cell<u64>,
+    /// Point reads that had to read.
+    pub cold_reads: Cell<u64>,
+    /// Indexes, filters and marks that were damaged or missing.
+    pub rebuilt: Cell<u64>,
+}
+
+impl Shelf {
+    pub fn new(runtime: Runtime, dir: PathBuf) -> Rc<Shelf> {
+        Rc::new(Shelf {
+            runtime,
+            dir,
+            resident_bytes: Cell::new(0),
+            block_reads: Cell::new(0),
+            cold_reads: Cell::new(0),
+            rebuilt: Cell::new(0),
+        })
+    }
+
+    pub fn path_of(&self, meta: &RunMeta) -> PathBuf {
+        self.dir.join(run_file_name(meta.id))
+    }
+}
+
+pub struct Part {
+    pub meta: RunMeta,
+    pub span: Span,
+    shelf: Rc<Shelf>,
+    loaded: RefCell<Option<Loaded>>,
+    loading: Cell<bool>,
+    load_over: Signal,
+}
+
+/// Where in a part a record is, or would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Located {
+    pub block: u32,
+    /// `None` when the block has to be searched, and may have nothing.
+    pub slot: Option<u32>,
+}
+
+#[derive(Clone)]
+struct Loaded {
+    file: Rc<File>,
+    resident: Rc<Resident>,
+}
+
+impl Part {
+    pub fn new(shelf: Rc<Shelf>, meta: RunMeta) -> Part {
+        let span = meta.span.clone();
+        Part {
+            meta,
+            span,
+            shelf,
+            loaded: RefCell::default(),
+            loading: Cell::new(false),
+            load_over: Signal::default(),
+        }
+    }
+
+    /// A part that was just written: what is resident of it is there already.
+    pub fn written(shelf: Rc<Shelf>, meta: RunMeta, file: File, resident: Resident) -> Part {
+        let part = Part::new(shelf, meta);
+        part.keep(Loaded { file: Rc::new(file), resident: Rc::new(resident) });
+        part
+    }
+
+    /// The same file at another level.
+    pub fn at_level(&self, level: u8) -> Rc<Part> {
+        let part = Part::new(self.shelf.clone(), RunMeta { level, ..self.meta.clone() });
+        if let Some(loaded) = &*self.loaded.borrow() {
+            part.keep(loaded.clone());
+        }
+        Rc::new(part)
+    }
+
+    pub fn resident(&self) -> Option<Rc<Resident>> {
+        self.loaded.borrow().as_ref().map(|loaded| loaded.resident.clone())
+    }
+
+    fn keep(&self, loaded: Loaded) {
+        let bytes = &self.shelf.resident_bytes;
+        bytes.set(bytes.get() + loaded.resident.bytes());
+        *self.loaded.borrow_mut() = Some(loaded);
+    }
+
+    /// What is resident of it, read if need be.
+    pub async fn load(&self) -> Result<Rc<Resident>, LoadError> {
+        self.loaded_now().await.map(|loaded| loaded.resident)
+    }
+
+    async fn loaded_now(&self) -> Result<Loaded, LoadError> {
+        loop {
+            if let Some(loaded) = &*self.loaded.borrow() {
+                return Ok(loaded.clone());
+            }
+            let over = self.load_over.wait();
+            if !self.loading.replace(true) {
+                let _turn = LoadTurn { part: self };
+                let loaded = self.read_resident().await?;
+                self.keep(loaded.clone());
+                return Ok(loaded);
+            }
+            over.await;
+        }
+    }
+
+    async fn read_resident(&self) -> Result<Loaded, LoadError> {
+        let path = self.shelf.path_of(&self.meta);
+        let io_error = |error| LoadError::Io { path: path.clone(), error };
+        let damaged = |error| LoadError::Damaged { path: path.clone(), error };
+        let runtime = &self.shelf.runtime;
+        let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(io_error)?;
+        let len = file.len().await.map_err(io_error)?;
+        if len != self.meta.file_len {
+            return Err(LoadError::Length { path, wanted: self.meta.file_len, found: len });
+        }
+        let mut loader = ResidentLoader::new(self.meta.file());
+        let mut slice = runtime.slice();
+        loop {
+            match loader.step().map_err(damaged)? {
+                LoadStep::Read { offset, len } => {
+                    let (count, buf) = file.read(offset, AlignedBuf::zeroed(len)).await.map_err(io_error)?;
+                    loader.feed(&buf[..count.min(len)]);
+                }
+                LoadStep::Working => {}
+                LoadStep::Done(resident) => {
+                    self.note_rebuilt(&resident);
+                    return Ok(Loaded { file: Rc::new(file), resident: Rc::new(resident) });
+                }
+            }
+            slice.checkpoint().await;
+        }
+    }
+
+    fn note_rebuilt(&self, resident: &Resident) {
+        let rebuilt = resident.rebuilt();
+        if [rebuilt.index, rebuilt.filter, rebuilt.marks].iter().any(Option::is_some) {
+            self.shelf.rebuilt.set(self.shelf.rebuilt.get() + 1);
+            tracing::warn!(run = %self.meta.id, ?rebuilt, "derived parts of a run were damaged or missing");
+        }
+    }
+
+    /// Reads consecutive blocks.
+    pub async fn read(&self, offset: FileOffset, len: usize) -> Result<AlignedBuf, LoadError> {
+        let loaded = self.loaded_now().await?;
+        let read = loaded.file.read(offset, AlignedBuf::zeroed(len)).await;
+        let (count, buf) =
+            read.map_err(|error| LoadError::Io { path: self.shelf.path_of(&self.meta), error })?;
+        if count < len {
+            return Err(LoadError::Length {
+                path: self.shelf.path_of(&self.meta),
+                wanted: self.meta.file_len,
+                found: offset.0 + count as u64,
+            });
+        }
+        Ok(buf)
+    }
+
+    pub fn damaged(&self, error: RunError) -> LoadError {
+        LoadError::Damaged { path: self.shelf.path_of(&self.meta), error }
+    }
+
+    /// The block that has the place if any has, by what is resident.
+    pub async fn locate(&self, place: &Place) -> Result<Option<Located>, LoadError> {
+        let resident = self.load().await?;
+        let key = KeyBytes::of(&place.key);
+        let slot = match resident.lookup(place.collection, place.tablet, key.as_slice()) {
+            Lookup::Absent => return Ok(None),
+            Lookup::Here { block, slot, .. } => Located { block, slot: Some(slot) },
+            Lookup::Perhaps { block } => Located { block, slot: None },
+        };
+        Ok(Some(slot))
+    }
+
+    /// Reads one block.
+    pub async fn read_block(&self, number: u32) -> Result<AlignedBuf, LoadError> {
+        let resident = self.load().await?;
+        let at = resident.reader().locators().block(number);
+        self.shelf.block_reads.set(self.shelf.block_reads.get() + 1);
+        self.read(at.offset, at.len).await
+    }
+
+    /// The versions of places of one block, from its bytes. Only those that were located for certain must be
+    /// there.
+    pub async fn versions_in<'a>(
+        &self,
+        bytes: &[u8],
+        number: u32,
+        wanted: impl Iterator<Item = (Located, &'a Place)>,
+    ) -> Result<Vec<Option<Version>>, LoadError> {
+        let resident = self.load().await?;
+        let at = resident.reader().locators().block(number);
+        let block = resident.reader().block(number, &bytes[..at.len]).map_err(|error| self.damaged(error))?;
+        let mut versions = Vec::new();
+        for (located, place) in wanted {
+            let key = KeyBytes::of(&place.key);
+            let entry = match located.slot {
+                Some(slot) => block.entry_of(slot, key.as_slice()).map(Some),
+                None => block.find(key.as_slice()),
+            };
+            let entry = entry.map_err(|error| self.damaged(error))?;
+            versions.push(entry.map(|entry| self.version(&entry)).transpose()?);
+        }
+        Ok(versions)
+    }
+
+    pub fn version(&self, entry: &EntryRef<'_>) -> Result<Version, LoadError> {
+        let payload = entry.payload.map(Payload::from_bytes);
+        if payload == Some(None) {
+            return Err(LoadError::Payload { path: self.shelf.path_of(&self.meta) });
+        }
+        let expires = entry.expires.unwrap_or(NEVER);
+        Ok(Version { lsn: entry.lsn, seq: entry.seq, expires, payload: payload.flatten() })
+    }
+
+    /// Whether records of a tablet may be in it, by its ends.
+    pub fn may_have(&self, tablet: TabletId) -> bool {
+        (self.span.first.collection != self.span.last.collection)
+            || (self.span.first.tablet..=self.span.last.tablet).contains(&tablet)
+    }
+
+    /// Blocks of a collection, in bytes, as far as is known.
+    pub fn bytes_of(&self, collection: CollectionId) -> u64 {
+        if !(self.span.first.collection..=self.span.last.collection).contains(&collection) {
+            return 0;
+        }
+        let Some(resident) = self.resident() else { return 0 };
+        let tablets = resident.reader().directory().tablets().iter();
+        let blocks =
+            tablets.filter(|tablet| tablet.info.collection == collection).map(|t| u64::from(t.blocks));
+        blocks.sum::<u64>() * BLOCK_BYTES as u64
+    }
+
+    pub fn shelf(&self) -> &Rc<Shelf> {
+        &self.shelf
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(loaded) = self.loaded.borrow_mut().take() {
+            let bytes = &self.shelf.resident_bytes;
+            bytes.set(bytes.get() - loaded.resident.bytes());
+        }
+    }
+}
+
+/// The right to load a part, until dropped.
+struct LoadTurn<'a> {
+    part: &'a Part,
+}
+
+impl Drop for LoadTurn<'_> {
+    fn drop(&mut self) {
+        self.part.loading.set(false);
+        self.part.load_over.notify();
+    }
+}
+
+/// A key as it stands in a block.
+pub fn key_of(entry: &EntryRef<'_>) -> Key {
+    Key::from_bytes(entry.key)
+}

@@ -1,0 +1,119 @@
+//! Entries in order become parts of about one size.
+
+use std::rc::Rc;
+
+use super::error::StoreError;
+use super::part::Part;
+use super::place::Span;
+use crate::limits;
+use crate::shard::core::Core;
+use crate::shard::run::{Covered, EntryRef, RunHeader, RunWriter, TabletInfo};
+use crate::shard::runs::{RunOut, run_file_name};
+use crate::shard::state::RunMeta;
+use crate::types::{Lsn, RunId};
+
+pub struct PartsOut<'a> {
+    core: &'a Core,
+    level: u8,
+    part_bytes: u64,
+    /// What the entries stand for, for the headers.
+    through: Lsn,
+    open: Option<(RunOut, RunWriter)>,
+    tablet: Option<TabletInfo>,
+    /// Bytes since room was made.
+    pushed: usize,
+    ids: Vec<RunId>,
+    done: Vec<Rc<Part>>,
+}
+
+impl<'a> PartsOut<'a> {
+    pub fn new(core: &'a Core, level: usize, part_bytes: u64, through: Lsn) -> PartsOut<'a> {
+        PartsOut {
+            core,
+            level: level as u8,
+            part_bytes,
+            through,
+            open: None,
+            tablet: None,
+            pushed: 0,
+            ids: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Writes what is ready, ends a part that is large enough, and begins one when there is none: to be
+    /// called before entries are pushed.
+    pub async fn make_room(&mut self) -> Result<(), StoreError> {
+        self.pushed = 0;
+        if let Some((out, writer)) = &mut self.open {
+            out.drain(writer).await?;
+            if writer.file_bytes() < self.part_bytes {
+                return Ok(());
+            }
+            self.cut().await?;
+        }
+        let id = self.core.take_run_id();
+        let covered = Covered { after: Lsn::ZERO, through: self.through };
+        let header = RunHeader { shard: self.core.shard(), run: id, covered };
+        self.ids.push(id);
+        let out = RunOut::create(&self.core.runtime, &self.core.shelf().dir, id).await?;
+        self.open = Some((out, RunWriter::new(header)));
+        self.tablet = None;
+        Ok(())
+    }
+
+    /// The next entry, of the tablet that `info` tells of; true when it is time to make room.
+    pub fn push(&mut self, info: &TabletInfo, entry: EntryRef<'_>) -> bool {
+        let (_, writer) = self.open.as_mut().expect("room was made");
+        if self.tablet.is_none_or(|tablet| tablet.tablet != info.tablet) {
+            writer.start_tablet(*info);
+            self.tablet = Some(*info);
+        }
+        self.pushed += entry.key.len() + entry.payload.map_or(0, <[u8]>::len);
+        writer.push(entry);
+        self.pushed >= limits::RUN_CHUNK_BYTES
+    }
+
+    /// Ends the open part.
+    pub async fn cut(&mut self) -> Result<(), StoreError> {
+        let Some((out, writer)) = self.open.take() else { return Ok(()) };
+        let id = out.id();
+        if self.tablet.is_none() {
+            // Nothing was pushed.
+            drop(out);
+            return Ok(self.core.runtime.remove_file(self.core.shelf().dir.join(run_file_name(id))).await?);
+        }
+        let (finished, resident, file) = out.finish(writer.finish()).await?;
+        let bounds = finished.bounds.expect("a part with a tablet has entries");
+        let meta = RunMeta {
+            id,
+            level: self.level,
+            file_len: finished.file.len,
+            footer_hash: finished.file.footer_hash,
+            entries: finished.entries,
+            live: finished.live,
+            lsn_max: finished.lsn_max,
+            span: Span::from_bounds(&bounds),
+        };
+        self.done.push(Rc::new(Part::written(self.core.shelf().clone(), meta, file, resident)));
+        Ok(())
+    }
+
+    /// Ends the open part and gives all since the last call.
+    pub async fn take(&mut self) -> Result<Vec<Rc<Part>>, StoreError> {
+        self.cut().await?;
+        self.ids.clear();
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    /// Removes the files of parts that nobody took.
+    pub async fn abandon(mut self) {
+        self.open = None;
+        for id in self.ids {
+            let path = self.core.shelf().dir.join(run_file_name(id));
+            if let Err(error) = self.core.runtime.remove_file(path).await {
+                tracing::debug!(run = %id, %error, "the file of a given up part; the next start removes it");
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Which parts are merged next, and why. Pure.
+//!
+//! Leveled compaction (O'Neil et al., "The log-structured merge-tree", 1996; cut into parts as LevelDB does).
+//! The deepest level may be of any size; a level above it may have an eighth of the one below. The **base**
+//! is the first level that is worth having: level 0 goes straight there. So a small shard has two levels,
+//! and what is overwritten or deleted takes an eighth and a bit of the room of what lives. Each job takes a
+//! bounded number of parts, so the room that it needs while it runs is bounded as well.
+
+use std::rc::Rc;
+
+use super::levels::{LAST, Levels};
+use super::part::Part;
+use super::place::Place;
+use crate::limits;
+
+/// Why a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nothing in the part belongs to this shard any more.
+    Gone,
+    /// Level 0 has so many parts that reads have to look at too many.
+    Fresh,
+    /// A level is larger than its share.
+    Size,
+    /// Many deletions wait to take what they delete with them.
+    Tombstones,
+    /// A part holds keys that went to another shard.
+    Foreign,
+    /// Somebody asked.
+    Forced,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 6] =
+        [Reason::Gone, Reason::Fresh, Reason::Size, Reason::Tombstones, Reason::Foreign, Reason::Forced];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Gone => "gone",
+            Reason::Fresh => "fresh_parts",
+            Reason::Size => "level_size",
+            Reason::Tombstones => "tombstones",
+            Reason::Foreign => "foreign_keys",
+            Reason::Forced => "forced",
+        }
+    }
+}
+
+/// Parts of one level that go into another, merged with what they overlap there.
+#[derive(Clone)]
+pub struct Job {
+    pub reason: Reason,
+    pub from: usize,
+    pub to: usize,
+    /// Newest first when `from` is 0, in order of places otherwise.
+    pub upper: Vec<Rc<Part>>,
+}
+
+/// What a part is to the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    All,
+    Partly,
+    Nothing,
+}
+
+/// What the policy goes by.
+pub struct Policy {
+    /// Parts are about this large.
+    pub part_bytes: u64,
+    /// Places behind which each level goes on: parts take turns.
+    turns: [Option<Place>; LAST + 1],
+}
+
+impl Policy {
+    pub fn new(part_bytes: u64) -> Policy {
+        Policy { part_bytes, turns: [const { None }; LAST + 1] }
+    }
+
+    pub fn next(&mut self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs, forced: bool) -> Option<Job> {
+        self.gone(levels, belongs)
+            .or_else(|| self.fresh(levels))
+            .or_else(|| self.size(levels))
+            .or_else(|| self.tombstones(levels))
+            .or_else(|| self.foreign(levels, belongs))
+            .or_else(|| forced.then(|| self.forced(levels)).flatten())
+    }
+
+    /// Bytes that a level may have; 0 for those above the base.
+    pub fn share(&self, levels: &Levels, level: usize) -> u64 {
+        let base = self.base(levels);
+        if level < base {
+            return 0;
+        }
+        (level..LAST).fold(levels.bytes(LAST).max(self.base_bytes()), |share, _| {
+            share / limits::LEVEL_BYTES_PER_BYTE_ABOVE
+        })
+    }
+
+    fn base_bytes(&self) -> u64 {
+        self.part_bytes * limits::COMPACTION_FRESH_RUNS as u64
+    }
+
+    /// The first level that is worth having, by the size of the deepest.
+    fn base(&self, levels: &Levels) -> usize {
+        let (mut base, mut share) = (LAST, levels.bytes(LAST));
+        while base > 1 && share / limits::LEVEL_BYTES_PER_BYTE_ABOVE >= self.base_bytes() {
+            base -= 1;
+            share /= limits::LEVEL_BYTES_PER_BYTE_ABOVE;
+        }
+        base
+    }
+
+    /// The level into which level 0 goes: never past one that has something, which would be older.
+    fn entry(&self, levels: &Levels) -> usize {
+        let base = self.base(levels);
+        (1..base).find(|level| !levels.level(*level).is_empty()).unwrap_or(base)
+    }
+
+    fn gone(&self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs) -> Option<Job> {
+        let part = levels.iter().find(|part| belongs(part) == Belongs::Nothing)?;
+        let level = part.meta.level.into();
+        Some(Job { reason: Reason::Gone, from: level, to: level, upper: vec![part.clone()] })
+    }
+
+    fn all_fresh(&self, levels: &Levels, reason: Reason) -> Option<Job> {
+        let upper = levels.fresh().to_vec();
+        (!upper.is_empty()).then(|| Job { reason, from: 0, to: self.entry(levels), upper })
+    }
+
+    fn fresh(&self, levels: &Levels) -> Option<Job> {
+        if levels.fresh().len() < limits::COMPACTION_FRESH_RUNS {
+            return None;
+        }
+        self.all_fresh(levels, Reason::Fresh)
+    }
+
+    fn size(&mut self, levels: &Levels) -> Option<Job> {
+        let level = (1..LAST).find(|level| levels.bytes(*level) > self.share(levels, *level))?;
+        let parts = levels.level(level);
+        let turn = self.turns[level].take();
+        let next = parts.iter().find(|part| turn.as_ref().is_none_or(|turn| part.span.first > *turn));
+        let part = next.or(parts.first())?.clone();
+        self.turns[level] = Some(part.span.last.clone());
+        Some(Job { reason: Reason::Size, from: level, to: level + 1, upper: vec![part] })
+    }
+
+    fn tombstones(&self, levels: &Levels) -> Option<Job> {
+        let many = |part: &&Rc<Part>| {
+            let tombstones = part.meta.entries - part.meta.live;
+            tombstones * limits::COMPACTION_TOMBSTONE_ENTRIES >= part.meta.entries && tombstones > 0
+        };
+        if levels.fresh().iter().any(|part| many(&part)) {
+            return self.all_fresh(levels, Reason::Tombstones);
+        }
+        let part = (1..LAST).flat_map(|level| levels.level(level)).find(many)?;
+        let from = usize::from(part.meta.level);
+        Some(Job { reason: Reason::Tombstones, from, to: from + 1, upper: vec![part.clone()] })
+    }
+
+    /// Rewritten within its level, without what went away. Those of level 0 wait until they go down.
+    fn foreign(&self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs) -> Option<Job> {
+        let mut deep = (1..=LAST).flat_map(|level| levels.level(level));
+        let part = deep.find(|part| belongs(part) == Belongs::Partly)?;
+        let level = part.meta.level.into();
+        Some(Job { reason: Reason::Foreign, from: level, to: level, upper: vec![part.clone()] })
+    }
+
+    fn forced(&self, levels: &Levels) -> Option<Job> {
+        if let Some(job) = self.all_fresh(levels, Reason::Forced) {
+            return Some(job);
+        }
+        let part = (1..LAST).flat_map(|level| levels.level(level)).next()?;
+        let from = usize::from(part.meta.level);
+        Some(Job { reason: Reason::Forced, from, to: from + 1, upper: vec![part.clone()] })
+    }
+}

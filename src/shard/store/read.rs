@@ -1,0 +1,119 @@
+//! Point reads that memory cannot answer: part by part, newest first, one block each.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::levels::Levels;
+use super::part::{Located, Part};
+use super::place::Place;
+use crate::io::buf::AlignedBuf;
+use crate::io::executor::Class;
+use crate::io::executor::sync::promise;
+use crate::io::runtime::Runtime;
+use crate::shard::delta::Version;
+use crate::shard::runs::LoadError;
+use crate::types::RunId;
+
+/// A read of what was in the runs when it began.
+pub struct ColdRead {
+    levels: Rc<Levels>,
+    place: Place,
+}
+
+impl ColdRead {
+    pub fn new(levels: Rc<Levels>, place: Place) -> ColdRead {
+        ColdRead { levels, place }
+    }
+
+    pub fn levels(&self) -> &Rc<Levels> {
+        &self.levels
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The newest version, which may be a tombstone.
+    pub async fn run(&self) -> Result<Option<Version>, LoadError> {
+        self.count();
+        let mut from = 0;
+        while let Some((next, part, located)) = self.next_part(from).await? {
+            let bytes = part.read_block(located.block).await?;
+            let wanted = std::iter::once((located, &self.place));
+            let versions = part.versions_in(&bytes, located.block, wanted).await?;
+            if let Some(version) = versions.into_iter().flatten().next() {
+                return Ok(Some(version));
+            }
+            from = next;
+        }
+        Ok(None)
+    }
+
+    fn count(&self) {
+        if let Some(part) = self.levels.at(&self.place).next() {
+            let reads = &part.shelf().cold_reads;
+            reads.set(reads.get() + 1);
+        }
+    }
+
+    /// The next part from number `from` on that may hold the place, and where; and the number behind it.
+    async fn next_part(&self, from: usize) -> Result<Option<(usize, Rc<Part>, Located)>, LoadError> {
+        for (number, part) in self.levels.at(&self.place).enumerate().skip(from) {
+            if let Some(located) = part.locate(&self.place).await? {
+                return Ok(Some((number + 1, part.clone(), located)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A block that is to be read, and what for: which reads, the number of the part behind this one, and where.
+struct Wanted {
+    part: Rc<Part>,
+    reads: Vec<(usize, usize, Located)>,
+}
+
+/// Carries out many reads together: blocks are read side by side, and each once however many of the keys it
+/// has. Gives a version for each.
+pub async fn read_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Version>>, LoadError> {
+    let mut found = vec![None; reads.len()];
+    // Reads that are not done, and the number of the part that each asks next.
+    let mut open: Vec<(usize, usize)> = (0..reads.len()).map(|read| (read, 0)).collect();
+    reads.iter().for_each(ColdRead::count);
+    while !open.is_empty() {
+        let mut blocks: BTreeMap<(RunId, u32), Wanted> = BTreeMap::new();
+        for (read, from) in open.drain(..) {
+            if let Some((next, part, located)) = reads[read].next_part(from).await? {
+                let block = blocks.entry((part.meta.id, located.block));
+                block.or_insert(Wanted { part, reads: Vec::new() }).reads.push((read, next, located));
+            }
+        }
+        let begun: Vec<_> = blocks
+            .into_iter()
+            .map(|((_, number), wanted)| (begin(runtime, &wanted.part, number), number, wanted))
+            .collect();
+        for (bytes, number, Wanted { part, reads: wanted }) in begun {
+            let bytes = bytes.await?;
+            let places = wanted.iter().map(|(read, _, located)| (*located, &reads[*read].place));
+            let versions = part.versions_in(&bytes, number, places).await?;
+            for ((read, next, _), version) in wanted.into_iter().zip(versions) {
+                match version {
+                    Some(version) => found[read] = Some(version),
+                    None => open.push((read, next)),
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn begin(
+    runtime: &Runtime,
+    part: &Rc<Part>,
+    number: u32,
+) -> impl Future<Output = Result<AlignedBuf, LoadError>> + use<> {
+    let (promise, pending) = promise();
+    let part = part.clone();
+    runtime.spawn(Class::Foreground, async move { promise.give(part.read_block(number).await) });
+    pending
+}

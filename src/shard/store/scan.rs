@@ -1,0 +1,189 @@
+//! Ranges: what the delta has, and the runs behind it, as of one moment.
+
+use std::ops::Bound;
+use std::rc::Rc;
+
+use super::cursor::Walk;
+use super::levels::{LAST, Levels};
+use super::merge::{Merge, Next};
+use super::part::Part;
+use super::place::{Place, Span};
+use crate::limits;
+use crate::shard::delta::Version;
+use crate::shard::key::Key;
+use crate::shard::record::{Page, Scan};
+use crate::shard::runs::LoadError;
+use crate::shard::tablet::Tablet;
+use crate::types::{CollectionId, TabletId, WallMs};
+
+/// What a page of a range is made from. The delta's part is a copy: writes may go on before the runs are
+/// read.
+pub struct DeltaPage {
+    scan: Scan,
+    now: WallMs,
+    collection: CollectionId,
+    tablet: TabletId,
+    /// In the direction of the scan, tombstones included.
+    entries: Vec<(Key, Version)>,
+    /// There is more in the delta behind the last entry: the page cannot go further.
+    cut: bool,
+    levels: Rc<Levels>,
+}
+
+impl DeltaPage {
+    pub fn of(tablet: &Tablet, scan: &Scan, now: WallMs, levels: &Rc<Levels>) -> DeltaPage {
+        let count = scan.limit.min(limits::SCAN_VISITS_MAX);
+        let range = tablet.delta.range(scan.start.as_ref(), scan.end.as_ref());
+        let owned = |(key, version): (&Key, &Version)| (key.clone(), version.clone());
+        let (entries, cut) = match scan.reverse {
+            false => take(range.map(owned), count),
+            true => take(range.rev().map(owned), count),
+        };
+        let (collection, tablet) = (tablet.collection, tablet.id);
+        DeltaPage { scan: scan.clone(), now, collection, tablet, entries, cut, levels: levels.clone() }
+    }
+
+    /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at.
+    pub async fn page(self) -> Result<Page, LoadError> {
+        let limit = self.scan.limit;
+        let mut out = PageOut { page: Page::default(), now: self.now, visited: 0, bytes: 0, limit };
+        let more = self.walk(|key, version| out.take(key, version)).await?;
+        out.page.more = more;
+        Ok(out.page)
+    }
+
+    /// Hands over the newest version of each key in order, tombstones too, until `take` wants no more. True
+    /// when there may be more.
+    pub async fn walk(self, mut take: impl FnMut(&Key, Version) -> bool) -> Result<bool, LoadError> {
+        let (reverse, scan) = (self.scan.reverse, self.scan.clone());
+        let mut merge = self.merge();
+        let mut delta = self.entries.into_iter().peekable();
+        let mut wants_more = true;
+        loop {
+            merge.fill().await?;
+            let run = merge.next();
+            let run_key = run.as_ref().map(|next| Key::from_bytes(next.entry.key));
+            let run_key = match (run_key.map(|key| (side(&scan, &key), key)), &run) {
+                (Some((Side::Before, _)), Some(next)) => {
+                    let source = next.source;
+                    merge.advance(source);
+                    continue;
+                }
+                (Some((Side::In, key)), _) => Some(key),
+                _ => None,
+            };
+            let delta_first = match (delta.peek(), &run_key) {
+                (None, None) => return Ok(self.cut),
+                _ if !wants_more => return Ok(true),
+                (None, Some(_)) if self.cut => return Ok(true),
+                (None, Some(_)) => false,
+                (Some(_), None) => true,
+                (Some((key, _)), Some(other)) if reverse => key >= other,
+                (Some((key, _)), Some(other)) => key <= other,
+            };
+            let (key, version) = if delta_first {
+                let (key, version) = delta.next().expect("peeked");
+                if run_key.as_ref() == Some(&key)
+                    && let Some(source) = run.map(|next| next.source)
+                {
+                    merge.advance(source);
+                }
+                (key, version)
+            } else {
+                let Next { source, entry, part, .. } = run.expect("it comes first");
+                let version = part.version(&entry)?;
+                merge.advance(source);
+                (run_key.expect("of the entry"), version)
+            };
+            wants_more = take(&key, version);
+        }
+    }
+
+    /// The runs that have something of the range.
+    fn merge(&self) -> Merge {
+        let bytes = |bound: &Bound<Key>| match bound {
+            Bound::Included(key) => Bound::Included(key.to_vec()),
+            Bound::Excluded(key) => Bound::Excluded(key.to_vec()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let (start, end) = (bytes(&self.scan.start), bytes(&self.scan.end));
+        let walk = Walk::Range { collection: self.collection, tablet: self.tablet, start, end };
+        Merge::new(self.sources(), walk, self.scan.reverse, limits::SCAN_READ_BYTES)
+    }
+
+    fn sources(&self) -> Vec<Vec<Rc<Part>>> {
+        let touches = |part: &&Rc<Part>| touches(&part.span, self.collection, self.tablet, &self.scan);
+        let fresh = self.levels.fresh().iter().filter(touches).map(|part| vec![part.clone()]);
+        let deep = (1..=LAST).map(|level| self.levels.level(level).iter().filter(touches).cloned().collect());
+        fresh.chain(deep).filter(|parts: &Vec<Rc<Part>>| !parts.is_empty()).collect()
+    }
+}
+
+/// A page while it fills up.
+struct PageOut {
+    page: Page,
+    now: WallMs,
+    visited: usize,
+    bytes: usize,
+    limit: usize,
+}
+
+impl PageOut {
+    /// False when the page is full behind this entry.
+    fn take(&mut self, key: &Key, version: Version) -> bool {
+        self.visited += 1;
+        self.page.resume_after = Some(key.clone());
+        if let Some(found) = version.found(self.now) {
+            self.bytes += key.len() + found.payload.as_bytes().len();
+            self.page.records.push((key.clone(), found));
+        }
+        self.page.records.len() < self.limit
+            && self.bytes < limits::SCAN_PAGE_BYTES_MAX
+            && self.visited < limits::SCAN_VISITS_MAX
+    }
+}
+
+fn take<T>(mut entries: impl Iterator<Item = T>, count: usize) -> (Vec<T>, bool) {
+    let taken: Vec<T> = entries.by_ref().take(count).collect();
+    let more = entries.next().is_some();
+    (taken, more)
+}
+
+/// Where a key stands, seen in the direction of a scan.
+enum Side {
+    Before,
+    In,
+    Behind,
+}
+
+fn side(scan: &Scan, key: &Key) -> Side {
+    let below = match &scan.start {
+        Bound::Included(start) => key < start,
+        Bound::Excluded(start) => key <= start,
+        Bound::Unbounded => false,
+    };
+    let above = match &scan.end {
+        Bound::Included(end) => key > end,
+        Bound::Excluded(end) => key >= end,
+        Bound::Unbounded => false,
+    };
+    match (below, above, scan.reverse) {
+        (false, false, _) => Side::In,
+        (true, _, false) | (false, true, true) => Side::Before,
+        _ => Side::Behind,
+    }
+}
+
+/// Whether a part may have something of the range.
+fn touches(span: &Span, collection: CollectionId, tablet: TabletId, scan: &Scan) -> bool {
+    let place = |key: &Key| Place { collection, tablet, key: key.clone() };
+    let ends_before = match &scan.start {
+        Bound::Included(start) | Bound::Excluded(start) => span.last < place(start),
+        Bound::Unbounded => (span.last.collection, span.last.tablet) < (collection, tablet),
+    };
+    let begins_behind = match &scan.end {
+        Bound::Included(end) | Bound::Excluded(end) => span.first > place(end),
+        Bound::Unbounded => (span.first.collection, span.first.tablet) > (collection, tablet),
+    };
+    !ends_before && !begins_behind
+}
