@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::ops::Bound;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Sim, SimConfig};
 use kyrodb::shard::catalogue::Definition;
@@ -96,6 +97,55 @@ fn a_split_collection_keeps_its_records_and_versions() {
         assert_eq!((page.records.len(), page.more), (250, true));
         assert!(page.records.windows(2).all(|pair| pair[0].0 > pair[1].0));
     });
+}
+
+/// Whatever is sealed, merged, moved, deleted, over or replayed.
+#[test]
+fn records_are_counted_exactly() {
+    for seed in 0..8 {
+        let mut cluster = started(seed, 3);
+        let (node, lost) = (cluster.nodes[1].clone(), seed % 2 == 1);
+        cluster.run(1, async move {
+            let collection = node.collection("default").expect("exists from the start");
+            let count = async |wanted: u64, when: &str| {
+                let stats = node.collection_stats(&collection).await.expect("ready");
+                assert_eq!(stats.records, wanted, "seed {seed}: {when}");
+            };
+            for n in 0..300u64 {
+                node.write(&collection, put(n, &"x".repeat(500))).get().await.expect("acked");
+            }
+            count(300, "written").await;
+            node.checkpoint().await.expect("seals");
+            for n in 200..400u64 {
+                node.write(&collection, put(n, &"y".repeat(500))).get().await.expect("acked");
+            }
+            count(400, "overwritten").await;
+            for n in (0..400u64).step_by(4) {
+                let delete = Write { change: Change::Delete, ..put(n, "") };
+                node.write(&collection, delete).get().await.expect("acked");
+            }
+            count(300, "deleted").await;
+            node.compact().await.expect("merges");
+            count(300, "merged").await;
+            let cuts = [100, 250].map(Key::from_u64).to_vec();
+            node.split_collection("default", cuts).await.expect("shards are ready").expect("splits");
+            count(300, "moved").await;
+            node.write(&collection, put(1000, "z")).get().await.expect("acked");
+            if !lost {
+                node.checkpoint().await.expect("seals");
+            }
+        });
+        let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+        let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(3), &options());
+        cluster.start().expect("starts again");
+        let node = cluster.nodes[2].clone();
+        cluster.run(2, async move {
+            let collection = node.collection("default").expect("exists from the start");
+            node.runtime().sleep(Duration::from_secs(1)).await;
+            let stats = node.collection_stats(&collection).await.expect("ready");
+            assert_eq!(stats.records, 301, "seed {seed}: after a crash");
+        });
+    }
 }
 
 #[test]

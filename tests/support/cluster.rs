@@ -27,6 +27,8 @@ pub fn options() -> ShardOptions {
     ShardOptions {
         log_segment_bytes: limits::LOG_SEGMENT_BYTES_MIN,
         checkpoint_log_bytes: 64 * 1024,
+        part_bytes: 16 * 1024,
+        memory_bytes: 64 << 20,
         ..ShardOptions::new("/")
     }
 }
