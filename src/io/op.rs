@@ -108,6 +108,12 @@ pub enum Op {
         from: PathBuf,
         to: PathBuf,
     },
+    /// A second name of a file; fails with `AlreadyExists` when `to` is there. Durable only after `SyncDir`
+    /// of the parent.
+    Link {
+        from: PathBuf,
+        to: PathBuf,
+    },
     RemoveFile {
         path: PathBuf,
     },

@@ -133,6 +133,11 @@ impl Runtime {
         self.done(Op::Rename { from: from.into(), to: to.into() }).await
     }
 
+    /// Gives a file a second name.
+    pub async fn link(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> io::Result<()> {
+        self.done(Op::Link { from: from.into(), to: to.into() }).await
+    }
+
     pub async fn remove_file(&self, path: impl Into<PathBuf>) -> io::Result<()> {
         self.done(Op::RemoveFile { path: path.into() }).await
     }

@@ -22,6 +22,7 @@ pub async fn check_all(runtime: &Runtime, dir: &Path) {
     reads_end_at_the_end_of_the_file(runtime, dir).await;
     names_that_are_taken_or_missing(runtime, dir).await;
     rename_replaces(runtime, dir).await;
+    linked_files_are_one(runtime, dir).await;
     lists_sorted_and_removes(runtime, dir).await;
     set_len_cuts_and_grows_with_zeroes(runtime, dir).await;
     writes_in_flight_all_land(runtime, dir).await;
@@ -106,6 +107,29 @@ async fn rename_replaces(runtime: &Runtime, dir: &Path) {
     let file = runtime.open(dir.join("current"), OpenMode::Read).await.expect("the renamed file");
     assert_eq!(read(&file, 0, BLOCK_BYTES).await[..3], *b"new");
     assert_eq!(read(&old, 0, BLOCK_BYTES).await[..3], *b"old", "an open file outlives its name");
+}
+
+async fn linked_files_are_one(runtime: &Runtime, dir: &Path) {
+    let (first, second) = (dir.join("linked"), dir.join("second-name"));
+    let file = create_with(runtime, dir, "linked", b"one").await;
+    runtime.create_dir(dir.join("elsewhere")).await.expect("a new directory");
+    let third = dir.join("elsewhere").join("third-name");
+    for name in [&second, &third] {
+        runtime.link(first.clone(), name.clone()).await.expect("a link");
+        assert_eq!(kind(runtime.link(first.clone(), name.clone()).await), Some(ErrorKind::AlreadyExists));
+    }
+    assert_eq!(kind(runtime.link(dir.join("missing"), dir.join("x")).await), Some(ErrorKind::NotFound));
+    file.write(START, AlignedBuf::padded(b"two"), Sync::Data).await.expect("a write");
+    runtime.remove_file(first.clone()).await.expect("a file that exists");
+    assert_eq!(kind(runtime.open(first, OpenMode::Read).await), Some(ErrorKind::NotFound));
+    for name in [&second, &third] {
+        let file = runtime.open(name.clone(), OpenMode::Read).await.expect("the other names stay");
+        assert_eq!(read(&file, 0, BLOCK_BYTES).await[..3], *b"two", "one file under all names");
+    }
+    runtime.sync_dir(dir.join("elsewhere")).await.expect("a sync of the directory");
+    runtime.remove_file(second).await.expect("a file that exists");
+    runtime.remove_file(third).await.expect("a file that exists");
+    runtime.remove_dir(dir.join("elsewhere")).await.expect("an empty directory");
 }
 
 async fn lists_sorted_and_removes(runtime: &Runtime, dir: &Path) {

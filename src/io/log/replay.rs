@@ -70,6 +70,8 @@ pub struct Replay {
     assembler: Assembler,
     max_commit_ts: u64,
     records: u64,
+    /// Nothing behind the block that reaches this is looked at.
+    until: Option<Lsn>,
 }
 
 impl Replay {
@@ -91,11 +93,24 @@ impl Replay {
             assembler: Assembler::entering(),
             max_commit_ts: 0,
             records: 0,
+            until: None,
         };
         if replay.files.is_empty() {
             replay.look_beyond(BlockFault::NoFile)?;
         }
         Ok(replay)
+    }
+
+    /// Ends with the block that reaches `lsn`, as a torn tail. What lies behind may be in any state: it was
+    /// being written, perhaps, while the file was copied.
+    #[must_use]
+    pub fn until(mut self, lsn: Lsn) -> Replay {
+        self.until = Some(lsn);
+        self
+    }
+
+    fn is_far_enough(&self) -> bool {
+        self.until.is_some_and(|lsn| self.last_lsn() >= lsn)
     }
 
     /// What to do next. Panics when the log was refused.
@@ -198,6 +213,10 @@ impl Replay {
         if let Some(next) = self.chain.cut_at(self.at) {
             return self.enter(next);
         }
+        if self.is_far_enough() {
+            self.phase = Phase::Done { fault: BlockFault::NoSuccessor };
+            return Ok(());
+        }
         let Some(index) = self.index_of(segment) else { return self.look_beyond(BlockFault::NoFile) };
         self.check_uncut(index)?;
         self.phase = Phase::Scan;
@@ -208,6 +227,10 @@ impl Replay {
         loop {
             if let Some(next) = self.chain.cut_at(self.at) {
                 return self.enter(next);
+            }
+            if self.is_far_enough() {
+                self.phase = Phase::Done { fault: BlockFault::NoSuccessor };
+                return Ok(());
             }
             match self.next_block(chunk) {
                 Ok(block) => self.accept(&block, sink)?,

@@ -1,7 +1,8 @@
 //! One directory: entries as everyone sees them, entries that would survive, and the changes between.
 //!
 //! Invariant: `durable` with every change of `unsynced` applied in order is `visible`.
-//! Invariant: a rename within the directory is one change: after power loss the old name or the new one.
+//! Invariant: a rename within the directory is one change: after power loss the old name or the new one. (Of
+//! a file that has several names in the directory it is two.)
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,8 @@ pub(super) type Entries = BTreeMap<String, Entry>;
 enum Change {
     /// The entry has this name now, and no other in this directory; whatever had the name is gone.
     Place(String, Entry),
+    /// The entry has this name as well.
+    Link(String, Entry),
     Remove(String, Entry),
 }
 
@@ -56,12 +59,20 @@ impl Directory {
     /// Entries that an unsynced change may still bring back.
     pub fn unsynced(&self) -> impl Iterator<Item = Entry> {
         self.unsynced.iter().map(|change| match change {
-            Change::Place(_, entry) | Change::Remove(_, entry) => *entry,
+            Change::Place(_, entry) | Change::Link(_, entry) | Change::Remove(_, entry) => *entry,
         })
     }
 
     pub fn place(&mut self, name: &str, entry: Entry) {
         self.change(Change::Place(name.to_owned(), entry));
+    }
+
+    pub fn link(&mut self, name: &str, entry: Entry) {
+        self.change(Change::Link(name.to_owned(), entry));
+    }
+
+    pub fn has_one_name(&self, entry: Entry) -> bool {
+        self.visible.values().filter(|other| **other == entry).count() == 1
     }
 
     pub fn remove(&mut self, name: &str) {
@@ -116,6 +127,9 @@ fn apply(entries: &mut Entries, change: &Change) {
     match change {
         Change::Place(name, entry) => {
             entries.retain(|_, other| other != entry);
+            entries.insert(name.clone(), *entry);
+        }
+        Change::Link(name, entry) => {
             entries.insert(name.clone(), *entry);
         }
         Change::Remove(name, entry) => {

@@ -130,11 +130,21 @@ impl Disk {
             (Entry::File(_), Some(Entry::File(replaced))) => self.slot(replaced).names -= 1,
             (_, None) => (),
         }
-        self.directory(new_parent).place(&new_name, moved);
-        if new_parent != old_parent {
+        if new_parent == old_parent && self.directories[&old_parent].has_one_name(moved) {
+            self.directory(new_parent).place(&new_name, moved);
+        } else {
+            self.directory(new_parent).link(&new_name, moved);
             self.directory(old_parent).remove(&old_name);
         }
         self.collect_garbage();
+        Ok(())
+    }
+
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let Entry::File(inode) = self.find(from)? else { return Err(errno(libc::EPERM)) };
+        let (parent, name) = self.vacant(to)?;
+        self.slot(inode).names += 1;
+        self.directory(parent).link(&name, Entry::File(inode));
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub(super) enum Effect {
     RemoveFile(PathBuf),
     RemoveDir(PathBuf),
     Rename { from: PathBuf, to: PathBuf },
+    Link { from: PathBuf, to: PathBuf },
     Write { inode: Inode, pages: Vec<PageWrite> },
     SetLen { inode: Inode, len: u64 },
 }
@@ -29,6 +30,7 @@ impl Effect {
             Effect::RemoveFile(path) => disk.remove_file(&path).map(|()| None),
             Effect::RemoveDir(path) => disk.remove_dir(&path).map(|()| None),
             Effect::Rename { from, to } => disk.rename(&from, &to).map(|()| None),
+            Effect::Link { from, to } => disk.link(&from, &to).map(|()| None),
             Effect::Write { inode, pages } => Ok(disk.write(inode, pages).map(|number| (inode, number))),
             Effect::SetLen { inode, len } => Ok(disk.file_mut(inode).map(|file| (inode, file.set_len(len)))),
         }

@@ -64,6 +64,7 @@ impl Plan {
             Op::Rename { from, to } => {
                 Ok(plan("rename", &to.clone(), Effect::Rename { from, to }, Ask::Nothing))
             }
+            Op::Link { from, to } => Ok(plan("link", &to.clone(), Effect::Link { from, to }, Ask::Nothing)),
             Op::RemoveFile { path } => {
                 Ok(plan("remove_file", &path.clone(), Effect::RemoveFile(path), Ask::Nothing))
             }

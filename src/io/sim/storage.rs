@@ -344,7 +344,7 @@ impl fmt::Display for Work {
                 write!(f, " {offset}+{} {sync:?} {}", buf.len(), hash(buf))
             }
             Stage::Submitted { effect: Effect::SetLen { len, .. }, .. } => write!(f, " {len}"),
-            Stage::Submitted { effect: Effect::Rename { from, .. }, .. } => {
+            Stage::Submitted { effect: Effect::Rename { from, .. } | Effect::Link { from, .. }, .. } => {
                 write!(f, " from {}", from.display())
             }
             _ => Ok(()),

@@ -27,6 +27,7 @@ pub(super) enum FileWork {
     Write(Transfer, Sync),
     Sync { file: Target },
     Rename { from: CString, to: CString },
+    Link { from: CString, to: CString },
     Remove { path: CString, flags: i32 },
     CreateDir { path: CString },
     OpenDirToSync { path: CString },
@@ -71,6 +72,7 @@ impl FileWork {
             }
             Op::SyncFile { file } => FileWork::Sync { file: handles.target(file)? },
             Op::Rename { from, to } => FileWork::Rename { from: c_path(&from)?, to: c_path(&to)? },
+            Op::Link { from, to } => FileWork::Link { from: c_path(&from)?, to: c_path(&to)? },
             Op::RemoveFile { path } => FileWork::Remove { path: c_path(&path)?, flags: 0 },
             Op::RemoveDir { path } => FileWork::Remove { path: c_path(&path)?, flags: libc::AT_REMOVEDIR },
             Op::CreateDir { path } => FileWork::CreateDir { path: c_path(&path)? },
@@ -102,6 +104,9 @@ impl FileWork {
             FileWork::Rename { from, to } => {
                 opcode::RenameAt::new(HERE, from.as_ptr(), HERE, to.as_ptr()).build()
             }
+            FileWork::Link { from, to } => {
+                opcode::LinkAt::new(HERE, from.as_ptr(), HERE, to.as_ptr()).build()
+            }
             FileWork::Remove { path, flags } => {
                 opcode::UnlinkAt::new(HERE, path.as_ptr()).flags(*flags).build()
             }
@@ -131,6 +136,7 @@ impl FileWork {
             }
             FileWork::Sync { .. }
             | FileWork::Rename { .. }
+            | FileWork::Link { .. }
             | FileWork::Remove { .. }
             | FileWork::CreateDir { .. }
             | FileWork::SyncDir { .. } => Next::End(Outcome::Done),

@@ -50,7 +50,7 @@ impl fmt::Display for Features {
     }
 }
 
-const REQUIRED: [(u8, &str); 13] = [
+const REQUIRED: [(u8, &str); 14] = [
     (opcode::OpenAt::CODE, "OPENAT"),
     (opcode::Close::CODE, "CLOSE"),
     (opcode::Read::CODE, "READ"),
@@ -59,6 +59,7 @@ const REQUIRED: [(u8, &str); 13] = [
     (opcode::RenameAt::CODE, "RENAMEAT"),
     (opcode::UnlinkAt::CODE, "UNLINKAT"),
     (opcode::MkDirAt::CODE, "MKDIRAT"),
+    (opcode::LinkAt::CODE, "LINKAT"),
     (opcode::Accept::CODE, "ACCEPT"),
     (opcode::Connect::CODE, "CONNECT"),
     (opcode::Send::CODE, "SEND"),

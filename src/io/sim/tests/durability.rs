@@ -37,6 +37,31 @@ fn a_name_is_durable_only_after_its_directory_was_synced() {
 }
 
 #[test]
+fn a_second_name_is_durable_only_after_its_directory_was_synced() {
+    let mut sim = sim_with(1, Faults::default());
+    run(&mut sim, |rt| async move {
+        let file = durable_file(&rt).await;
+        rt.create_dir("/d").await.unwrap();
+        rt.sync_dir("/").await.unwrap();
+        rt.link("/a", "/d/b").await.unwrap();
+        file.write(at(0), block(2), Sync::Data).await.unwrap();
+        rt.remove_file("/a").await.unwrap();
+    });
+    let names = |disk: &Disk| disk.file_lens().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let found: BTreeSet<_> = images(&sim, CrashPolicy::Random).iter().map(names).collect();
+    let all = [vec![], vec!["/a"], vec!["/a", "/d/b"], vec!["/d/b"]];
+    assert_eq!(found, all.map(|names| names.into_iter().map(str::to_owned).collect()).into());
+    run(&mut sim, |rt| async move {
+        rt.sync_dir("/d").await.unwrap();
+        rt.sync_dir("/").await.unwrap();
+    });
+    let mut expected = vec![2; BLOCK_BYTES];
+    expected.extend([1; BLOCK_BYTES]);
+    let disk = sim.crash(CrashPolicy::KeepNothing);
+    assert_eq!((disk.bytes("/a"), disk.bytes("/d/b")), (None, Some(expected)));
+}
+
+#[test]
 fn an_unsynced_write_may_be_lost_and_a_synced_one_never_is() {
     let mut sim = sim_with(1, Faults::default());
     run(&mut sim, |rt| async move {
