@@ -120,6 +120,13 @@ pub const MEMORY_BYTES_PER_UNSEALED_BYTE: u64 = 8;
 /// Writes that wait for a run to be read.
 pub const PARKED_WRITES_MAX: usize = 4096;
 
+// ---- snapshots
+
+/// Pieces of long work that are remembered.
+pub const OPERATIONS_MAX: usize = 256;
+/// What a snapshot says of itself.
+pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
+
 // ---- moving ranges
 
 /// Records in one message from shard to shard.

@@ -154,6 +154,7 @@ impl From<Refusal> for Problem {
             Refusal::NotReady | Refusal::Moved => (503, "not_ready"),
             Refusal::StorageFailed { .. } => (500, "storage_failed"),
             Refusal::CheckpointFailed { .. } => (500, "checkpoint_failed"),
+            Refusal::SnapshotFailed { .. } => (500, "snapshot_failed"),
             Refusal::Damaged { .. } => (500, "storage_damaged"),
             Refusal::MemoryFull => (507, "memory_full"),
             Refusal::DiskFull => (507, "disk_full"),

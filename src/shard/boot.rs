@@ -15,6 +15,7 @@ use super::record::Refusal;
 use super::recount::recount;
 use super::recovery::{Restored, recover};
 use super::serve::receive;
+use super::snapshot;
 use super::start_error::StartError;
 use super::store::compaction::keep_compacting;
 use crate::io::executor::{Class, Executor};
@@ -59,6 +60,9 @@ async fn start(node: &Node) -> Result<(), StartError> {
         control::all_joined(node).await;
     }
     node.open_door();
+    if node.shard() == WRITER {
+        node.runtime().spawn(Class::Background, snapshot::sweep(node.clone(), core.clone()));
+    }
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_compacting(node.clone(), core.clone()));

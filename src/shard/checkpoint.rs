@@ -217,7 +217,7 @@ async fn publish(
         // What was loaded from them is in the parts.
         state.loaded_runs.clear();
         state.replace_runs(&[], metas);
-        state.covered = covered;
+        state.set_covered(covered);
         state.first_segment = first_segment;
         let count = |(tablet, records, epoch): &(TabletId, u64, Epoch)| TabletState {
             tablet: *tablet,
@@ -231,7 +231,9 @@ async fn publish(
     .await?;
     core.install_parts(&[], &parts);
     core.segments.trim(first_segment).await;
-    for run in loaded {
+    // A snapshot that is being made may want them; the next start removes what is left.
+    let unwanted = if core.snapshots.is_linking() { Vec::new() } else { loaded };
+    for run in unwanted {
         if let Err(error) = core.runtime.remove_file(core.runs_dir.join(run_file_name(run))).await {
             tracing::warn!(%run, %error, "a replaced run could not be removed; the next start will");
         }

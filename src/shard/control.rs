@@ -289,12 +289,12 @@ fn with_parts(map: &Catalogue, collection: &Collection, parts: &[ShipPart], firs
 }
 
 /// The right to change the catalogue, until dropped.
-struct ChangeTurn<'a> {
+pub(super) struct ChangeTurn<'a> {
     node: &'a Node,
 }
 
 impl<'a> ChangeTurn<'a> {
-    async fn take(node: &'a Node) -> ChangeTurn<'a> {
+    pub(super) async fn take(node: &'a Node) -> ChangeTurn<'a> {
         loop {
             let over = node.inner().change_over.wait();
             if !node.inner().changing.replace(true) {

@@ -22,6 +22,7 @@ use super::parked::Parked;
 use super::record::{Refusal, Write};
 use super::runs::run_file_name;
 use super::segments::Segments;
+use super::snapshot_part::Desk;
 use super::state::{ShardState, TabletState};
 use super::stats::Latency;
 use super::store::policy::Reason;
@@ -71,6 +72,7 @@ pub struct Core {
     /// Collections whose split is under way: it may take longer than to the next checkpoint.
     pub splitting: RefCell<BTreeSet<CollectionId>>,
     pub numbers: RefCell<Numbers>,
+    pub snapshots: Desk,
     mailbox: Rc<Mailbox>,
     batches: RefCell<Batches>,
     settled: RefCell<Vec<Settled>>,
@@ -136,6 +138,7 @@ impl Core {
             shed_wanted: Signal::default(),
             splitting: RefCell::default(),
             numbers: RefCell::default(),
+            snapshots: Desk::default(),
             mailbox,
             batches: RefCell::default(),
             settled: RefCell::default(),
@@ -390,7 +393,7 @@ impl Core {
     }
 
     /// What every state says of the shard as it is now.
-    fn describe(&self, state: &mut ShardState) {
+    pub fn describe(&self, state: &mut ShardState) {
         let engine = self.engine.borrow();
         state.floor = engine.durable();
         state.clock = engine.clock_last();

@@ -92,6 +92,8 @@ pub struct Engine {
     settled: Vec<Settled>,
     poisoned: bool,
     closed: bool,
+    /// Nothing is applied or answered for a moment, only logged: a snapshot is being cut.
+    pub held: bool,
     /// Bytes that deletes may still log while the disk is full.
     disk_full: Option<usize>,
     memory_budget: u64,
@@ -134,6 +136,7 @@ impl Engine {
             settled: Vec::new(),
             poisoned: false,
             closed: false,
+            held: false,
             disk_full: None,
             memory_budget,
             counters: EngineCounters::default(),
@@ -502,7 +505,7 @@ impl Engine {
     /// that a full block does not hold the core. [`Engine::settle_more`] goes on.
     fn settle(&mut self) {
         for _ in 0..limits::SETTLE_RECORDS_MAX {
-            let Some(front) = self.staged.front() else { break };
+            let Some(front) = self.staged.front().filter(|_| !self.held) else { break };
             let reached = self.reached(front.lsn);
             if reached < front.durability {
                 break;
@@ -523,7 +526,8 @@ impl Engine {
 
     /// The next stretch of what can be applied and answered; false when nothing can.
     pub fn settle_more(&mut self) -> bool {
-        let ready = self.staged.front().is_some_and(|front| self.reached(front.lsn) >= front.durability);
+        let reached = |front: &Staged| self.reached(front.lsn) >= front.durability;
+        let ready = !self.held && self.staged.front().is_some_and(reached);
         if ready {
             self.settle();
         }

@@ -165,6 +165,9 @@ async fn verify_log(
         Ok(replay) => replay,
         Err(error) => return Ok(vec![log_finding(shard, dir, &error)]),
     };
+    if let Some(to) = state.and_then(|state| state.replay_to) {
+        replay = replay.until(to);
+    }
     while let Step::Read(read) = replay.step() {
         let path = dir.join(segment_file_name(read.segment));
         let file = runtime.open(path.clone(), OpenMode::Read).await.map_err(at(&path))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::catalogue::{Catalogue, CatalogueError, Definition};
 use super::key::Key;
 use super::record::{Found, Page, Refusal, Scan, Write, Written};
+use super::snapshot_calls::{Ask, Told};
 use super::stats::{CollectionStats, ShardStats};
 use super::transfer::Cargo;
 use crate::types::{CollectionId, Epoch, NodeId, Seq, ShardId, TabletId};
@@ -77,6 +78,7 @@ pub enum Request {
         collection: CollectionId,
         records: Vec<Cargo>,
     },
+    Snapshot(Ask),
 }
 
 impl Request {
@@ -119,6 +121,7 @@ pub enum Reply {
     Changed(Result<Result<bool, CatalogueError>, Refusal>),
     /// Everything is durable at the new owners; versions go on from here.
     Shipped(Result<Seq, Refusal>),
+    Snapshot(Told),
 }
 
 /// One message in an inbox.

@@ -4,7 +4,7 @@
 //! and [`delta`] (what was written lately), [`store`] (what is in runs), [`pump`] and [`segments`] (the
 //! log's way to the disk), [`checkpoint`] and [`recovery`] (from memory to runs, and back), [`node`] (finding
 //! the right core),
-//! [`control`] and [`transfer`] (who owns what), [`boot`] (the life of it all).
+//! [`control`] and [`transfer`] (who owns what), [`snapshot`] (a moment of all of it), [`boot`] (the life of it all).
 //!
 //! Lives on: one core each; nothing mutable is shared. Cores talk by [`message`]s in bounded
 //! [`mailbox`]es.
@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod mailbox;
 pub mod message;
 pub mod node;
+pub mod operations;
 pub mod options;
 pub mod parked;
 pub mod payload;
@@ -40,6 +41,9 @@ pub mod run;
 pub mod runs;
 pub mod segments;
 pub mod serve;
+pub mod snapshot;
+pub mod snapshot_calls;
+pub mod snapshot_part;
 pub mod split;
 pub mod staged;
 pub mod start_error;

@@ -121,6 +121,8 @@ pub enum Refusal {
     StorageFailed { shard: ShardId },
     /// A checkpoint could not be written; the log keeps everything.
     CheckpointFailed { shard: ShardId },
+    /// No snapshot was made, and nothing of it is left; writes go on.
+    SnapshotFailed { shard: ShardId },
     /// What has to be read from a run of this shard cannot be read, or is damaged. `kyrodb verify` says where.
     Damaged { shard: ShardId },
     /// The memory budget is used up.
@@ -147,6 +149,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::CheckpointFailed { shard } => {
                 write!(f, "shard {shard} could not write a checkpoint; its log keeps everything")
+            }
+            Refusal::SnapshotFailed { shard } => {
+                write!(f, "shard {shard} could not do its part of the snapshot; nothing of it is left")
             }
             Refusal::Damaged { shard } => {
                 write!(f, "a file of shard {shard} cannot be read or is damaged; `kyrodb verify` says where")

@@ -128,7 +128,7 @@ async fn resume(
     node: &Node,
     dirs: &Dirs,
     manifest: Manifest,
-    state: ShardState,
+    mut state: ShardState,
 ) -> Result<Restored, StartError> {
     let wanted = node.shards() as u16;
     if state.shards != wanted {
@@ -150,6 +150,7 @@ async fn resume(
         // An earlier recovery may have jumped and logged nothing.
         false => recovered.last_lsn.next().max(recovered.base_lsn),
     };
+    state.begin_from_snapshot(next_lsn);
     let segment_bytes = node.inner().options.log_segment_bytes;
     let log = LogBuilder::after(node.shard(), &recovered, next_lsn, segment_bytes);
     let (live, old, void) = sort_out(&files, &state, &recovered);
@@ -222,6 +223,9 @@ async fn replay(
         floor: state.floor,
     };
     let mut replay = Replay::new(start, files).map_err(StartError::Log)?;
+    if let Some(to) = state.replay_to {
+        replay = replay.until(to);
+    }
     let mut replayed = Replayed { tablets, catalogue: state.catalogue.clone(), bad: None, bytes: 0 };
     let mut open_file: Option<(SegmentId, File)> = None;
     let mut count = node.inner().replayed.get();
@@ -242,7 +246,9 @@ async fn replay(
             .map_err(|error| io_at(&path, error))?;
         let mut sink = |record: RecordRef<'_>| {
             count += 1;
-            replayed.take(&record);
+            if state.counts(record.lsn) {
+                replayed.take(&record);
+            }
         };
         replay.feed(&buf[..len.min(read.len)], &mut sink).map_err(StartError::Log)?;
         node.inner().replayed.set(count);

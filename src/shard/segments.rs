@@ -6,9 +6,10 @@
 //! refused, and the room that is left belongs to deletes and to the shard's own records.
 //!
 //! Invariant: a segment is given up only when every record that begins in it is covered by a run.
+//! Invariant: a file that a snapshot has as well is never used again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -34,6 +35,10 @@ pub struct Segments {
     live: RefCell<BTreeMap<SegmentId, Lsn>>,
     /// Files of given-up segments.
     spare: RefCell<Vec<SegmentId>>,
+    /// Segments that a snapshot has a link to.
+    linked: RefCell<BTreeSet<SegmentId>>,
+    /// A snapshot is being made: it wants everything from here on.
+    wanted: Cell<Option<SegmentId>>,
     /// The first segment of this life. Older files are removed, not used again: a write of the process
     /// that filled them may still be on its way, and their length may be another.
     born: SegmentId,
@@ -58,6 +63,8 @@ impl Segments {
             files: RefCell::default(),
             live: RefCell::new(live),
             spare: RefCell::default(),
+            linked: RefCell::default(),
+            wanted: Cell::new(None),
             born: next,
             current: Cell::new(next),
             starved: Cell::new(false),
@@ -106,13 +113,31 @@ impl Segments {
         live.iter().find(|(_, begun)| **begun > covered).map_or(self.current.get(), |(id, _)| *id)
     }
 
+    /// Keeps every segment from `first` on for a snapshot, or none any more.
+    pub fn keep_from(&self, first: Option<SegmentId>) {
+        self.wanted.set(first);
+    }
+
+    /// Segments with log in them, from `first` on, that a snapshot links: they will not be used again.
+    pub fn link_from(&self, first: SegmentId) -> Vec<SegmentId> {
+        // The last one may still be waiting for its file.
+        let (current, files) = (self.current.get(), self.files.borrow());
+        let is_there = |id: &SegmentId| *id < current || files.contains_key(id);
+        let live = self.live.borrow();
+        let segments: Vec<_> = live.range(first..).map(|(id, _)| *id).filter(is_there).collect();
+        self.linked.borrow_mut().extend(&segments);
+        segments
+    }
+
     /// Gives up every segment before `first`; the manifest must say so already.
     pub async fn trim(&self, first: SegmentId) {
+        let first = self.wanted.get().map_or(first, |wanted| wanted.min(first));
         let gone: Vec<SegmentId> = self.live.borrow().range(..first).map(|(id, _)| *id).collect();
         for id in gone {
             self.live.borrow_mut().remove(&id);
             self.files.borrow_mut().remove(&id);
-            let reusable = id >= self.born;
+            let linked = self.linked.borrow_mut().remove(&id);
+            let reusable = id >= self.born && !linked;
             if reusable && self.spare.borrow().len() < limits::LOG_SPARE_SEGMENTS_MAX {
                 self.spare.borrow_mut().push(id);
             } else if let Err(error) = self.runtime.remove_file(self.path(id)).await {
@@ -196,7 +221,7 @@ impl Segments {
         file.sync().await
     }
 
-    fn path(&self, id: SegmentId) -> PathBuf {
+    pub fn path(&self, id: SegmentId) -> PathBuf {
         self.dir.join(segment_file_name(id))
     }
 }

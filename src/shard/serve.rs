@@ -10,7 +10,7 @@ use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::stats::{CollectionStats, Phase, ShardStats};
-use super::{control, transfer};
+use super::{control, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
 use crate::limits;
@@ -130,6 +130,10 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
         }
         Request::CollectionStats { collection } => {
             answer.give(node, Reply::CollectionStats(collection_stats(core, collection)));
+        }
+        Request::Snapshot(ask) => {
+            let to = node.clone();
+            snapshot_calls::handle(node, core, ask, move |told| answer.give(&to, Reply::Snapshot(told)));
         }
         slow => handle_slow(node, slow, answer),
     }

@@ -3,7 +3,7 @@
 //! Byte map, little-endian (`bytes` is a u32 length and that many bytes):
 //!
 //! ```text
-//! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue) | u8 0 | u16 shards | u16 0
+//! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue, 4 = a snapshot) | u8 0 | u16 shards | u16 0
 //! u64 node | u64 joined shards (shard 0)
 //! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
 //! u32 runs of format 1, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
@@ -12,6 +12,7 @@
 //! u32 runs, each: u64 id | u32 level | u64 file length | u64 footer hash | u64 entries | u64 live entries
 //!   | u64 highest LSN | first place | last place
 //!   place: u32 collection | u32 tablet | bytes key
+//! u64 replay to LSN (0 when flag 4 is not set) | u32 gaps, each: u64 after LSN | u64 before LSN
 //! ```
 //!
 //! Version 1 has no records of tablets, and ends with the catalogue.
@@ -28,6 +29,7 @@ use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, Tabl
 const VERSION: u16 = 2;
 const FLAG_CLEAN: u8 = 1;
 const FLAG_CATALOGUE: u8 = 2;
+const FLAG_SNAPSHOT: u8 = 4;
 
 /// A run that the manifest names, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,17 @@ pub struct ShardState {
     pub tablets: Vec<TabletState>,
     /// Shard 0's.
     pub catalogue: Option<Catalogue>,
+    /// In a snapshot: nothing of the log counts that is above this.
+    pub replay_to: Option<Lsn>,
+    /// What was above it when the snapshot was started from, as long as the log is not covered.
+    pub gaps: Vec<LsnGap>,
+}
+
+/// Records strictly between these do not count, though the log has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LsnGap {
+    pub after: Lsn,
+    pub before: Lsn,
 }
 
 /// What is kept of a tablet.
@@ -150,7 +163,8 @@ impl ShardState {
         out.put_u16(VERSION);
         let clean = if self.clean { FLAG_CLEAN } else { 0 };
         let catalogue = if self.catalogue.is_some() { FLAG_CATALOGUE } else { 0 };
-        out.put_u8(clean | catalogue);
+        let snapshot = if self.replay_to.is_some() { FLAG_SNAPSHOT } else { 0 };
+        out.put_u8(clean | catalogue | snapshot);
         out.put_u8(0);
         out.put_u16(self.shards);
         out.put_u16(0);
@@ -181,6 +195,12 @@ impl ShardState {
         out.put_bytes(&bytes);
         out.put_u32(self.runs.len() as u32);
         self.runs.iter().for_each(|run| encode_run(run, &mut out));
+        out.put_u64(self.replay_to.unwrap_or_default().0);
+        out.put_u32(self.gaps.len() as u32);
+        for gap in &self.gaps {
+            out.put_u64(gap.after.0);
+            out.put_u64(gap.before.0);
+        }
         out
     }
 
@@ -227,6 +247,11 @@ impl ShardState {
             for _ in 0..reader.u32()? {
                 state.runs.push(decode_run(&mut reader)?);
             }
+            let replay_to = Lsn(reader.u64()?);
+            state.replay_to = (flags & FLAG_SNAPSHOT != 0).then_some(replay_to);
+            for _ in 0..reader.u32()? {
+                state.gaps.push(LsnGap { after: Lsn(reader.u64()?), before: Lsn(reader.u64()?) });
+            }
         }
         Ok(state)
     }
@@ -238,6 +263,26 @@ impl ShardState {
             self.next_run = self.next_run.max(run.id.next());
             self.runs.push(run);
         }
+    }
+
+    /// Whether a record of the log counts, as far as its LSN tells.
+    pub fn counts(&self, lsn: Lsn) -> bool {
+        let above = self.replay_to.is_some_and(|to| lsn > to);
+        !above && !self.gaps.iter().any(|gap| gap.after < lsn && lsn < gap.before)
+    }
+
+    /// A node goes on from a snapshot, with `next` as its first LSN: what the log has in between never
+    /// counts.
+    pub fn begin_from_snapshot(&mut self, next: Lsn) {
+        if let Some(after) = self.replay_to.take() {
+            self.gaps.push(LsnGap { after, before: next });
+        }
+    }
+
+    /// Every record up to here is in a run.
+    pub fn set_covered(&mut self, covered: Lsn) {
+        self.covered = covered;
+        self.gaps.retain(|gap| covered.next() < gap.before);
     }
 
     /// Whether a file of this run counts.
@@ -337,7 +382,24 @@ mod tests {
                 epoch: Epoch(3),
             }],
             catalogue: Some(Catalogue::default()),
+            replay_to: Some(Lsn(9)),
+            gaps: vec![LsnGap { after: Lsn(3), before: Lsn(6) }],
         }
+    }
+
+    #[test]
+    fn what_was_above_a_snapshot_never_counts() {
+        let mut state = sample();
+        let counting = |state: &ShardState| (1..=13).filter(|lsn| state.counts(Lsn(*lsn))).collect::<Vec<_>>();
+        assert_eq!(counting(&state), [1, 2, 3, 6, 7, 8, 9]);
+        state.begin_from_snapshot(Lsn(12));
+        assert_eq!(counting(&state), [1, 2, 3, 6, 7, 8, 9, 12, 13]);
+        state.set_covered(Lsn(5));
+        assert_eq!(state.gaps, [LsnGap { after: Lsn(9), before: Lsn(12) }]);
+        state.set_covered(Lsn(10));
+        assert_eq!(state.gaps.len(), 1);
+        state.set_covered(Lsn(11));
+        assert_eq!(state.gaps, []);
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! A shard's part in a snapshot: hold, cut, release, link.
+//!
+//! The runs of the cut are pinned by its [`Levels`], its log by [`Segments::keep_from`]. A linked segment is
+//! written on in place; the manifest of the snapshot says where its records end, and a linked file is never
+//! used again for another segment.
+//!
+//! Invariant: a shard that cuts has applied nothing since it was told to hold.
+//! Invariant: what is linked is durable up to the cut.
+//!
+//! [`Segments::keep_from`]: super::segments::Segments::keep_from
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::operations::Operations;
+use super::options::ShardOptions;
+use super::record::Refusal;
+use super::runs::run_file_name;
+use super::state::ShardState;
+use super::store::Levels;
+use super::store::error::StoreError;
+use crate::io::crashsafe;
+use crate::io::executor::Class;
+use crate::io::executor::sync::Signal;
+use crate::io::log::segment_file_name;
+use crate::io::manifest::{Manifest, ManifestError};
+use crate::types::{Lsn, RunId};
+
+/// Whoever told to hold has this long to release.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+
+/// What a core keeps of snapshots that are being made.
+#[derive(Default)]
+pub struct Desk {
+    held_for: Cell<Option<u64>>,
+    cut: RefCell<Option<Cut>>,
+    linking: Cell<bool>,
+    /// Shard 0: a snapshot is being made or removed.
+    pub(super) taking: Cell<bool>,
+    pub(super) turn_over: Signal,
+    /// Shard 0's.
+    pub(super) operations: RefCell<Operations>,
+}
+
+/// A moment of a shard.
+struct Cut {
+    number: u64,
+    lsn: Lsn,
+    state: ShardState,
+    /// Keeps the files of the runs.
+    levels: Rc<Levels>,
+    records: u64,
+}
+
+/// What a shard adds to a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Linked {
+    pub bytes: u64,
+    pub records: u64,
+}
+
+impl Desk {
+    /// Files that the manifest of now does not name may still be wanted.
+    pub fn is_linking(&self) -> bool {
+        self.linking.get() || self.cut.borrow().is_some()
+    }
+}
+
+fn failed(core: &Core) -> Refusal {
+    Refusal::SnapshotFailed { shard: core.shard() }
+}
+
+pub(super) fn hold(core: &Rc<Core>, number: u64) -> Result<(), Refusal> {
+    let desk = &core.snapshots;
+    if core.engine.borrow().is_poisoned() {
+        return Err(Refusal::StorageFailed { shard: core.shard() });
+    }
+    if desk.held_for.get().is_some() || desk.is_linking() {
+        return Err(failed(core));
+    }
+    desk.held_for.set(Some(number));
+    core.engine.borrow_mut().held = true;
+    let core = core.clone();
+    core.runtime.clone().spawn(Class::Foreground, async move {
+        core.runtime.sleep(HOLD_MAX).await;
+        if core.snapshots.held_for.get() == Some(number) {
+            tracing::warn!(shard = %core.shard(), "writes were held for a snapshot for too long; they go on");
+            go_on(&core);
+        }
+    });
+    Ok(())
+}
+
+pub(super) fn cut(core: &Core, number: u64) -> Result<(), Refusal> {
+    if core.snapshots.held_for.get() != Some(number) {
+        return Err(failed(core));
+    }
+    let mut state = core.ledger.state().clone();
+    core.describe(&mut state);
+    let engine = core.engine.borrow();
+    let lsn = engine.applied();
+    // Behind the cut there is whatever was written while the files were linked.
+    state.clean = false;
+    state.floor = lsn;
+    state.replay_to = Some(lsn);
+    core.segments.keep_from(Some(state.first_segment));
+    let records = engine.tablets.iter().map(|tablet| tablet.records).sum();
+    let levels = engine.store.levels().clone();
+    *core.snapshots.cut.borrow_mut() = Some(Cut { number, lsn, state, levels, records });
+    Ok(())
+}
+
+pub(super) fn release(core: &Core, number: u64, wanted: bool) {
+    if core.snapshots.held_for.get() == Some(number) {
+        go_on(core);
+    }
+    if !wanted {
+        drop(take_cut(core, number));
+        core.segments.keep_from(None);
+    }
+}
+
+fn go_on(core: &Core) {
+    core.snapshots.held_for.set(None);
+    core.engine.borrow_mut().held = false;
+    core.settle_work.notify();
+}
+
+fn take_cut(core: &Core, number: u64) -> Option<Cut> {
+    core.snapshots.cut.borrow_mut().take_if(|cut| cut.number == number)
+}
+
+/// Gives the files of the cut a second name in a directory of this shard below `into`, all durable.
+pub(super) async fn link(core: &Core, number: u64, into: &Path) -> Result<Linked, Refusal> {
+    let Some(cut) = take_cut(core, number) else { return Err(failed(core)) };
+    core.snapshots.linking.set(true);
+    let linked = link_cut(core, &cut, into).await;
+    core.snapshots.linking.set(false);
+    drop(cut);
+    core.segments.keep_from(None);
+    let first = core.ledger.state().first_segment;
+    core.segments.trim(first).await;
+    linked.map_err(|error| {
+        let shard = core.shard();
+        tracing::warn!(%shard, %error, "the files of a snapshot could not be linked");
+        match error {
+            StoreError::Write(_) if error.as_refusal(shard) != Refusal::DiskFull => failed(core),
+            error => error.as_refusal(shard),
+        }
+    })
+}
+
+async fn link_cut(core: &Core, cut: &Cut, into: &Path) -> Result<Linked, StoreError> {
+    core.durable_up_to(cut.lsn).await?;
+    let runtime = &core.runtime;
+    let shard_dir = ShardOptions::new(into).shard_dir(core.shard());
+    let (runs_dir, log_dir) = (shard_dir.join("runs"), shard_dir.join("log"));
+    for dir in [&shard_dir, &runs_dir, &log_dir] {
+        crashsafe::create_dir(runtime, dir).await?;
+    }
+    let loaded = cut.state.loaded_runs.iter().map(|run| (run.id, run.file_len));
+    let read_in_place = cut.state.runs.iter().map(|run| (run.id, run.file_len));
+    let runs: Vec<(RunId, u64)> = loaded.chain(read_in_place).collect();
+    debug_assert!(cut.levels.iter().all(|part| cut.state.names_run(part.meta.id)), "runs of another state");
+    for (id, _) in &runs {
+        let name = run_file_name(*id);
+        runtime.link(core.runs_dir.join(&name), runs_dir.join(&name)).await?;
+    }
+    let segments = core.segments.link_from(cut.state.first_segment);
+    for id in &segments {
+        let name = segment_file_name(*id);
+        runtime.link(core.segments.path(*id), log_dir.join(&name)).await?;
+    }
+    runtime.sync_dir(runs_dir).await?;
+    runtime.sync_dir(log_dir).await?;
+    let created = Manifest::create(runtime, &shard_dir, core.shard(), &cut.state.encode()).await;
+    created.map_err(manifest_error)?;
+    let run_bytes: u64 = runs.iter().map(|(_, bytes)| bytes).sum();
+    let bytes = run_bytes + segments.len() as u64 * core.segments.bytes();
+    Ok(Linked { bytes, records: cut.records })
+}
+
+fn manifest_error(error: ManifestError) -> StoreError {
+    StoreError::Write(match error {
+        ManifestError::Io(error) => error,
+        other => std::io::Error::other(other.to_string()),
+    })
+}
