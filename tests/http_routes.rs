@@ -473,15 +473,64 @@ fn what_cannot_be_given_as_accepted_is_refused() {
 }
 
 #[test]
+fn snapshots_are_taken_listed_and_dropped() {
+    serve_and(16, async |talk| {
+        for key in 0..20 {
+            talk.ask("PUT", &format!("/v1/kv/default/{key}"), "", "x").await;
+        }
+        assert_eq!(get(&talk, "/v1/snapshots").await.json(), json!({"snapshots": []}));
+        let taken = talk.ask("POST", "/v1/snapshot?wait=true", "", "").await;
+        let first = taken.json();
+        assert_eq!((taken.status, &first["records"], &first["shards"]), (200, &json!(20), &json!(2)));
+
+        let begun = talk.ask("POST", "/v1/snapshot", "", "").await;
+        assert_eq!(begun.status, 202);
+        let path = format!("/v1/operations/{}", begun.json()["operation"].as_str().expect("an id"));
+        let over = loop {
+            let told = get(&talk, &path).await.json();
+            assert_eq!(told["kind"], "snapshot");
+            match told["state"].as_str() {
+                Some("running") => {
+                    assert!(told["fraction"].as_f64().is_some_and(|done| done < 1.0), "{told}")
+                }
+                _ => break told,
+            }
+        };
+        assert_eq!(
+            (&over["state"], &over["fraction"], &over["eta_seconds"]),
+            (&json!("done"), &json!(1.0), &Value::Null)
+        );
+        let both = json!({"snapshots": [first, over["result"]]});
+        assert_eq!(get(&talk, "/v1/snapshots").await.json(), both);
+
+        let one = format!("/v1/snapshots/{}", first["id"].as_str().expect("an id"));
+        assert_eq!(talk.ask("DELETE", &one, "", "").await.status, 204);
+        for (method, target, status, code) in [
+            ("DELETE", one.as_str(), 404, "no_such_snapshot"),
+            ("DELETE", "/v1/snapshots/..", 404, "no_such_snapshot"),
+            ("DELETE", "/v1/snapshots/..%2Fshard-000", 404, "no_such_snapshot"),
+            ("GET", "/v1/operations/7", 404, "no_such_operation"),
+            ("GET", "/v1/snapshot", 405, "method_not_allowed"),
+            ("POST", "/v1/snapshots", 405, "method_not_allowed"),
+            ("GET", one.as_str(), 405, "method_not_allowed"),
+            ("POST", "/v1/snapshot?wait=1", 400, "invalid_parameter"),
+        ] {
+            let answer = talk.ask(method, target, "", "").await;
+            assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{method} {target}");
+        }
+        assert_eq!(get(&talk, "/v1/snapshots").await.json(), json!({"snapshots": [over["result"]]}));
+    });
+}
+
+#[test]
 fn what_is_to_come_says_so() {
     serve_and(13, async |talk| {
         for (method, target) in [
             ("POST", "/v1/collections/default"),
             ("POST", "/v1/collections/default/search"),
             ("GET", "/v1/collections/default/docs/1"),
-            ("POST", "/v1/snapshot"),
             ("POST", "/v1/rmi/build"),
-            ("GET", "/v1/operations/1"),
+            ("POST", "/v1/warmup"),
             ("POST", "/v1/router/rebalance"),
             ("GET", "/openapi.json"),
         ] {

@@ -14,6 +14,7 @@ mod health;
 mod kv;
 mod metrics;
 mod scan;
+mod snapshots;
 mod work;
 
 use std::borrow::Cow;
@@ -62,6 +63,14 @@ pub enum Resource<'a> {
     Router,
     Rebalance,
     Compact,
+    Snapshot,
+    Snapshots,
+    OneSnapshot {
+        id: &'a str,
+    },
+    Operation {
+        id: &'a str,
+    },
     Health,
     Live,
     Ready,
@@ -86,7 +95,8 @@ impl<'a> Resource<'a> {
     /// Its methods, as in the `Allow` field.
     pub fn allow(self) -> &'static str {
         match self {
-            Resource::CorePut | Resource::Rebalance | Resource::Compact => "POST",
+            Resource::CorePut | Resource::Rebalance | Resource::Compact | Resource::Snapshot => "POST",
+            Resource::OneSnapshot { .. } => "DELETE",
             Resource::MultiGet { .. } | Resource::Bulk { .. } => "GET, HEAD, PUT, DELETE, POST",
             Resource::Record { .. } => "GET, HEAD, PUT, DELETE",
             Resource::Collection { .. } => "GET, HEAD, PUT, DELETE, POST",
@@ -111,6 +121,9 @@ impl<'a> Resource<'a> {
                 | Resource::Router
                 | Resource::Rebalance
                 | Resource::Compact
+                | Resource::Snapshot
+                | Resource::Snapshots
+                | Resource::Operation { .. }
         )
     }
 }
@@ -140,6 +153,10 @@ fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
         ("router", None) => Some(Resource::Router),
         ("router", Some("rebalance")) => Some(Resource::Rebalance),
         ("compact", None) => Some(Resource::Compact),
+        ("snapshot", None) => Some(Resource::Snapshot),
+        ("snapshots", None) => Some(Resource::Snapshots),
+        ("snapshots", Some(id)) => one_segment(id).map(|id| Resource::OneSnapshot { id }),
+        ("operations", Some(id)) => one_segment(id).map(|id| Resource::Operation { id }),
         _ => find_missing(group, rest),
     }
 }
@@ -175,12 +192,8 @@ fn find_collection(rest: &str) -> Option<Resource<'_>> {
 
 fn find_missing(group: &str, rest: Option<&str>) -> Option<Resource<'static>> {
     let (what, allow) = match (group, rest) {
-        ("snapshot", None) => ("taking snapshots", "POST"),
-        ("snapshots", None) => ("listing snapshots", "GET, HEAD"),
-        ("snapshots", Some(id)) => one_segment(id).map(|_| ("dropping snapshots", "DELETE"))?,
         ("rmi", Some("build")) => ("building the learned index on demand", "POST"),
         ("warmup", None) => ("warming up on demand", "POST"),
-        ("operations", Some(id)) => one_segment(id).map(|_| ("following operations", "GET, HEAD"))?,
         _ => return None,
     };
     Some(Resource::Missing { what, allow })
@@ -255,6 +268,10 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Router, Get | Head) => admin::router(node, head),
         (Resource::Rebalance, Post) => admin::rebalance(node, request),
         (Resource::Compact, Post) => admin::compact(node, head),
+        (Resource::Snapshot, Post) => snapshots::take(node, request),
+        (Resource::Snapshots, Get | Head) => snapshots::list(node, head),
+        (Resource::OneSnapshot { id }, Delete) => snapshots::remove(node, head, id),
+        (Resource::Operation { id }, Get | Head) => snapshots::operation(node, head, id),
         (Resource::Health, Get | Head) => health::health(head),
         (Resource::Live, Get | Head) => health::live(head),
         (Resource::Ready, Get | Head) => health::ready(node, head),
