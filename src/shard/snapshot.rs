@@ -131,11 +131,10 @@ pub(super) async fn take(
     let _turn = Turn::take(core).await;
     let dirs = Dirs::of(node);
     let id = new_id(node.runtime().wall(), node.runtime().random());
-    let unfinished = dirs.unfinished(&id);
-    let taken = take_into(node, &dirs, id, progress).await;
+    let taken = take_into(node, &dirs, id.clone(), progress).await;
     if let Err(error) = &taken {
         tracing::warn!(%error, "a snapshot failed; the node goes on without it");
-        if let Err(error) = remove_tree(node.runtime(), &unfinished).await {
+        if let Err(error) = undo(node.runtime(), &dirs, &id).await {
             tracing::warn!(%error, "what it left could not be removed; the next start will");
         }
     }
@@ -169,6 +168,17 @@ async fn take_into(
     runtime.rename(unfinished, dirs.finished(&snapshot.id)).await?;
     runtime.sync_dir(&dirs.all).await?;
     Ok(snapshot)
+}
+
+/// Under its name it is whole, or it is not there: so that name goes first.
+async fn undo(runtime: &Runtime, dirs: &Dirs, id: &str) -> io::Result<()> {
+    if runtime.rename(dirs.finished(id), dirs.unfinished(id)).await.is_ok() {
+        runtime.sync_dir(&dirs.all).await?;
+    }
+    match remove_tree(runtime, &dirs.unfinished(id)).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// When it returns, every shard has cut at the same moment and goes on.
@@ -302,7 +312,7 @@ async fn remove_tree(runtime: &Runtime, dir: &Path) -> io::Result<()> {
     for dir in dirs.into_iter().rev() {
         runtime.remove_dir(dir).await?;
     }
-    Ok(())
+    runtime.sync_dir(dir.parent().unwrap_or(dir)).await
 }
 
 /// The right to make or remove snapshots, until dropped.

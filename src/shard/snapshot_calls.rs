@@ -19,20 +19,34 @@ const RETRY: Duration = Duration::from_millis(1);
 pub enum Ask {
     // ---- from shard 0, to all; `number` tells one snapshot from another
     /// Apply and answer nothing from now on.
-    Hold { number: u64 },
+    Hold {
+        number: u64,
+    },
     /// Note where you are.
-    Cut { number: u64 },
+    Cut {
+        number: u64,
+    },
     /// Go on; forget what was noted unless it is wanted.
-    Release { number: u64, wanted: bool },
+    Release {
+        number: u64,
+        wanted: bool,
+    },
     /// Link what was noted, in a directory of your own below this one.
-    Link { number: u64, into: PathBuf },
+    Link {
+        number: u64,
+        into: PathBuf,
+    },
 
     // ---- to shard 0
     Take,
     Begin,
     List,
-    Drop { id: String },
-    Operation { id: String },
+    Drop {
+        id: String,
+    },
+    Operation {
+        id: String,
+    },
 }
 
 #[derive(Debug)]
@@ -77,8 +91,7 @@ pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce
 
 /// Asks every shard at the same time; waits for all answers, also when one is no.
 pub(super) async fn all(node: &Node, ask: impl Fn() -> Ask) -> Result<(), Refusal> {
-    let asked: Vec<_> =
-        node.all_shards().map(|shard| node.call(shard, Request::Snapshot(ask()))).collect();
+    let asked: Vec<_> = node.all_shards().map(|shard| node.call(shard, Request::Snapshot(ask()))).collect();
     let mut outcome = Ok(());
     for reply in asked {
         let done = match reply.await {
@@ -92,10 +105,8 @@ pub(super) async fn all(node: &Node, ask: impl Fn() -> Ask) -> Result<(), Refusa
 
 /// Asks every shard at the same time, and again where the inbox was full: what must arrive.
 pub(super) async fn at_last(node: &Node, ask: Ask) -> Vec<Told> {
-    let asked: Vec<_> = node
-        .all_shards()
-        .map(|shard| (shard, node.call(shard, Request::Snapshot(ask.clone()))))
-        .collect();
+    let asked: Vec<_> =
+        node.all_shards().map(|shard| (shard, node.call(shard, Request::Snapshot(ask.clone())))).collect();
     let mut all = Vec::with_capacity(asked.len());
     for (shard, mut reply) in asked {
         all.push(loop {

@@ -390,7 +390,8 @@ mod tests {
     #[test]
     fn what_was_above_a_snapshot_never_counts() {
         let mut state = sample();
-        let counting = |state: &ShardState| (1..=13).filter(|lsn| state.counts(Lsn(*lsn))).collect::<Vec<_>>();
+        let counting =
+            |state: &ShardState| (1..=13).filter(|lsn| state.counts(Lsn(*lsn))).collect::<Vec<_>>();
         assert_eq!(counting(&state), [1, 2, 3, 6, 7, 8, 9]);
         state.begin_from_snapshot(Lsn(12));
         assert_eq!(counting(&state), [1, 2, 3, 6, 7, 8, 9, 12, 13]);
