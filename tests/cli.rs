@@ -294,6 +294,88 @@ fn a_directory_without_data_is_left_alone() {
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing was created");
 }
 
+fn value_of(server: &Server, key: u64) -> String {
+    text(&server.ask(&format!("GET /v1/kv/default/{key}"), "", b"").2)
+}
+
+fn restore(from: &Path, to: &Path) -> Output {
+    kyrodb().arg("restore").arg(from).arg("--data-dir").arg(to).output().expect("it runs")
+}
+
+#[test]
+fn a_snapshot_is_restored_while_the_server_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, copy) = (dir.path().join("d"), dir.path().join("copy"));
+    let server = Server::start(&data);
+    (0..20).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"sealed"));
+    assert_eq!(server.ask("POST /v1/compact?wait=true", "", b"").0, "200");
+    (20..40).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"logged"));
+    let taken: Value =
+        serde_json::from_slice(&server.ask("POST /v1/snapshot?wait=true", "", b"").2).expect("JSON");
+    (10..60).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"later"));
+    let snapshot = data.join("snapshots").join(taken["id"].as_str().expect("an id"));
+    assert_eq!(verify(&snapshot).0, 0, "{}", verify(&snapshot).1);
+
+    let restored = restore(&snapshot, &copy);
+    assert!(code(&restored) == 0 && said(&restored).contains("--shards 2"), "{}", said(&restored));
+    assert_eq!(verify(&copy).0, 0, "{}", verify(&copy).1);
+    for _ in 0..2 {
+        let other = Server::start(&copy);
+        for (key, wanted) in [(0, "sealed"), (10, "sealed"), (20, "logged"), (39, "logged")] {
+            assert_eq!(value_of(&other, key), wanted, "key {key}");
+        }
+        assert_eq!(other.ask("GET /v1/kv/default/40", "", b"").0, "404", "written after the snapshot");
+        other.stop();
+    }
+    assert_eq!(value_of(&server, 10), "later");
+
+    let again = restore(&snapshot, &copy);
+    assert!(code(&again) == 4 && said(&again).contains("is not empty"), "{}", said(&again));
+    let none = restore(&data, &dir.path().join("new"));
+    assert!(code(&none) == 2 && said(&none).contains("no snapshot here"), "{}", said(&none));
+    // A copy of it, so that the server's files stay whole.
+    let damaged = dir.path().join("damaged");
+    assert!(Command::new("cp").arg("-r").arg(&snapshot).arg(&damaged).status().expect("cp runs").success());
+    flip(&file_like(&damaged.join("shard-000").join("runs"), ".run"), 5000);
+    let refused = restore(&damaged, &dir.path().join("new"));
+    assert!(code(&refused) == 1 && said(&refused).contains("1 damaged places"), "{}", said(&refused));
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn a_backup_copies_what_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, backups) = (dir.path().join("d"), dir.path().join("backups"));
+    let server = Server::start(&data);
+    let back_up = || {
+        let paths = [&backups, &data].map(|path| path.to_str().expect("a path of letters"));
+        let output = server.run(&["backup", "-o", "json", "--to", paths[0], "--data-dir", paths[1]]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        serde_json::from_slice::<Value>(&output.stdout).expect("a report")
+    };
+    (0..200).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"one"));
+    assert_eq!(server.ask("POST /v1/compact?wait=true", "", b"").0, "200");
+    let first = back_up();
+    assert_eq!((&first["records"], &first["linked_files"]), (&Value::from(200), &Value::from(0)));
+    (0..10).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"two"));
+    // The second of an id: the order of the backups is that of their names.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = back_up();
+    assert!(second["linked_files"].as_u64() > Some(0), "runs did not change: {second}");
+    assert_eq!(text(&server.ask("GET /v1/snapshots", "", b"").2), "{\"snapshots\":[]}");
+    server.stop();
+
+    for (report, wanted) in [(first, "one"), (second, "two")] {
+        let to = dir.path().join(wanted);
+        let from = backups.join(report["id"].as_str().expect("an id"));
+        let restored = restore(&from, &to);
+        assert_eq!(code(&restored), 0, "{}", said(&restored));
+        let other = Server::start(&to);
+        assert_eq!((value_of(&other, 5), value_of(&other, 199)), (wanted.to_owned(), "one".to_owned()));
+        other.stop();
+    }
+}
+
 #[test]
 fn an_import_creates_what_it_is_told_to() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -70,10 +70,10 @@ pub enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Restore a backup (not there yet)
-    Restore(RestArgs),
-    /// Take a backup (not there yet)
-    Backup(RestArgs),
+    /// Make a data directory of a snapshot or a backup
+    Restore(RestoreArgs),
+    /// Copy what changed since the last backup, from a running server on this machine
+    Backup(BackupArgs),
     /// Examine the machine and the data directory (not there yet)
     Doctor(RestArgs),
     /// Manage API keys (not there yet)
@@ -258,6 +258,29 @@ pub struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub struct DirArgs {
+    #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// A directory below `snapshots` in a data directory, or one that `backup` made
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: PathBuf,
+    /// Where the data goes: an empty directory or a new one
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Where backups are kept, each in a directory of its own
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The server
+    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
+    pub url: String,
+    /// The data directory of that server
     #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,
 }

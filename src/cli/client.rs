@@ -106,6 +106,10 @@ impl Client {
         self.send(self.request(Method::PUT, path, headers, body)?)
     }
 
+    pub fn post(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(self.request(Method::POST, path, &[], ())?)
+    }
+
     pub fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<Answer, Failure> {
         self.post_json_text(path, body.to_string())
     }

@@ -11,7 +11,7 @@ use crate::io::log::dump::Dump;
 use crate::io::log::{parse_segment_file_name, segment_file_name};
 use crate::io::uring::{RingConfig, RingDriver};
 use crate::shard::boot;
-use crate::shard::inspect;
+use crate::shard::inspect::{self, Finding};
 use crate::shard::mailbox::mailboxes;
 use crate::shard::node::Node;
 use crate::shard::options::{ShardOptions, parse_shard_dir};
@@ -39,12 +39,18 @@ pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
     out.flush()
 }
 
-/// Reads everything in a stopped data directory; names every damage, and fails when there is one.
+/// Reads everything in a stopped data directory, or in a snapshot; names every damage, and fails when there
+/// is one.
 pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
+    report(&findings(data_dir)?, out)
+}
+
+/// Every damage in a stopped data directory, or in a snapshot.
+pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
     let shards = shards_in(data_dir)?;
     let _claim = DataDir::claim_existing(data_dir)?;
     let options = ShardOptions::new(data_dir);
-    let findings = with_executor(|executor| {
+    with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(async {
             let mut reports = Vec::new();
@@ -53,9 +59,13 @@ pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
             }
             let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
             let found = reports.into_iter().flat_map(|report| report.findings);
-            found.chain(missing).collect::<Vec<_>>()
+            found.chain(missing).collect()
         })
-    })?;
+    })
+}
+
+/// Prints what was found, and fails when there is something.
+pub fn report(findings: &[Finding], out: &mut Output) -> Result<(), Failure> {
     let rows: Vec<_> = findings
         .iter()
         .map(|finding| {

@@ -56,6 +56,10 @@ pub enum Failure {
         count: u64,
         what: &'static str,
     },
+    /// Something is in the way that the command does not touch.
+    Conflict {
+        what: String,
+    },
     /// The directory or the port is taken.
     Unavailable {
         what: String,
@@ -101,6 +105,10 @@ pub enum UsageError {
     Value,
     /// `--create` takes the type of the keys from a file that it can look into first.
     CreateFromStdin,
+    /// No snapshot, or not even a directory.
+    NoSnapshot {
+        dir: PathBuf,
+    },
     /// No data directory, or not even a directory.
     NoData {
         dir: PathBuf,
@@ -138,6 +146,7 @@ impl Failure {
             Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
             Failure::NoCollection { .. } => 3,
+            Failure::Conflict { .. } => 4,
             Failure::Unreachable { .. } | Failure::Unavailable { .. } => 5,
             Failure::Start { error: StartError::ShardCount { .. }, .. } => 2,
             // The reader of a pipe had enough: nothing is wrong.
@@ -192,7 +201,7 @@ impl fmt::Display for Failure {
             Failure::Input { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
             Failure::Output(source) => write!(f, "standard output: {source}"),
             Failure::Found { count, what } => write!(f, "{count} {what}"),
-            Failure::Unavailable { what } => f.write_str(what),
+            Failure::Conflict { what } | Failure::Unavailable { what } => f.write_str(what),
             Failure::Start { shard, error } => write!(f, "shard {shard} does not start: {error}"),
             Failure::CoreLost => f.write_str("a core stopped; the log has everything acknowledged"),
             Failure::NotClosed => {
@@ -229,6 +238,14 @@ impl fmt::Display for UsageError {
             }
             UsageError::CreateFromStdin => {
                 f.write_str("--create looks into the file first, which standard input does not allow")
+            }
+            UsageError::NoSnapshot { dir } => {
+                write!(
+                    f,
+                    "{}: no snapshot here; they are below `snapshots` in a data directory, and where \
+                     `kyrodb backup` put them",
+                    dir.display()
+                )
             }
             UsageError::NoData { dir } if !dir.is_dir() => write!(f, "{}: no such directory", dir.display()),
             UsageError::NoData { dir } => {

@@ -11,6 +11,7 @@
 //! Must not know: how the engine does anything. Its doors are in [`engine`].
 
 mod args;
+mod backup;
 pub mod bench;
 mod bulk;
 mod client;
@@ -19,6 +20,7 @@ pub mod config;
 mod data_dir;
 mod engine;
 mod failure;
+mod files;
 #[cfg(test)]
 mod fake_server;
 mod import;
@@ -27,6 +29,7 @@ mod options;
 mod output;
 mod progress;
 mod records;
+mod restore;
 mod serve;
 mod settings;
 mod size;
@@ -77,8 +80,8 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Bench(BenchCommand::Rmi(args)) => bench::rmi::run(&args, out),
         Command::Bench(BenchCommand::Vector(_)) => Err(Failure::NotThereYet { command: "bench vector" }),
         Command::Repair(_) => Err(Failure::NotThereYet { command: "repair" }),
-        Command::Restore(_) => Err(Failure::NotThereYet { command: "restore" }),
-        Command::Backup(_) => Err(Failure::NotThereYet { command: "backup" }),
+        Command::Restore(args) => restore::restore(&args, out),
+        Command::Backup(args) => backup::backup(&args, out),
         Command::Doctor(_) => Err(Failure::NotThereYet { command: "doctor" }),
         Command::Key(_) => Err(Failure::NotThereYet { command: "key" }),
     }

@@ -1,0 +1,104 @@
+//! `backup`: a snapshot of a running server, copied; runs that the last backup has already are linked to it.
+//!
+//! A backup is a directory `<id>` like that of a snapshot; its name appears when everything in it is durable.
+//! The server's own snapshot goes afterwards, so that it keeps no room.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::args::BackupArgs;
+use super::client::{Client, Server, percent_encoded};
+use super::failure::Failure;
+use super::files::{Copied, Tree, copy_file, description_of, same_run, sync_dir};
+use super::output::Output;
+use crate::shard::snapshot::{DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
+
+pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
+    let client = Client::new(Server::parse(&args.url)?);
+    fs::create_dir_all(&args.to).map_err(Failure::file(&args.to))?;
+    let snapshot: Snapshot = client.post("/v1/snapshot?wait=true")?.json()?;
+    let made = make(args, &snapshot);
+    let dropped = client.delete(&format!("/v1/snapshots/{}", percent_encoded(&snapshot.id)), &[]);
+    let (copied, linked) = made?;
+    if let Err(error) = dropped {
+        eprintln!("the backup is there, but the server keeps its snapshot {}: {error}", snapshot.id);
+    }
+    let to = args.to.join(&snapshot.id);
+    eprintln!("to go back to it: `kyrodb restore {} --data-dir NEW_DIR`", to.display());
+    out.object(&json!({
+        "id": snapshot.id,
+        "to": to.display().to_string(),
+        "records": snapshot.records,
+        "copied_files": copied.files,
+        "copied_bytes": copied.bytes,
+        "linked_files": linked.files,
+        "linked_bytes": linked.bytes,
+    }))
+}
+
+fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Failure> {
+    let from = args.data_dir.join(SNAPSHOTS_DIR).join(&snapshot.id);
+    if description_of(&from).as_ref() != Some(snapshot) {
+        let what = format!(
+            "the server's snapshot is not in {}: --data-dir names the data directory of the server at {}",
+            from.display(),
+            args.url
+        );
+        return Err(Failure::Conflict { what });
+    }
+    let before = latest(&args.to)?;
+    let unfinished = args.to.join(format!("{}.tmp", snapshot.id));
+    fs::create_dir(&unfinished).map_err(Failure::file(&unfinished))?;
+    let copied = fill(&from, before.as_deref(), &unfinished);
+    if copied.is_err() {
+        // Half a backup helps nobody; what cannot be removed is never taken for one.
+        let _ = fs::remove_dir_all(&unfinished);
+        return copied;
+    }
+    let finished = args.to.join(&snapshot.id);
+    fs::rename(&unfinished, &finished).map_err(Failure::file(&finished))?;
+    sync_dir(&args.to)?;
+    copied
+}
+
+/// The newest backup: ids begin with the time.
+fn latest(dir: &Path) -> Result<Option<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Failure::file(dir))? {
+        let path = entry.map_err(Failure::file(dir))?.path();
+        if path.extension().is_none() && description_of(&path).is_some() {
+            found.push(path);
+        }
+    }
+    Ok(found.into_iter().max())
+}
+
+/// Gives what was copied and what was linked.
+fn fill(from: &Path, before: Option<&Path>, to: &Path) -> Result<(Copied, Copied), Failure> {
+    let tree = Tree::of(from)?;
+    let (mut copied, mut linked) = (Copied::default(), Copied::default());
+    for dir in &tree.dirs {
+        let dir = to.join(dir);
+        fs::create_dir(&dir).map_err(Failure::file(&dir))?;
+    }
+    for file in &tree.files {
+        let (source, target) = (from.join(file), to.join(file));
+        let is_run = file.extension().is_some_and(|extension| extension == "run");
+        let same = before.map(|before| before.join(file)).filter(|old| is_run && same_run(old, &source));
+        match same {
+            Some(old) => {
+                fs::hard_link(&old, &target).map_err(Failure::file(&target))?;
+                linked.add(fs::metadata(&target).map_err(Failure::file(&target))?.len());
+            }
+            None => copied.add(copy_file(&source, &target)?),
+        }
+    }
+    for dir in tree.dirs.iter().rev() {
+        sync_dir(&to.join(dir))?;
+    }
+    copied.add(copy_file(&from.join(DESCRIPTION_FILE), &to.join(DESCRIPTION_FILE))?);
+    sync_dir(to)?;
+    Ok((copied, linked))
+}

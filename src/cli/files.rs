@@ -1,0 +1,110 @@
+//! Copies and links of a snapshot's files.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use crate::shard::snapshot::{DESCRIPTION_FILE, Snapshot};
+
+/// The end of a run, where the hashes of all its parts are.
+const TAIL_BYTES: u64 = 8192;
+
+/// What was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Copied {
+    pub fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What a snapshot consists of, relative to its directory: directories before what is in them.
+#[derive(Debug, Default)]
+pub struct Tree {
+    pub dirs: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
+}
+
+impl Tree {
+    /// The folders of shards and what is in them; nothing else belongs to the data.
+    pub fn of(snapshot: &Path) -> Result<Tree, Failure> {
+        let mut tree = Tree::default();
+        for (name, is_dir) in entries(snapshot)? {
+            let is_shard = name
+                .to_str()
+                .is_some_and(|name| is_dir && crate::shard::options::parse_shard_dir(name).is_some());
+            if is_shard {
+                tree.visit(snapshot, &name)?;
+            }
+        }
+        Ok(tree)
+    }
+
+    fn visit(&mut self, snapshot: &Path, dir: &Path) -> Result<(), Failure> {
+        self.dirs.push(dir.to_owned());
+        for (name, is_dir) in entries(&snapshot.join(dir))? {
+            match is_dir {
+                true => self.visit(snapshot, &dir.join(name))?,
+                false => self.files.push(dir.join(name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names and whether they are directories, sorted.
+fn entries(dir: &Path) -> Result<Vec<(PathBuf, bool)>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Failure::file(dir))? {
+        let entry = entry.map_err(Failure::file(dir))?;
+        let is_dir = entry.file_type().map_err(Failure::file(&entry.path()))?.is_dir();
+        found.push((PathBuf::from(entry.file_name()), is_dir));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a directory says of itself, when it is a snapshot.
+pub fn description_of(dir: &Path) -> Option<Snapshot> {
+    serde_json::from_slice(&fs::read(dir.join(DESCRIPTION_FILE)).ok()?).ok()
+}
+
+pub fn is_empty_or_missing(dir: &Path) -> Result<bool, Failure> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Failure::file(dir)(error)),
+        Ok(mut entries) => Ok(entries.next().is_none()),
+    }
+}
+
+/// A durable copy; its name is durable with its directory. Gives the bytes copied.
+pub fn copy_file(from: &Path, to: &Path) -> Result<u64, Failure> {
+    let bytes = fs::copy(from, to).map_err(Failure::file(to))?;
+    let synced = File::options().write(true).open(to).and_then(|file| file.sync_all());
+    synced.map_err(Failure::file(to))?;
+    Ok(bytes)
+}
+
+pub fn sync_dir(dir: &Path) -> Result<(), Failure> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Failure::file(dir))
+}
+
+/// Whether two files of runs are the same: as long, with the same hashes at the end. The name alone does not
+/// tell: a node that was restored gives out the same ids again.
+pub fn same_run(a: &Path, b: &Path) -> bool {
+    let tail = |path: &Path| {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        std::io::Result::Ok((len, bytes))
+    };
+    matches!((tail(a), tail(b)), (Ok(a), Ok(b)) if a == b)
+}
