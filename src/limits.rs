@@ -123,7 +123,7 @@ pub const PARKED_WRITES_MAX: usize = 4096;
 // ---- snapshots
 
 /// Pieces of long work that are remembered.
-pub const OPERATIONS_MAX: usize = 256;
+pub const OPERATION_ENTRIES_MAX: usize = 256;
 /// What a snapshot says of itself.
 pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
 

@@ -269,7 +269,7 @@ fn what_comes_after_a_snapshot_leaves_it_as_it_was() {
                 Box::pin(async move {
                     for _ in 0..4 {
                         node.runtime().sleep(Duration::from_millis(60)).await;
-                        node.compact().await.expect("works");
+                        node.checkpoint().await.expect("works");
                     }
                     over.set(true);
                 }),

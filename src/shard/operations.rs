@@ -43,7 +43,7 @@ pub struct Operations {
 impl Operations {
     /// The oldest that is over makes room; with so many running no other is begun.
     pub fn begin(&mut self, id: &str, kind: &'static str, now: Mono) -> Result<(), Refusal> {
-        if self.entries.len() >= limits::OPERATIONS_MAX {
+        if self.entries.len() >= limits::OPERATION_ENTRIES_MAX {
             let over = self.entries.iter().position(|entry| entry.outcome != Outcome::Running);
             let over = over.ok_or(Refusal::Overloaded { queue: "list of operations" })?;
             self.entries.remove(over);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn only_what_is_over_is_forgotten() {
         let mut operations = Operations::default();
-        for number in 0..limits::OPERATIONS_MAX {
+        for number in 0..limits::OPERATION_ENTRIES_MAX {
             operations.begin(&number.to_string(), "snapshot", Mono(0)).unwrap();
         }
         assert!(operations.begin("more", "snapshot", Mono(0)).is_err());

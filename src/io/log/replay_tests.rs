@@ -53,6 +53,37 @@ fn appending_behind_a_torn_tail() {
     assert_eq!(disk.lsns(), [1, 2, 3, 1003, 1004, 1005]);
 }
 
+/// A file that was copied while it was written to: a block is missing that a later one knows to be durable.
+#[test]
+fn nothing_behind_the_wanted_end_is_looked_at() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let blocks = blocks(&mut log, 8, 1);
+    blocks.iter().filter(|block| block.last_lsn != Lsn(5)).for_each(|block| disk.write(block));
+    assert!(matches!(disk.damage().evidence, Evidence::Durable { .. }));
+    let replay_until = |lsn| {
+        let mut replay = Replay::new(everything(), &disk.files()).expect("a log").until(Lsn(lsn));
+        let mut lsns = Vec::new();
+        loop {
+            match replay.step() {
+                Step::Read(read) => replay.feed(disk.bytes(read), &mut |record| lsns.push(record.lsn.0))?,
+                Step::Done(recovered) => break Ok::<_, ReplayError>((recovered, lsns)),
+            }
+        }
+    };
+    for lsn in 1..=4 {
+        let (recovered, lsns) = replay_until(lsn).expect("whole up to there");
+        assert_eq!(lsns, (1..=lsn).collect::<Vec<_>>());
+        assert_eq!((recovered.last_lsn, recovered.cut), (Lsn(lsn), end_of(&blocks[lsn as usize - 1])));
+    }
+    assert!(replay_until(5).is_err());
+    // Nothing is wanted: the log goes on from its very beginning.
+    let (recovered, lsns) = replay_until(0).expect("nothing to be damaged");
+    assert_eq!((recovered.cut, lsns), (BlockEnd { segment: FIRST, ..BlockEnd::default() }, vec![]));
+    let mut log = LogBuilder::after(SHARD, &recovered, Lsn(1000), SEGMENT_BYTES);
+    disk.write(&commit_one(&mut log, 0));
+    assert_eq!(disk.lsns(), [1000]);
+}
+
 #[test]
 fn a_late_write_of_a_dead_process_never_returns() {
     let (mut disk, mut log) = (Disk::default(), fresh());
