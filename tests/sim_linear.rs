@@ -72,6 +72,7 @@ async fn client(node: Node, number: usize, histories: Rc<Histories>, mut rng: Rn
     for _ in 0..OPERATIONS {
         let key = KEYS[rng.index(KEYS.len())];
         match rng.below(20) {
+            0 if rng.chance(100) => drop(node.snapshot().await),
             0 => drop(node.checkpoint().await),
             1..8 => get(&node, number, key, &histories, &mut known).await,
             _ => {

@@ -115,7 +115,8 @@ async fn write_along(hands: &mut Hands, writes: usize, large_permille: u16, huge
     for number in 0..writes {
         let Some(collection) = hands.any_collection() else { continue };
         match hands.rng.below(100) {
-            0..4 => hands.pause().await,
+            0..3 => hands.pause().await,
+            3..4 => drop(hands.node.snapshot().await.expect("snapshots work")),
             4..7 => hands.node.checkpoint().await.expect("checkpoints work"),
             7..18 => {
                 let count = 2 + hands.rng.index(8);
