@@ -189,3 +189,81 @@ fn manifest_error(error: ManifestError) -> StoreError {
         other => std::io::Error::other(other.to_string()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Sim, SimConfig};
+    use crate::shard::boot;
+    use crate::shard::key::Key;
+    use crate::shard::mailbox::mailboxes;
+    use crate::shard::node::{Answer, Node};
+    use crate::shard::payload::{Payload, TEXT};
+    use crate::shard::record::{Change, Condition, Durability, Write};
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    /// Runs `test` on a node of one shard.
+    fn on_a_node(test: impl AsyncFnOnce(Node, Rc<Core>) + 'static) {
+        let mut sim = Sim::new(1, SimConfig::cores(1));
+        let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
+        let node = boot::launch(sim.executor(0), mailbox, ShardOptions::new("/"));
+        let ran = sim.run(async move {
+            node.started().await.expect("a new node starts");
+            let core = node.core().expect("it serves").clone();
+            test(node, core).await;
+        });
+        ran.unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
+    /// A write that is answered at once as a rule; whether it is within a while.
+    async fn is_answered(node: &Node, key: u64, wait: Duration) -> bool {
+        let change = Change::Put { payload: Payload::new(TEXT, b"x"), expires: None };
+        let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Memory);
+        let collection = node.collection("default").expect("exists from the start");
+        let Answer::Later(answer) = node.write(&collection, Write { key, change, condition, durability })
+        else {
+            return true;
+        };
+        node.runtime().timeout(wait, answer).await.is_some_and(|written| written.is_ok())
+    }
+
+    async fn is_visible(node: &Node, key: u64) -> bool {
+        let collection = node.collection("default").expect("exists from the start");
+        node.get(&collection, &Key::from_u64(key)).get().await.expect("answered").is_some()
+    }
+
+    #[test]
+    fn nothing_is_answered_or_seen_between_hold_and_release() {
+        on_a_node(async |node, core| {
+            assert!(is_answered(&node, 1, SOON).await);
+            let before = core.engine.borrow().applied();
+            hold(&core, 7).expect("nothing is in the way");
+            assert!(hold(&core, 8).is_err(), "one at a time");
+            assert!(!is_answered(&node, 2, SOON).await && !is_visible(&node, 2).await);
+            assert!(core.engine.borrow().durable() > before, "it is logged meanwhile");
+            assert!(cut(&core, 8).is_err(), "of another snapshot");
+            cut(&core, 7).expect("it is held");
+            assert_eq!(core.snapshots.cut.borrow().as_ref().expect("it is noted").lsn, before);
+            release(&core, 7, true);
+            assert!(is_answered(&node, 3, SOON).await && is_visible(&node, 2).await);
+            assert!(core.snapshots.is_linking());
+            release(&core, 7, false);
+            assert!(!core.snapshots.is_linking());
+        });
+    }
+
+    #[test]
+    fn a_hold_that_is_forgotten_ends_and_nothing_is_cut_behind_it() {
+        on_a_node(async |node, core| {
+            hold(&core, 7).expect("nothing is in the way");
+            assert!(is_answered(&node, 1, 2 * HOLD_MAX).await);
+            assert!(cut(&core, 7).is_err());
+            // The next one is not released by the clock of the one before.
+            hold(&core, 8).expect("nothing is in the way");
+            cut(&core, 8).expect("it is held");
+            release(&core, 8, false);
+            assert!(is_answered(&node, 2, SOON).await);
+        });
+    }
+}
