@@ -20,9 +20,9 @@ pub mod config;
 mod data_dir;
 mod engine;
 mod failure;
-mod files;
 #[cfg(test)]
 mod fake_server;
+mod files;
 mod import;
 mod logging;
 mod options;
