@@ -63,11 +63,15 @@ fn all_keys() -> impl Iterator<Item = u64> {
     (0..CLIENTS).flat_map(pair_of).chain(fillers)
 }
 
-/// Rounds of each client's pair: what was sent and what was acknowledged.
+/// A round of each half of each client's pair.
+type Rounds = Vec<[u64; 2]>;
+
+/// What was sent and what was acknowledged, at all and as durable.
 #[derive(Clone, Default)]
 struct Board {
-    sent: Rc<RefCell<Vec<[u64; 2]>>>,
-    acked: Rc<RefCell<Vec<[u64; 2]>>>,
+    sent: Rc<RefCell<Rounds>>,
+    acked: Rc<RefCell<Rounds>>,
+    durable: Rc<RefCell<Rounds>>,
     over: Rc<Cell<bool>>,
 }
 
@@ -76,6 +80,7 @@ impl Board {
         let board = Board::default();
         board.sent.borrow_mut().resize(CLIENTS as usize, [0; 2]);
         board.acked.borrow_mut().resize(CLIENTS as usize, [0; 2]);
+        board.durable.borrow_mut().resize(CLIENTS as usize, [0; 2]);
         board
     }
 
@@ -86,8 +91,12 @@ impl Board {
             for (place, key) in pair_of(client).into_iter().enumerate() {
                 self.sent.borrow_mut()[client as usize][place] = round;
                 let write = with_any_durability(put(key, value(key, round, 64)), &mut rng);
+                let durability = write.durability;
                 send(&node, write).await;
                 self.acked.borrow_mut()[client as usize][place] = round;
+                if durability == Durability::Fsync {
+                    self.durable.borrow_mut()[client as usize][place] = round;
+                }
             }
             let key = filler_of(client, round);
             let write = with_any_durability(put(key, value(key, round, value_len)), &mut rng);
@@ -134,8 +143,8 @@ fn with_any_durability(write: Write, rng: &mut Rng) -> Write {
 #[derive(Clone)]
 struct Taken {
     snapshot: Snapshot,
-    acked_before: Vec<[u64; 2]>,
-    sent_after: Vec<[u64; 2]>,
+    acked_before: Rounds,
+    sent_after: Rounds,
 }
 
 async fn take(node: &Node, board: &Board) -> Taken {
@@ -344,14 +353,15 @@ fn a_crash_leaves_no_snapshot_or_a_whole_one() {
         let board = Board::new();
         let mut clients = board.clients(&cluster, seed, 1, 500);
         let taking = Rc::new(Cell::new(false));
-        let images: Rc<RefCell<Vec<(Disk, Vec<[u64; 2]>)>>> = Rc::default();
-        let (kept, acked, now) = (images.clone(), board.acked.clone(), taking.clone());
+        // With what must be there.
+        let images: Rc<RefCell<Vec<(Disk, Rounds)>>> = Rc::default();
+        let (kept, durable, now) = (images.clone(), board.durable.clone(), taking.clone());
         let mut rng = Rng::new(seed);
         cluster.sim.world().on_io(move |point| {
             if now.get() && point.changes_disk && rng.chance(400) {
                 let policy =
                     [CrashPolicy::KeepNothing, CrashPolicy::Random, CrashPolicy::KeepAll][rng.index(3)];
-                kept.borrow_mut().push((point.image(policy, &mut rng), acked.borrow().clone()));
+                kept.borrow_mut().push((point.image(policy, &mut rng), durable.borrow().clone()));
             }
         });
         let taken: Rc<RefCell<Option<Taken>>> = Rc::default();
@@ -369,10 +379,14 @@ fn a_crash_leaves_no_snapshot_or_a_whole_one() {
         ));
         cluster.run_all(clients).expect("the clients finish");
         let taken = taken.take().expect("it was taken");
-        for (number, (disk, _)) in images.take().into_iter().enumerate() {
+        for (number, (disk, durable)) in images.take().into_iter().enumerate() {
             let what = format!("seed {seed}, image {number}");
             let mut again = started(seed, disk);
-            contents(&mut again);
+            let found = contents(&mut again);
+            for (client, wanted) in (0..).zip(&durable) {
+                let rounds = pair_of(client).map(|key| round_of(&found, key));
+                assert!(rounds[0] >= wanted[0] && rounds[1] >= wanted[1], "{what}: {rounds:?} of {wanted:?}");
+            }
             let node = again.nodes[0].clone();
             let snapshots = again.run(0, async move {
                 node.runtime().sleep(Duration::from_millis(50)).await;
