@@ -21,7 +21,7 @@ use super::merge::{Merge, Next};
 use super::part::{Part, key_of};
 use super::parts_out::PartsOut;
 use super::place::{Place, Span};
-use super::policy::{Belongs, Job, Policy, Reason};
+use super::policy::{Belongs, Goal, Job, Policy, Reason};
 use crate::limits;
 use crate::shard::checkpoint::{Progress, tablet_info};
 use crate::shard::core::Core;
@@ -36,31 +36,42 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Compacts whenever the policy finds a reason, as long as the shard lives.
 pub async fn keep_compacting(node: Node, core: Rc<Core>) {
     let mut policy = Policy::new(core.part_bytes);
+    let (mut goal, mut asked) = (Goal::default(), 0);
     loop {
         let wanted = core.compaction_wanted.wait();
-        let progress = core.compactions.get();
-        let forced = progress.asked > progress.ended || core.engine.borrow().is_disk_full();
         let levels = core.engine.borrow().store.levels().clone();
-        let job = policy.next(&levels, &|part| belongs(&core, part), forced);
+        let progress = core.compactions.get();
+        if progress.asked > asked || core.engine.borrow().is_disk_full() {
+            (goal, asked) = (Goal::all(&levels), progress.asked);
+        }
+        goal.follow(&levels);
+        if goal.is_reached() {
+            finish_asked(&core, asked, None);
+        }
+        let job = policy.next(&levels, &|part| belongs(&core, part), &goal);
         drop(levels);
         let Some(job) = job else {
-            finish_asked(&core, progress.asked, None);
             core.sweep_retired().await;
             wanted.await;
             continue;
         };
         let (reason, from, to) = (job.reason, job.from, job.to);
-        let done = run(&node, &core, &policy, job).await;
-        core.sweep_retired().await;
+        let done = run(&node, &core, &policy, job.clone()).await;
         match done {
-            Ok(()) => tracing::debug!(shard = %node.shard(), reason = reason.name(), from, to, "compacted"),
+            Ok(()) => {
+                goal.note_done(&job, core.engine.borrow().store.levels());
+                tracing::debug!(shard = %node.shard(), reason = reason.name(), from, to, "compacted");
+            }
             Err(error) => {
                 tracing::warn!(shard = %node.shard(), reason = reason.name(), %error, "a compaction failed");
                 core.numbers.borrow_mut().compaction_failures += 1;
-                finish_asked(&core, progress.asked, Some(error.as_refusal(node.shard())));
+                goal = Goal::default();
+                finish_asked(&core, asked, Some(error.as_refusal(node.shard())));
                 node.runtime().sleep(RETRY).await;
             }
         }
+        drop(job);
+        core.sweep_retired().await;
     }
 }
 

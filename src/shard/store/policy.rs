@@ -6,12 +6,14 @@
 //! and what is overwritten or deleted takes an eighth and a bit of the room of what lives. Each job takes a
 //! bounded number of parts, so the room that it needs while it runs is bounded as well.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::levels::{LAST, Levels};
 use super::part::Part;
 use super::place::Place;
 use crate::limits;
+use crate::types::RunId;
 
 /// Why a job is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,47 @@ pub struct Job {
     pub upper: Vec<Rc<Part>>,
 }
 
+/// Parts that are to go down to the deepest level: those that were there when somebody asked, and what comes of
+/// them. What is sealed later is not among them, or the end would never come under steady writes.
+#[derive(Default)]
+pub struct Goal {
+    parts: BTreeSet<RunId>,
+}
+
+impl Goal {
+    /// Everything that is not in the deepest level now.
+    pub fn all(levels: &Levels) -> Goal {
+        Goal { parts: shallow(levels).map(|part| part.meta.id).collect() }
+    }
+
+    /// Leaves out what is there no more.
+    pub fn follow(&mut self, levels: &Levels) {
+        let there: BTreeSet<RunId> = shallow(levels).map(|part| part.meta.id).collect();
+        self.parts.retain(|id| there.contains(id));
+    }
+
+    /// A job is done: what came of parts of the goal is of the goal.
+    pub fn note_done(&mut self, job: &Job, levels: &Levels) {
+        if job.to < LAST && job.upper.iter().any(|part| self.has(part)) {
+            for part in &job.upper {
+                self.parts.extend(levels.overlapping(job.to, &part.span).iter().map(|part| part.meta.id));
+            }
+        }
+    }
+
+    pub fn is_reached(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn has(&self, part: &Part) -> bool {
+        self.parts.contains(&part.meta.id)
+    }
+}
+
+fn shallow(levels: &Levels) -> impl Iterator<Item = &Rc<Part>> {
+    levels.iter().filter(|part| usize::from(part.meta.level) < LAST)
+}
+
 /// What a part is to the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belongs {
@@ -77,13 +120,13 @@ impl Policy {
         Policy { part_bytes, turns: [const { None }; LAST + 1] }
     }
 
-    pub fn next(&mut self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs, forced: bool) -> Option<Job> {
+    pub fn next(&mut self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs, goal: &Goal) -> Option<Job> {
         self.gone(levels, belongs)
             .or_else(|| self.fresh(levels))
+            .or_else(|| self.forced(levels, goal))
             .or_else(|| self.size(levels))
             .or_else(|| self.tombstones(levels))
             .or_else(|| self.foreign(levels, belongs))
-            .or_else(|| forced.then(|| self.forced(levels)).flatten())
     }
 
     /// Bytes that a level may have; 0 for those above the base.
@@ -166,11 +209,11 @@ impl Policy {
         Some(Job { reason: Reason::Foreign, from: level, to: level, upper: vec![part.clone()] })
     }
 
-    fn forced(&self, levels: &Levels) -> Option<Job> {
-        if let Some(job) = self.all_fresh(levels, Reason::Forced) {
-            return Some(job);
+    fn forced(&self, levels: &Levels, goal: &Goal) -> Option<Job> {
+        if levels.fresh().iter().any(|part| goal.has(part)) {
+            return self.all_fresh(levels, Reason::Forced);
         }
-        let part = (1..LAST).flat_map(|level| levels.level(level)).next()?;
+        let part = (1..LAST).flat_map(|level| levels.level(level)).find(|part| goal.has(part))?;
         let from = usize::from(part.meta.level);
         Some(Job { reason: Reason::Forced, from, to: from + 1, upper: vec![part.clone()] })
     }
