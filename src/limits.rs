@@ -111,8 +111,12 @@ pub const COMPACTION_TOMBSTONE_ENTRIES: u64 = 4;
 pub const COMPACTION_GROUP_RUNS: usize = 8;
 /// Entries that a compaction takes at a time.
 pub const COMPACTION_STRETCH_RECORDS: usize = 64;
-/// Records whose time is over that one step of a compaction reports.
-pub const COMPACTION_EXPIRED_RECORDS_MAX: usize = 4096;
+/// How often a shard looks for runs with records whose time is over, and how long a run that was read through
+/// for them is left alone.
+pub const SEALED_EXPIRY_PERIOD: Duration = Duration::from_secs(1);
+pub const SEALED_EXPIRY_PAUSE: Duration = Duration::from_secs(600);
+/// Bytes of blocks that one batch of point reads has under way.
+pub const COLD_BATCH_BYTES_MAX: usize = 16 * MIB;
 /// One byte of so many of the memory is for values read from runs.
 pub const MEMORY_BYTES_PER_CACHE_BYTE: u64 = 4;
 /// One byte of so many of the memory may be used by writes before they are sealed.

@@ -18,6 +18,7 @@ use super::serve::receive;
 use super::snapshot;
 use super::start_error::StartError;
 use super::store::compaction::keep_compacting;
+use super::store::expiry::keep_expiring;
 use crate::io::executor::{Class, Executor};
 use crate::limits;
 use crate::types::NodeId;
@@ -66,6 +67,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_compacting(node.clone(), core.clone()));
+    node.runtime().spawn(Class::Background, keep_expiring(core.clone()));
     node.runtime().spawn(Class::Background, warm_up(core.clone()));
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));

@@ -44,6 +44,16 @@ pub struct Progress {
 pub async fn keep_checkpointing(node: Node, core: Rc<Core>) {
     loop {
         let wanted = core.checkpoint_wanted.wait();
+        if core.engine.borrow().is_poisoned() {
+            // What is in memory is not to be trusted beyond the log, and no commit would succeed.
+            let mut progress = core.checkpoints.get();
+            progress.ended = progress.asked;
+            progress.last = Some(Refusal::StorageFailed { shard: node.shard() });
+            core.checkpoints.set(progress);
+            core.progress.notify();
+            wanted.await;
+            continue;
+        }
         let progress = core.checkpoints.get();
         if progress.ended >= progress.asked && !core.checkpoint_is_due() {
             wanted.await;
@@ -85,10 +95,12 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
     let covered = core.engine.borrow().applied();
     let log_bytes = core.begin_checkpoint();
     if covered == core.ledger.state().covered {
+        // What stayed in the deltas while a range was sent away.
+        drop_sealed(core, covered).await;
         return Ok(());
     }
     // As of `covered`: replay adds what comes behind.
-    let count = |tablet: &super::tablet::Tablet| (tablet.id, tablet.records, tablet.epoch);
+    let count = |tablet: &super::tablet::Tablet| (tablet.id, tablet.records, tablet.counted_epoch());
     let counts: Vec<_> = core.engine.borrow().tablets.iter().map(count).collect();
     // With nothing below, a tombstone hides nothing, and the parts may go where all ends up.
     let first = core.engine.borrow().store.levels().is_empty();
@@ -96,10 +108,9 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
     let mut out = PartsOut::new(core, level, core.part_bytes, covered);
     let written = async {
         write_deltas(node, core, &mut out, first).await?;
-        let parts = out.take().await?;
         // Whatever replaced a version before the scan came by must be in the durable log.
         core.settle_down().await?;
-        Ok(parts)
+        out.take().await
     };
     let parts = match written.await {
         Ok(parts) => parts,

@@ -204,6 +204,7 @@ impl Core {
             }
             core.settle(refused);
             core.deliver();
+            core.progress.notify();
         });
     }
 
@@ -273,12 +274,12 @@ impl Core {
     /// Removes files of parts that nobody reads any more.
     pub async fn sweep_retired(&self) {
         let unread: Vec<Rc<Part>> =
-            self.retired.borrow_mut().extract_if(.., |part| Rc::strong_count(part) == 1).collect();
+            self.retired.borrow_mut().extract_if(.., |part| Part::is_unread(part)).collect();
         for part in unread {
             let path = self.runs_dir.join(run_file_name(part.meta.id));
             if let Err(error) = self.runtime.remove_file(path).await {
-                let run = part.meta.id;
-                tracing::warn!(%run, %error, "a replaced run could not be removed; the next start will");
+                tracing::warn!(run = %part.meta.id, %error, "a replaced run could not be removed; tried again");
+                self.retired.borrow_mut().push(part);
             }
         }
     }
@@ -444,7 +445,9 @@ impl Core {
         let uncovered = self.uncovered_log_bytes();
         {
             let engine = self.engine.borrow();
-            if uncovered > 0 && engine.tablets.memory_bytes() > engine.seal_memory() {
+            // While a range is sent away its writes stay in memory, however often they are sealed.
+            let moving = engine.tablets.iter().any(|tablet| tablet.moving);
+            if uncovered > 0 && !moving && engine.tablets.memory_bytes() > engine.seal_memory() {
                 return true;
             }
         }

@@ -97,6 +97,7 @@ pub struct Engine {
     /// Bytes that deletes may still log while the disk is full.
     disk_full: Option<usize>,
     memory_budget: u64,
+    compaction_stuck: bool,
     counters: EngineCounters,
     /// Shard 0: the last durable map.
     catalogue: Option<Arc<Catalogue>>,
@@ -139,6 +140,7 @@ impl Engine {
             held: false,
             disk_full: None,
             memory_budget,
+            compaction_stuck: false,
             counters: EngineCounters::default(),
             catalogue: None,
         }
@@ -292,24 +294,32 @@ impl Engine {
 
     /// Keys and models of the runs stay in memory; what is written has what they and the cache leave.
     fn check_memory(&self, more: u64) -> Result<(), Refusal> {
-        let resident = self.store.resident_bytes();
-        let written = self.tablets.memory_bytes() + self.staged_bytes + more;
-        if resident + written > self.memory_budget - self.store.cache_capacity() {
+        let room = self.room_for_writes();
+        if more > room {
             // Sealing gives back what was written, but nothing of the rest.
-            return match resident + self.seal_memory() + more > self.memory_budget {
-                true => Err(Refusal::MemoryFull),
-                false => Err(Refusal::Overloaded { queue: "memory for new writes" }),
-            };
+            return Err(Refusal::MemoryFull);
         }
-        match self.store.levels().fresh().len() > limits::FRESH_RUNS_MAX {
+        if self.tablets.memory_bytes() + self.staged_bytes + more > room {
+            return Err(Refusal::Overloaded { queue: "memory for new writes" });
+        }
+        match self.store.levels().fresh().len() > limits::FRESH_RUNS_MAX && !self.compaction_stuck {
             true => Err(Refusal::Overloaded { queue: "queue of runs to be compacted" }),
             false => Ok(()),
         }
     }
 
-    /// Memory of unsealed writes at which they are sealed, whatever the log says.
+    fn room_for_writes(&self) -> u64 {
+        self.memory_budget.saturating_sub(self.store.cache_capacity() + self.store.resident_bytes())
+    }
+
+    /// Memory of unsealed writes at which they are sealed, whatever the log says: well before there is no room.
     pub fn seal_memory(&self) -> u64 {
-        self.memory_budget / limits::MEMORY_BYTES_PER_UNSEALED_BYTE
+        (self.memory_budget / limits::MEMORY_BYTES_PER_UNSEALED_BYTE).min(self.room_for_writes() / 2)
+    }
+
+    /// A run cannot be read, so compaction does not get on: writes do not wait for it.
+    pub fn set_compaction_stuck(&mut self, stuck: bool) {
+        self.compaction_stuck = stuck;
     }
 
     /// Deletes give room back: they go on for as long as the reserve lasts.

@@ -31,6 +31,8 @@ async fn keep_settling(core: Rc<Core>) {
         let work = core.settle_work.wait();
         if core.engine.borrow_mut().settle_more() {
             core.deliver();
+            // Also for what has nobody that waits for its answer.
+            core.progress.notify();
             core.runtime.yield_now().await;
         } else {
             work.await;

@@ -24,6 +24,9 @@ pub async fn recount(core: &Rc<Core>) {
         engine.tablets.iter().filter(|tablet| tablet.epoch != counted(tablet.id)).map(|t| t.id).collect()
     };
     for tablet in stale {
+        if let Some(tablet) = core.engine.borrow_mut().tablets.get_mut(tablet) {
+            tablet.counting = true;
+        }
         let levels = core.engine.borrow().store.levels().clone();
         let in_runs = levels.iter().any(|part| part.may_have(tablet));
         if in_runs {
@@ -40,6 +43,7 @@ async fn count(core: &Core, tablet: TabletId) {
     let Some(records) = walk(core, tablet).await else { return };
     if let Some(tablet) = core.engine.borrow_mut().tablets.get_mut(tablet) {
         tablet.records = (records + tablet.records).saturating_sub(before);
+        tablet.counting = false;
     }
 }
 

@@ -10,7 +10,7 @@
 //! u32 tablets, each: u32 id | u32 collection | u64 next version | u64 records | u64 epoch
 //! bytes catalogue (empty when flag 2 is not set)
 //! u32 runs, each: u64 id | u32 level | u64 file length | u64 footer hash | u64 entries | u64 live entries
-//!   | u64 highest LSN | first place | last place
+//!   | u64 highest LSN | u64 first expiry | first place | last place
 //!   place: u32 collection | u32 tablet | bytes key
 //! u64 replay to LSN (0 when flag 4 is not set) | u32 gaps, each: u64 after LSN | u64 before LSN
 //! ```
@@ -24,7 +24,7 @@ use super::key::Key;
 use super::run::RunFile;
 use super::store::{LAST, Place, Span};
 use crate::io::codec::{Put, Reader, Truncated};
-use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId};
+use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId, WallMs};
 
 const VERSION: u16 = 2;
 const FLAG_CLEAN: u8 = 1;
@@ -42,6 +42,8 @@ pub struct RunMeta {
     /// Entries that are no tombstones.
     pub live: u64,
     pub lsn_max: Lsn,
+    /// The first time at which one of its records is over; [`super::delta::NEVER`] when none will be.
+    pub first_expiry: WallMs,
     pub span: Span,
 }
 
@@ -294,7 +296,8 @@ impl ShardState {
 fn encode_run(run: &RunMeta, out: &mut Vec<u8>) {
     out.put_u64(run.id.0);
     out.put_u32(run.level.into());
-    for number in [run.file_len, run.footer_hash, run.entries, run.live, run.lsn_max.0] {
+    let numbers = [run.file_len, run.footer_hash, run.entries, run.live, run.lsn_max.0, run.first_expiry.0];
+    for number in numbers {
         out.put_u64(number);
     }
     for place in [&run.span.first, &run.span.last] {
@@ -307,7 +310,7 @@ fn encode_run(run: &RunMeta, out: &mut Vec<u8>) {
 fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, StateError> {
     let id = RunId(reader.u64()?);
     let level = u8::try_from(reader.u32()?).ok().filter(|level| usize::from(*level) <= LAST);
-    let [file_len, footer_hash, entries, live, lsn_max] = [(); 5].map(|()| reader.u64());
+    let [file_len, footer_hash, entries, live, lsn_max, first_expiry] = [(); 6].map(|()| reader.u64());
     Ok(RunMeta {
         id,
         level: level.ok_or(StateError::Malformed)?,
@@ -316,6 +319,7 @@ fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, StateError> {
         entries: entries?,
         live: live?,
         lsn_max: Lsn(lsn_max?),
+        first_expiry: WallMs(first_expiry?),
         span: Span { first: decode_place(reader)?, last: decode_place(reader)? },
     })
 }
@@ -372,6 +376,7 @@ mod tests {
                 entries: 7,
                 live: 6,
                 lsn_max: Lsn(8),
+                first_expiry: WallMs(99),
                 span: Span { first: place(b"a"), last: place(b"zebra crossing") },
             }],
             tablets: vec![TabletState {

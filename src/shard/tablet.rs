@@ -45,6 +45,8 @@ pub struct Tablet {
     pub records: u64,
     /// Of these, what new owners have of parts that are being sent away; theirs with the new map.
     pub moved_records: u64,
+    /// `records` is being found out.
+    pub counting: bool,
 }
 
 impl Tablet {
@@ -66,6 +68,7 @@ impl Tablet {
             expiries: BTreeSet::new(),
             records: 0,
             moved_records: 0,
+            counting: false,
         }
     }
 
@@ -87,6 +90,11 @@ impl Tablet {
         self.moving = false;
         self.frozen = false;
         shrank
+    }
+
+    /// The epoch of the range that `records` counts, for the manifest; 0 when it is not counted yet.
+    pub fn counted_epoch(&self) -> Epoch {
+        if self.counting { Epoch::ZERO } else { self.epoch }
     }
 
     /// What the map says that it covers.
@@ -132,7 +140,14 @@ impl Tablet {
             let above = self.delta.range(Bound::Included(end), Bound::Unbounded);
             outside.extend(above.take(count).map(|(key, _)| key.clone()));
         }
-        outside.iter().for_each(|key| self.delta.remove(key));
+        for key in &outside {
+            if let Some(expires) =
+                self.delta.get(key).map(|version| version.expires).filter(|at| *at != NEVER)
+            {
+                self.expiries.remove(&(expires, key.clone()));
+            }
+            self.delta.remove(key);
+        }
         !outside.is_empty()
     }
 

@@ -7,8 +7,7 @@
 //!
 //! Left out on the way: older versions; tombstones, when nothing deeper is left that they hide; records
 //! of tablets that are gone, and keys that went to another shard. A record whose time is over stays: its
-//! deletion is logged like any other ([`crate::shard::engine::Engine::expire_sealed`]), so that counts stay
-//! right.
+//! deletion is logged like any other (see [`super::expiry`]), so that counts stay right.
 //!
 //! Invariant: a part leaves the manifest in the commit that brings those that replace it.
 
@@ -18,7 +17,7 @@ use std::time::Duration;
 use super::cursor::Walk;
 use super::error::StoreError;
 use super::merge::{Merge, Next};
-use super::part::{Part, key_of};
+use super::part::Part;
 use super::parts_out::PartsOut;
 use super::place::{Place, Span};
 use super::policy::{Belongs, Goal, Job, Policy, Reason};
@@ -28,17 +27,26 @@ use crate::shard::core::Core;
 use crate::shard::key::Key;
 use crate::shard::node::Node;
 use crate::shard::record::Refusal;
-use crate::shard::run::{EntryRef, TabletInfo};
-use crate::types::{CollectionId, Lsn, RunId, Seq, TabletId, WallMs};
+use crate::shard::run::TabletInfo;
+use crate::types::{CollectionId, Lsn, RunId, TabletId};
 
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Compacts whenever the policy finds a reason, as long as the shard lives.
 pub async fn keep_compacting(node: Node, core: Rc<Core>) {
     let mut policy = Policy::new(core.part_bytes);
     let (mut goal, mut asked) = (Goal::default(), 0);
+    let mut pause = RETRY;
     loop {
         let wanted = core.compaction_wanted.wait();
+        if core.engine.borrow().is_poisoned() {
+            // No commit would succeed.
+            let refusal = Refusal::StorageFailed { shard: node.shard() };
+            finish_asked(&core, core.compactions.get().asked, Some(refusal));
+            wanted.await;
+            continue;
+        }
         let levels = core.engine.borrow().store.levels().clone();
         let progress = core.compactions.get();
         if progress.asked > asked || core.engine.borrow().is_disk_full() {
@@ -59,6 +67,8 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
         let done = run(&node, &core, &policy, job.clone()).await;
         match done {
             Ok(()) => {
+                pause = RETRY;
+                core.engine.borrow_mut().set_compaction_stuck(false);
                 goal.note_done(&job, core.engine.borrow().store.levels());
                 tracing::debug!(shard = %node.shard(), reason = reason.name(), from, to, "compacted");
             }
@@ -67,7 +77,10 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
                 core.numbers.borrow_mut().compaction_failures += 1;
                 goal = Goal::default();
                 finish_asked(&core, asked, Some(error.as_refusal(node.shard())));
-                node.runtime().sleep(RETRY).await;
+                // What cannot be read will be met again: not too often, and writes do not wait for it.
+                core.engine.borrow_mut().set_compaction_stuck(true);
+                node.runtime().sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
         }
         drop(job);
@@ -143,16 +156,11 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     if can_move(policy, &job, &lower) {
         return move_down(core, job).await;
     }
+    // All that is rewritten: parts of the lower level reach beyond the upper ones.
+    let whole = lower.iter().fold(span, |span, part| span.with(&part.span));
     let mut out = PartsOut::new(core, job.to, policy.part_bytes, core.ledger.state().covered);
-    let mut merging = Merging {
-        node,
-        core,
-        drops_tombstones: levels.is_bottom(job.to, &span),
-        now: WallMs::ZERO,
-        info: None,
-        over: Vec::new(),
-        read_bytes: 0,
-    };
+    let mut merging =
+        Merging { node, core, drops_tombstones: levels.is_bottom(job.to, &whole), info: None, read_bytes: 0 };
     match merging.merge(&job, lower, &mut out).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -185,11 +193,8 @@ struct Merging<'a> {
     node: &'a Node,
     core: &'a Core,
     drops_tombstones: bool,
-    now: WallMs,
     /// Of the tablet that entries come from; the inner `None` when it is gone.
     info: Option<(TabletId, Option<TabletInfo>)>,
-    /// Records whose time is over.
-    over: Vec<(TabletId, Key, Seq)>,
     read_bytes: u64,
 }
 
@@ -238,12 +243,6 @@ impl Merging<'_> {
             numbers.compaction_written_bytes += bytes;
             numbers.compaction_read_bytes += std::mem::take(&mut self.read_bytes);
         }
-        let mut slice = self.core.runtime.slice();
-        for (tablet, key, seq) in std::mem::take(&mut self.over) {
-            self.core.engine.borrow_mut().expire_sealed(tablet, &key, seq);
-            slice.checkpoint().await;
-        }
-        self.core.deliver();
         Ok(())
     }
 
@@ -261,7 +260,6 @@ impl Merging<'_> {
                 return Ok(());
             }
             out.make_room().await?;
-            self.now = self.core.engine.borrow_mut().now(self.core.runtime.wall());
             for _ in 0..limits::COMPACTION_STRETCH_RECORDS {
                 let Some(next) = merge.next() else { return Ok(()) };
                 if end.is_some_and(|end| is_behind(&next, end)) {
@@ -287,19 +285,8 @@ impl Merging<'_> {
             return None;
         }
         match next.entry.payload {
-            None if self.drops_tombstones => return None,
-            Some(_) if next.entry.expires.is_some_and(|at| at <= self.now) => {
-                self.note_over(tablet, &next.entry);
-            }
-            _ => {}
-        }
-        Some(info)
-    }
-
-    /// What finds no room is met again by a later compaction.
-    fn note_over(&mut self, tablet: TabletId, entry: &EntryRef<'_>) {
-        if self.over.len() < limits::COMPACTION_EXPIRED_RECORDS_MAX {
-            self.over.push((tablet, key_of(entry), entry.seq));
+            None if self.drops_tombstones => None,
+            _ => Some(info),
         }
     }
 

@@ -11,7 +11,7 @@
 //! | [`read`], [`scan`] | a point read, a range, where memory does not have the answer |
 //! | [`cache`] | values that were read |
 //! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
-//! | [`parts_out`] | entries to parts |
+//! | [`parts_out`], [`expiry`] | entries to parts; records whose time is over |
 //! | [`policy`], [`compaction`] | which parts to merge, and the merge |
 //!
 //! Invariant: of two versions of a key the newer is in the delta, or in a newer part of level 0, or in a
@@ -25,6 +25,7 @@ pub mod cache;
 pub mod compaction;
 pub mod cursor;
 pub mod error;
+pub mod expiry;
 pub mod levels;
 pub mod merge;
 pub mod part;

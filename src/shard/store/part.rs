@@ -56,6 +56,8 @@ pub struct Part {
     pub meta: RunMeta,
     pub span: Span,
     shelf: Rc<Shelf>,
+    /// Shared by all that stand for this file, at whatever level.
+    of_file: Rc<()>,
     loaded: RefCell<Option<Loaded>>,
     loading: Cell<bool>,
     load_over: Signal,
@@ -82,6 +84,7 @@ impl Part {
             meta,
             span,
             shelf,
+            of_file: Rc::default(),
             loaded: RefCell::default(),
             loading: Cell::new(false),
             load_over: Signal::default(),
@@ -97,11 +100,17 @@ impl Part {
 
     /// The same file at another level.
     pub fn at_level(&self, level: u8) -> Rc<Part> {
-        let part = Part::new(self.shelf.clone(), RunMeta { level, ..self.meta.clone() });
+        let mut part = Part::new(self.shelf.clone(), RunMeta { level, ..self.meta.clone() });
+        part.of_file = self.of_file.clone();
         if let Some(loaded) = &*self.loaded.borrow() {
             part.keep(loaded.clone());
         }
         Rc::new(part)
+    }
+
+    /// Whether nobody but the caller has a hold on the file.
+    pub fn is_unread(part: &Rc<Part>) -> bool {
+        Rc::strong_count(part) == 1 && Rc::strong_count(&part.of_file) == 1
     }
 
     pub fn resident(&self) -> Option<Rc<Resident>> {
@@ -201,6 +210,11 @@ impl Part {
             Lookup::Perhaps { block } => Located { block, slot: None },
         };
         Ok(Some(slot))
+    }
+
+    /// Bytes of a block; 0 when what is resident was let go of meanwhile.
+    pub fn block_len(&self, number: u32) -> usize {
+        self.resident().map_or(0, |resident| resident.reader().locators().block(number).len)
     }
 
     /// Reads one block.

@@ -7,10 +7,11 @@ use super::part::Part;
 use super::place::Span;
 use crate::limits;
 use crate::shard::core::Core;
+use crate::shard::delta::NEVER;
 use crate::shard::run::{Covered, EntryRef, RunHeader, RunWriter, TabletInfo};
 use crate::shard::runs::{RunOut, run_file_name};
 use crate::shard::state::RunMeta;
-use crate::types::{Lsn, RunId};
+use crate::types::{Lsn, RunId, WallMs};
 
 pub struct PartsOut<'a> {
     core: &'a Core,
@@ -22,6 +23,7 @@ pub struct PartsOut<'a> {
     tablet: Option<TabletInfo>,
     /// Bytes since room was made.
     pushed: usize,
+    first_expiry: WallMs,
     ids: Vec<RunId>,
     done: Vec<Rc<Part>>,
 }
@@ -36,6 +38,7 @@ impl<'a> PartsOut<'a> {
             open: None,
             tablet: None,
             pushed: 0,
+            first_expiry: NEVER,
             ids: Vec::new(),
             done: Vec::new(),
         }
@@ -59,6 +62,7 @@ impl<'a> PartsOut<'a> {
         let out = RunOut::create(&self.core.runtime, &self.core.shelf().dir, id).await?;
         self.open = Some((out, RunWriter::new(header)));
         self.tablet = None;
+        self.first_expiry = NEVER;
         Ok(())
     }
 
@@ -70,6 +74,7 @@ impl<'a> PartsOut<'a> {
             self.tablet = Some(*info);
         }
         self.pushed += entry.key.len() + entry.payload.map_or(0, <[u8]>::len);
+        self.first_expiry = self.first_expiry.min(entry.expires.unwrap_or(NEVER));
         writer.push(entry);
         self.pushed >= limits::RUN_CHUNK_BYTES
     }
@@ -93,6 +98,7 @@ impl<'a> PartsOut<'a> {
             entries: finished.entries,
             live: finished.live,
             lsn_max: finished.lsn_max,
+            first_expiry: self.first_expiry,
             span: Span::from_bounds(&bounds),
         };
         self.done.push(Rc::new(Part::written(self.core.shelf().clone(), meta, file, resident)));

@@ -10,6 +10,7 @@ use crate::io::buf::AlignedBuf;
 use crate::io::executor::Class;
 use crate::io::executor::sync::promise;
 use crate::io::runtime::Runtime;
+use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::runs::LoadError;
 use crate::types::RunId;
@@ -88,18 +89,23 @@ pub async fn read_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Optio
                 block.or_insert(Wanted { part, reads: Vec::new() }).reads.push((read, next, located));
             }
         }
-        let begun: Vec<_> = blocks
-            .into_iter()
-            .map(|((_, number), wanted)| (begin(runtime, &wanted.part, number), number, wanted))
-            .collect();
-        for (bytes, number, Wanted { part, reads: wanted }) in begun {
-            let bytes = bytes.await?;
-            let places = wanted.iter().map(|(read, _, located)| (*located, &reads[*read].place));
-            let versions = part.versions_in(&bytes, number, places).await?;
-            for ((read, next, _), version) in wanted.into_iter().zip(versions) {
-                match version {
-                    Some(version) => found[read] = Some(version),
-                    None => open.push((read, next)),
+        let mut blocks = blocks.into_iter().peekable();
+        while blocks.peek().is_some() {
+            // As many side by side as fit into a bound, at least one.
+            let (mut begun, mut bytes) = (Vec::new(), 0);
+            while let Some(((_, number), wanted)) = blocks.next_if(|_| bytes < limits::COLD_BATCH_BYTES_MAX) {
+                bytes += wanted.part.block_len(number);
+                begun.push((begin(runtime, &wanted.part, number), number, wanted));
+            }
+            for (bytes, number, Wanted { part, reads: wanted }) in begun {
+                let bytes = bytes.await?;
+                let places = wanted.iter().map(|(read, _, located)| (*located, &reads[*read].place));
+                let versions = part.versions_in(&bytes, number, places).await?;
+                for ((read, next, _), version) in wanted.into_iter().zip(versions) {
+                    match version {
+                        Some(version) => found[read] = Some(version),
+                        None => open.push((read, next)),
+                    }
                 }
             }
         }
