@@ -17,8 +17,9 @@ use super::clock::HybridClock;
 use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
 use super::payload::Payload;
-use super::record::{Change, Condition, Durability, Found, Refusal, Scan, Write, Written};
+use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
 use super::staged::{LogAs, Staged, StagedEffect};
+pub use super::staged::{Looked, Taken};
 use super::store::{Before, ColdRead, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
@@ -40,20 +41,6 @@ pub struct Ticket {
 
 /// What came of a ticket.
 pub type Settled = (Ticket, Result<Written, Refusal>);
-
-/// What a point read finds without reading a file.
-pub enum Looked {
-    Found(Option<Found>),
-    /// A run may have it; `now` judges its expiry.
-    Cold(ColdRead, WallMs),
-}
-
-/// What became of a write that was not refused.
-pub enum Taken {
-    Logged,
-    /// A run has to be read before it can be judged; it is given back.
-    Cold(Write, ColdRead),
-}
 
 struct BlockInFlight {
     last_lsn: Lsn,

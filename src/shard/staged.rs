@@ -1,4 +1,4 @@
-//! A write between the log and its visibility.
+//! What the engine gives back at once, and a write between the log and its visibility.
 
 use std::sync::Arc;
 
@@ -7,8 +7,23 @@ use super::delta::{Version, memory_of};
 use super::engine::Ticket;
 use super::key::Key;
 use super::payload::Payload;
-use super::record::Durability;
+use super::record::{Durability, Found, Write};
+use super::store::ColdRead;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
+
+/// What a point read finds without reading a file.
+pub enum Looked {
+    Found(Option<Found>),
+    /// A run may have it; `now` judges its expiry.
+    Cold(ColdRead, WallMs),
+}
+
+/// What became of a write that was not refused.
+pub enum Taken {
+    Logged,
+    /// A run has to be read before it can be judged; it is given back.
+    Cold(Write, ColdRead),
+}
 
 /// A logged write that is not applied yet.
 pub struct Staged {
