@@ -182,7 +182,7 @@ fn a_flipped_bit_in_a_run_is_found_and_never_read() {
     let (path, len) = named_run(&disk);
     let mut rng = Rng::new(5);
     let (mut harmless, mut refused) = (0, 0);
-    for offset in (0..len).step_by(29) {
+    for offset in (0..len).step_by(13) {
         let bit = rng.below(8) as u8;
         let mut rotten = disk.clone();
         rotten.flip_bit(&path, offset, bit);

@@ -276,7 +276,7 @@ impl Examiner<'_> {
         self.write_everywhere(&mut cluster, &book, Durability::Memory)?;
         let after = book.read(|ledger| first_versions(ledger, &seen));
         // Besides, only deletions of records whose time was over take versions, one a key at most.
-        let over = ledger.places().len() as u64;
+        let over = ledger.expiring() as u64;
         let wrong = after.iter().find(|(tablet, first)| {
             let goes_on = |last: &Seq| (last.0 + 1..=last.0 + 1 + over).contains(&first.0);
             closed && !before.get(tablet).is_none_or(goes_on)

@@ -8,7 +8,7 @@
 //! A ledger spans one life of the node; what a recovery showed is the base of the next.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -86,6 +86,14 @@ impl Ledger {
         places.sort();
         places.dedup();
         places
+    }
+
+    /// Keys that ever had a record with an expiry: its deletion may be logged once it is over.
+    pub fn expiring(&self) -> usize {
+        let past = self.base.iter().filter(|(_, past)| past.versions.iter().any(|v| v.expires.is_some()));
+        let expires = |entry: &&Entry| matches!(entry.write.change, Change::Put { expires: Some(_), .. });
+        let now = self.entries.iter().filter(expires).map(|entry| &entry.place);
+        past.map(|(place, _)| place).chain(now).collect::<BTreeSet<_>>().len()
     }
 
     /// The accepted writes of each key that were called by `at`, in the order of their versions.
