@@ -111,10 +111,17 @@ impl DeltaPage {
         Merge::new(self.sources(), walk, self.scan.reverse, limits::SCAN_READ_BYTES)
     }
 
+    /// Parts of level 0 one by one, and the stretch of each level below that lies in the range.
     fn sources(&self) -> Vec<Vec<Rc<Part>>> {
-        let touches = |part: &&Rc<Part>| touches(&part.span, self.collection, self.tablet, &self.scan);
+        let range = PlaceRange::of(self.collection, self.tablet, &self.scan);
+        let touches = |part: &&Rc<Part>| !range.is_behind(&part.span) && !range.is_before(&part.span);
         let fresh = self.levels.fresh().iter().filter(touches).map(|part| vec![part.clone()]);
-        let deep = (1..=LAST).map(|level| self.levels.level(level).iter().filter(touches).cloned().collect());
+        let deep = (1..=LAST).map(|level| {
+            let parts = self.levels.level(level);
+            let from = parts.partition_point(|part| range.is_behind(&part.span));
+            let to = parts.partition_point(|part| !range.is_before(&part.span));
+            parts[from..to.max(from)].to_vec()
+        });
         fresh.chain(deep).filter(|parts: &Vec<Rc<Part>>| !parts.is_empty()).collect()
     }
 }
@@ -174,16 +181,41 @@ fn side(scan: &Scan, key: &Key) -> Side {
     }
 }
 
-/// Whether a part may have something of the range.
-fn touches(span: &Span, collection: CollectionId, tablet: TabletId, scan: &Scan) -> bool {
-    let place = |key: &Key| Place { collection, tablet, key: key.clone() };
-    let ends_before = match &scan.start {
-        Bound::Included(start) | Bound::Excluded(start) => span.last < place(start),
-        Bound::Unbounded => (span.last.collection, span.last.tablet) < (collection, tablet),
-    };
-    let begins_behind = match &scan.end {
-        Bound::Included(end) | Bound::Excluded(end) => span.first > place(end),
-        Bound::Unbounded => (span.first.collection, span.first.tablet) > (collection, tablet),
-    };
-    !ends_before && !begins_behind
+/// Where the keys of a scan lie among all places.
+struct PlaceRange {
+    collection: CollectionId,
+    tablet: TabletId,
+    /// Without the bounds' being in or out: a part that ends at the first key may be looked at in vain.
+    first: Option<Place>,
+    last: Option<Place>,
+}
+
+impl PlaceRange {
+    fn of(collection: CollectionId, tablet: TabletId, scan: &Scan) -> PlaceRange {
+        let place = |bound: &Bound<Key>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => {
+                Some(Place { collection, tablet, key: key.clone() })
+            }
+            Bound::Unbounded => None,
+        };
+        PlaceRange { collection, tablet, first: place(&scan.start), last: place(&scan.end) }
+    }
+
+    /// The range begins behind the span.
+    fn is_behind(&self, span: &Span) -> bool {
+        let last = &span.last;
+        match &self.first {
+            Some(first) => last < first,
+            None => (last.collection, last.tablet) < (self.collection, self.tablet),
+        }
+    }
+
+    /// The range ends before the span.
+    fn is_before(&self, span: &Span) -> bool {
+        let first = &span.first;
+        match &self.last {
+            Some(last) => first > last,
+            None => (first.collection, first.tablet) > (self.collection, self.tablet),
+        }
+    }
 }
