@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use super::buf::AlignedBuf;
 use super::driver::Doorbell;
-use super::executor::{Class, Shared, TurnStats};
+use super::executor::{Class, Shared, Spawned, TurnStats};
 use super::lease::Lease;
 use super::op::{DirEntry, Handle, Op, OpenMode, Outcome, SendBuf, Sync, Token};
 use crate::limits;
@@ -70,9 +71,11 @@ impl Runtime {
         Expecting { shared: self.shared.clone() }
     }
 
-    /// Starts a task on this core.
+    /// Starts a task on this core. Warnings about it name the caller.
+    #[track_caller]
     pub fn spawn(&self, class: Class, future: impl Future<Output = ()> + 'static) {
-        self.shared.spawned.borrow_mut().push((class, Box::pin(future)));
+        let spawned = Spawned { class, future: Box::pin(future), at: Location::caller() };
+        self.shared.spawned.borrow_mut().push(spawned);
     }
 
     pub fn sleep(&self, delay: Duration) -> Sleep {

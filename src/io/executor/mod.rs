@@ -15,10 +15,13 @@ mod ops;
 mod ready;
 mod stall;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +48,7 @@ pub(super) struct Shared {
     pub driver: RefCell<Box<dyn Driver>>,
     pub ops: RefCell<OpTable>,
     pub timers: RefCell<Timers>,
-    pub spawned: RefCell<Vec<(Class, LocalFuture)>>,
+    pub spawned: RefCell<Vec<Spawned>>,
     /// Time at the start of the turn: what most code needs of a clock, without asking it.
     pub turn_start: Cell<Mono>,
     pub turn_wall: Cell<WallMs>,
@@ -54,9 +57,18 @@ pub(super) struct Shared {
     pub stats: RefCell<TurnStats>,
 }
 
+/// A task that a turn will take up.
+pub(super) struct Spawned {
+    pub class: Class,
+    pub future: LocalFuture,
+    /// Names the task in warnings.
+    pub at: &'static Location<'static>,
+}
+
 struct Task {
     future: LocalFuture,
     waker: Arc<TaskWaker>,
+    spawned_at: &'static Location<'static>,
 }
 
 /// Remembers that the future under `block_on` was woken, as a rule by itself.
@@ -144,13 +156,13 @@ impl Executor {
 
     fn turn_with(&mut self, park: Park) {
         self.absorb_spawned();
-        let completions = self.collect(park);
+        let mut work = TurnWork::new(self.collect(park));
         self.wake_expired();
         (self.hook)();
-        let polls = self.run_foreground();
-        let ran_background = self.run_one(Class::Background);
+        self.run_foreground(&mut work);
+        self.run_background(&mut work);
         let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
-        self.shared.stats.borrow_mut().record(cpu_ns, TurnWork { completions, polls, ran_background });
+        self.shared.stats.borrow_mut().record(cpu_ns, work);
     }
 
     /// One step of a simulated core: collects what is there and runs one task of the driver's choice.
@@ -240,32 +252,36 @@ impl Executor {
         self.shared.timers.borrow_mut().fire(now)
     }
 
-    /// Gives the number of polls.
-    fn run_foreground(&mut self) -> u32 {
+    /// Runs tasks until the budget of the turn is used up; the last one may pass it.
+    fn run_foreground(&mut self, work: &mut TurnWork) {
         let deadline = self.shared.turn_start.get().after(limits::TURN_BUDGET);
-        let mut polled = 0u32;
-        while self.run_one(Class::Foreground) {
-            polled += 1;
-            // The clock is asked once in four polls: it costs a tenth of a short one, and four of the
-            // longest are still below a stall.
-            if polled.is_multiple_of(4) && self.shared.driver.borrow().now() >= deadline {
+        let mut began = self.shared.driver.borrow().now();
+        while let Some(task) = self.ready.pop(Class::Foreground) {
+            let at = self.run(task);
+            let now = self.shared.driver.borrow().now();
+            work.polls += 1;
+            work.note_poll(now.since(began), at);
+            if now >= deadline {
                 break;
             }
+            began = now;
         }
-        polled
     }
 
-    fn run_one(&mut self, class: Class) -> bool {
-        let Some(task) = self.ready.pop(class) else { return false };
-        self.run(task);
-        true
+    fn run_background(&mut self, work: &mut TurnWork) {
+        let Some(task) = self.ready.pop(Class::Background) else { return };
+        let began = self.shared.driver.borrow().now();
+        let at = self.run(task);
+        let took = self.shared.driver.borrow().now().since(began);
+        work.ran_background = true;
+        work.note_poll(took, at);
     }
 
-    fn run(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get_mut(id.index) else { return };
-        if task.waker.id != id {
-            return; // a late wake-up of a task that ended; its place is taken
-        }
+    /// Polls the task once; gives where it was spawned.
+    fn run(&mut self, id: TaskId) -> Option<&'static Location<'static>> {
+        // A late wake-up of a task that ended finds its place empty or taken.
+        let task = self.tasks.get_mut(id.index).filter(|task| task.waker.id == id)?;
+        let spawned_at = task.spawned_at;
         task.waker.begin_poll();
         let waker = Waker::from(task.waker.clone());
         let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
@@ -273,15 +289,16 @@ impl Executor {
             drop(self.tasks.remove(id.index));
         }
         self.absorb_spawned();
+        Some(spawned_at)
     }
 
     fn absorb_spawned(&mut self) {
         while !self.shared.spawned.borrow().is_empty() {
             let spawned = std::mem::take(&mut *self.shared.spawned.borrow_mut());
-            for (class, future) in spawned {
+            for Spawned { class, future, at } in spawned {
                 let entry = self.tasks.vacant_entry();
                 let waker = TaskWaker::new(entry.key(), class, self.ready.clone());
-                entry.insert(Task { future, waker: waker.clone() });
+                entry.insert(Task { future, waker: waker.clone(), spawned_at: at });
                 std::task::Wake::wake(waker);
             }
         }

@@ -3,6 +3,8 @@
 //! It costs one `clock_gettime(CLOCK_THREAD_CPUTIME_ID)` a turn. On a virtual machine that clock also
 //! counts what the host took from the processor meanwhile, and interrupts that came.
 
+use std::panic::Location;
+
 use crate::io::driver::Driver;
 use crate::limits;
 
@@ -23,6 +25,39 @@ pub(super) struct TurnWork {
     /// Polls of foreground tasks.
     pub polls: u32,
     pub ran_background: bool,
+    longest_poll: Option<LongestPoll>,
+}
+
+/// The poll that took longest by the clock on the wall, and where its task was spawned.
+#[derive(Clone, Copy, Debug)]
+struct LongestPoll {
+    took_ns: u64,
+    task: &'static Location<'static>,
+}
+
+impl TurnWork {
+    pub fn new(completions: usize) -> TurnWork {
+        TurnWork { completions, ..TurnWork::default() }
+    }
+
+    pub fn note_poll(&mut self, took_ns: u64, task: Option<&'static Location<'static>>) {
+        let longer = self.longest_poll.is_none_or(|longest| took_ns > longest.took_ns);
+        if let Some(task) = task.filter(|_| longer) {
+            self.longest_poll = Some(LongestPoll { took_ns, task });
+        }
+    }
+
+    fn warn(&self, cpu_ns: u64) {
+        tracing::warn!(
+            cpu_us = cpu_ns / 1000,
+            completions = self.completions,
+            polls = self.polls,
+            ran_background = self.ran_background,
+            longest_poll_us = self.longest_poll.map_or(0, |poll| poll.took_ns / 1000),
+            task = %self.longest_poll.map_or(String::new(), |poll| poll.task.to_string()),
+            "a turn of the executor took too long"
+        );
+    }
 }
 
 impl TurnStats {
@@ -31,15 +66,7 @@ impl TurnStats {
         self.cpu_ns_max = self.cpu_ns_max.max(cpu_ns);
         if u128::from(cpu_ns) > limits::TURN_STALL.as_nanos() {
             self.stalls += 1;
-            let TurnWork { completions, polls, ran_background } = work;
-            let cpu_us = cpu_ns / 1000;
-            tracing::warn!(
-                cpu_us,
-                completions,
-                polls,
-                ran_background,
-                "a turn of the executor took too long"
-            );
+            work.warn(cpu_ns);
         }
     }
 }
