@@ -19,7 +19,9 @@ use super::failure::Failure;
 use super::logging;
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
-use crate::io::uring::{available_cores, require_open_files, reserve_address, spawn_core};
+use crate::io::uring::{
+    available_cores, huge_pages_only_where_advised, require_open_files, reserve_address, spawn_core,
+};
 use crate::limits;
 use crate::net::drain::Drain;
 use crate::net::server;
@@ -66,6 +68,9 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let files = config.shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64;
     if let Err(error) = require_open_files(files) {
         tracing::warn!(%error, "fewer connections than the limit can be open at a time");
+    }
+    if !huge_pages_only_where_advised() {
+        tracing::debug!("this kernel decides by itself where huge pages go");
     }
     let (events, inbox) = channel();
     let stop = Arc::new(Stop::default());

@@ -28,6 +28,16 @@ pub fn advise_huge_pages(start: *mut u8, bytes: usize) {
     unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
 }
 
+/// Keeps the kernel from putting huge pages where nobody asked for them: the first write to one waits until
+/// all of it is cleared, which took 6.5 ms on a virtual machine whose host had taken the memory back. Kernels
+/// before 6.18 cannot tell the two apart; there it is left to the host's own setting.
+pub fn huge_pages_only_where_advised() -> bool {
+    const PR_THP_DISABLE_EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
+    let (on, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: a call without pointers.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, PR_THP_DISABLE_EXCEPT_ADVISED, none, none) == 0 }
+}
+
 pub(super) fn open_files_limit() -> u64 {
     resource_limit(libc::RLIMIT_NOFILE).rlim_cur
 }
