@@ -15,6 +15,7 @@ use crate::shard::inspect::{self, Finding};
 use crate::shard::mailbox::mailboxes;
 use crate::shard::node::Node;
 use crate::shard::options::{ShardOptions, parse_shard_dir};
+use crate::shard::restore::UNFINISHED_FILE;
 use crate::types::{SegmentId, ShardId};
 
 /// Prints every record of the log of a stopped data directory.
@@ -59,9 +60,15 @@ pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
             }
             let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
             let found = reports.into_iter().flat_map(|report| report.findings);
-            found.chain(missing).collect()
+            half_restored(data_dir).into_iter().chain(found).chain(missing).collect()
         })
     })
+}
+
+fn half_restored(data_dir: &Path) -> Option<Finding> {
+    let file = data_dir.join(UNFINISHED_FILE);
+    let what = "a restore into this directory was cut short: run the same `kyrodb restore` again".to_owned();
+    file.exists().then_some(Finding { shard: ShardId(0), file, offset: None, lsn: None, what })
 }
 
 /// Prints what was found, and fails when there is something.

@@ -1,10 +1,7 @@
-//! `restore`: a data directory of a snapshot, by copies, so that the snapshot stays what it is.
-//!
-//! Superblocks come last, when everything else is durable: a copy that ends early is refused by the server,
-//! never taken for a node with less in it.
+//! `restore`: a data directory of a snapshot. What is copied, and what a copy that ends early leaves, is
+//! [`crate::shard::restore`]'s.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -12,16 +9,17 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{Copied, Tree, copy_file, description_of, is_empty_or_missing, sync_dir};
+use super::files::{description_of, is_empty_or_missing, sync_dir};
 use super::output::Output;
-use crate::io::manifest::SUPERBLOCK_FILE;
+use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
 
 pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
     let (from, to) = (&args.snapshot, &args.data_dir);
     let Some(snapshot) = description_of(from) else {
         return Err(Failure::Usage(UsageError::NoSnapshot { dir: from.clone() }));
     };
-    if !is_empty_or_missing(to)? {
+    let again = to.join(UNFINISHED_FILE).exists();
+    if !again && !is_empty_or_missing(to)? {
         let what = format!(
             "{} is not empty: name a new directory with --data-dir, or move this one away first",
             to.display()
@@ -33,6 +31,7 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
         return engine::report(&damage, out);
     }
     let copied = copy(from, to)?;
+    sync_name(to)?;
     eprintln!(
         "restored; start it with `kyrodb serve --data-dir {} --shards {}`",
         to.display(),
@@ -48,26 +47,15 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<Copied, Failure> {
-    let tree = Tree::of(from)?;
     let _claim = DataDir::claim(to)?;
-    for dir in &tree.dirs {
-        let dir = to.join(dir);
-        fs::create_dir(&dir).map_err(Failure::file(&dir))?;
-    }
-    let mut copied = Copied::default();
-    let is_superblock = |file: &PathBuf| file.file_name().is_some_and(|name| name == SUPERBLOCK_FILE);
-    let (last, first): (Vec<_>, Vec<_>) = tree.files.iter().partition(|file| is_superblock(file));
-    for files in [first, last] {
-        for file in files {
-            copied.add(copy_file(&from.join(file), &to.join(file))?);
-        }
-        for dir in tree.dirs.iter().rev() {
-            sync_dir(&to.join(dir))?;
-        }
-    }
-    sync_dir(to)?;
-    // The name of the directory itself.
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_dir(parent)?;
-    Ok(copied)
+    engine::with_executor(|executor| {
+        let runtime = executor.runtime();
+        executor.block_on(restore::restore(&runtime, from, to))
+    })?
+    .map_err(Failure::file(to))
+}
+
+/// The name of the directory itself.
+fn sync_name(dir: &Path) -> Result<(), Failure> {
+    sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

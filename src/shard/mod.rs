@@ -37,6 +37,7 @@ pub mod pump;
 pub mod record;
 pub mod recount;
 pub mod recovery;
+pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod segments;

@@ -23,6 +23,7 @@ use super::key::Key;
 use super::ledger::Ledger;
 use super::node::Node;
 use super::payload::Payload;
+use super::restore;
 use super::runs;
 use super::segments::Segments;
 use super::start_error::StartError;
@@ -81,6 +82,10 @@ pub async fn recover(node: &Node) -> Result<Restored, StartError> {
 
 async fn make_dirs(node: &Node) -> Result<Dirs, StartError> {
     let options = &node.inner().options;
+    let unfinished = restore::is_unfinished(node.runtime(), &options.data_dir).await;
+    if unfinished.map_err(|error| io_at(&options.data_dir, error))? {
+        return Err(StartError::HalfRestored { dir: options.data_dir.clone() });
+    }
     let shard = options.shard_dir(node.shard());
     let dirs = Dirs { log: shard.join("log"), runs: shard.join("runs"), shard };
     for dir in [&dirs.shard, &dirs.log, &dirs.runs] {

@@ -31,6 +31,7 @@ use super::message::{Reply, Request};
 use super::node::Node;
 use super::operations::Operation;
 use super::record::Refusal;
+use super::restore::remove_tree;
 use super::snapshot_calls::{Ask, Told, all, at_last};
 use super::snapshot_part::Linked;
 use crate::io::buf::AlignedBuf;
@@ -294,25 +295,6 @@ impl Dirs {
         let finished = entries.into_iter().filter(|entry| entry.is_dir && !entry.name.ends_with(UNFINISHED));
         Ok(finished.map(|entry| entry.name).collect())
     }
-}
-
-async fn remove_tree(runtime: &Runtime, dir: &Path) -> io::Result<()> {
-    let mut unvisited = vec![dir.to_owned()];
-    let mut dirs = Vec::new();
-    while let Some(dir) = unvisited.pop() {
-        for entry in runtime.list(&dir).await? {
-            let path = dir.join(entry.name);
-            match entry.is_dir {
-                true => unvisited.push(path),
-                false => runtime.remove_file(path).await?,
-            }
-        }
-        dirs.push(dir);
-    }
-    for dir in dirs.into_iter().rev() {
-        runtime.remove_dir(dir).await?;
-    }
-    runtime.sync_dir(dir.parent().unwrap_or(dir)).await
 }
 
 /// The right to make or remove snapshots, until dropped.

@@ -24,6 +24,10 @@ pub enum StartError {
     ManifestMissing {
         dir: PathBuf,
     },
+    /// A restore was cut short.
+    HalfRestored {
+        dir: PathBuf,
+    },
     /// The directory was made for another number of shards.
     ShardCount {
         found: u16,
@@ -59,6 +63,12 @@ impl fmt::Display for StartError {
                 f,
                 "{}: the manifest and its superblock are gone, but logs or runs are there; restore the \
                  directory from a backup",
+                dir.display()
+            ),
+            StartError::HalfRestored { dir } => write!(
+                f,
+                "{}: a restore into this directory was cut short, so it has a part of the data only; run the \
+                 same `kyrodb restore` again",
                 dir.display()
             ),
             StartError::ShardCount { found, wanted } => write!(

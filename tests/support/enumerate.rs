@@ -17,6 +17,7 @@ use kyrodb::types::{Seq, TabletId, WallMs};
 use super::cluster::Cluster;
 use super::judge::{Seen, check_conditions, check_fresh, judge, look};
 use super::ledger::{Book, Ledger, Tick};
+use super::restoring;
 use super::workload::{self, Payloads, Shape};
 
 /// What was done.
@@ -29,6 +30,8 @@ pub struct Tally {
     pub in_recovery: u64,
     /// Of these, crashes and orderly stops in a later life.
     pub later: u64,
+    /// Workloads on what was restored of a snapshot.
+    pub restored: u64,
 }
 
 /// What went wrong, and where.
@@ -52,7 +55,7 @@ impl fmt::Display for Failure {
         if let Some(point) = point {
             write!(f, "CRASH_POINT={point} ")?;
         }
-        write!(f, "cargo test --test sim_crash every_crash_point -- --nocapture")
+        write!(f, "cargo test --test sim_crash point_recovers -- --nocapture")
     }
 }
 
@@ -68,21 +71,27 @@ pub struct Enumeration {
     pub seed: u64,
     /// Only this point is examined.
     pub only: Option<u64>,
+    /// One point in so many is examined.
+    pub every: u64,
     /// Of the machine that runs the workload.
     pub faults: Faults,
 }
 
 impl Enumeration {
     pub fn of(seed: u64) -> Enumeration {
-        Enumeration { seed, only: None, faults: Faults::default() }
+        Enumeration { seed, only: None, every: 1, faults: Faults::default() }
     }
 
     pub fn run(&self, tally: &mut Tally) -> Result<(), Failure> {
         let fail = |point| move |message| Failure { seed: self.seed, point, message };
         let mut rng = Rng::new(self.seed);
-        let shape = Shape::draw(&mut rng);
+        let mut shape = Shape::draw(&mut rng);
         let payloads = Payloads::default();
-        let (disk, ledger) = self.earlier_life(&shape, &payloads, &mut rng).map_err(fail(None))?;
+        let (mut disk, ledger) = self.earlier_life(&shape, &payloads, &mut rng).map_err(fail(None))?;
+        if rng.chance(150) {
+            disk = restoring::restored(&mut shape, disk, rng.next_u64()).map_err(fail(None))?;
+            tally.restored += 1;
+        }
         let (snapshots, ledger) =
             self.enumerated_life(&shape, &payloads, (disk, ledger), &mut rng).map_err(fail(None))?;
         tally.workloads += 1;
@@ -98,7 +107,7 @@ impl Enumeration {
     }
 
     /// Sometimes the node has lived before.
-    fn earlier_life(
+    pub(super) fn earlier_life(
         &self,
         shape: &Shape,
         payloads: &Payloads,
@@ -138,13 +147,17 @@ impl Enumeration {
         let book = Book::new(ledger);
         let snapshots = Rc::new(RefCell::new(Vec::new()));
         let (taken, ticks, only) = (snapshots.clone(), book.clone(), self.only);
-        let (mut dice, began) = (Rng::new(rng.next_u64()), cluster.sim.world().wall());
+        let (dice, began) = (rng.next_u64(), cluster.sim.world().wall());
+        let (every, phase) = (self.every.max(1), self.seed);
         cluster.sim.world().on_io(move |point| {
-            if !point.changes_disk {
-                return;
-            }
-            let disk = point.image(any_policy(&mut dice), &mut dice);
-            if only.is_none_or(|only| only == point.number) {
+            let chosen = match only {
+                Some(only) => only == point.number,
+                None => (point.number + phase).is_multiple_of(every),
+            };
+            if point.changes_disk && chosen {
+                // Dice of its own, so that a point is the same whichever others are examined.
+                let mut dice = Rng::new(dice ^ point.number << 32);
+                let disk = point.image(any_policy(&mut dice), &mut dice);
                 taken.borrow_mut().push(snapshot(point, ticks.now(), began, disk));
             }
         });
@@ -163,7 +176,7 @@ fn snapshot(point: &CrashPoint<'_>, tick: Tick, began: WallMs, disk: Disk) -> Sn
     Snapshot { number: point.number, tick, wall, disk }
 }
 
-fn any_policy(rng: &mut Rng) -> CrashPolicy {
+pub(super) fn any_policy(rng: &mut Rng) -> CrashPolicy {
     match rng.below(8) {
         0 => CrashPolicy::KeepNothing,
         1 => CrashPolicy::KeepAll,
@@ -171,7 +184,7 @@ fn any_policy(rng: &mut Rng) -> CrashPolicy {
     }
 }
 
-fn boot(shape: &Shape, disk: Disk, seed: u64, faults: Faults) -> Cluster {
+pub(super) fn boot(shape: &Shape, disk: Disk, seed: u64, faults: Faults) -> Cluster {
     let slow_disk = Duration::from_millis(3);
     let faults = Faults { slow_disk_permille: shape.slow_permille, slow_disk, ..faults };
     let config = SimConfig { faults, ..SimConfig::cores(shape.cores) };

@@ -7,5 +7,6 @@ pub mod enumerate;
 pub mod judge;
 pub mod ledger;
 pub mod linear;
+pub mod restoring;
 pub mod small;
 pub mod workload;

@@ -86,10 +86,19 @@ impl Directory {
         self.unsynced.push(change);
     }
 
-    pub fn sync_up_to(&mut self, number: u64) {
+    /// True when an entry may be out of everybody's reach now.
+    pub fn sync_up_to(&mut self, number: u64) -> bool {
+        let mut gone = false;
         for change in self.drain_up_to(number) {
+            gone |= match &change {
+                Change::Place(name, entry) | Change::Link(name, entry) => {
+                    self.durable.get(name).is_some_and(|before| before != entry)
+                }
+                Change::Remove(..) => true,
+            };
             apply(&mut self.durable, &change);
         }
+        gone
     }
 
     /// Throws the changes away, as a disk does whose sync failed.

@@ -1,7 +1,7 @@
 //! The content of a file at one moment: sparse pages, shared until they change.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::io::buf::BLOCK_BYTES;
 
@@ -33,7 +33,7 @@ impl PageWrite {
         let pages = bytes.chunks_exact(BLOCK_BYTES);
         (first..)
             .zip(pages)
-            .map(|(page, data)| PageWrite { page, data: data.into(), sectors: ALL_SECTORS })
+            .map(|(page, data)| PageWrite { page, data: page_of(data), sectors: ALL_SECTORS })
             .collect()
     }
 }
@@ -124,8 +124,15 @@ impl Image {
     }
 }
 
+/// All pages of zeros are this one, until they change: most of what a node writes at its start is zeros.
+static ZEROS: LazyLock<Page> = LazyLock::new(|| Arc::from([0; BLOCK_BYTES].as_slice()));
+
 fn zero_page() -> Page {
-    Arc::from([0; BLOCK_BYTES].as_slice())
+    ZEROS.clone()
+}
+
+fn page_of(data: &[u8]) -> Page {
+    if *data == **ZEROS { zero_page() } else { data.into() }
 }
 
 #[cfg(test)]

@@ -46,7 +46,9 @@ impl Pieces {
 
     /// All in one; for what is short.
     pub fn concat(self) -> Vec<u8> {
-        self.pieces.into_iter().flatten().collect()
+        let mut bytes = Vec::with_capacity(self.len);
+        self.pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        bytes
     }
 
     pub fn append(&mut self, mut other: Pieces) {
