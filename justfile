@@ -26,6 +26,10 @@ deny:
 kill9 rounds="200" writers="32":
     tools/kill9.sh {{rounds}} {{writers}}
 
+# 100,000 seeds of crashes and histories
+nightly seeds="100000" first="1":
+    tools/nightly.sh {{seeds}} {{first}}
+
 # A full 512 MiB disk (root)
 full-disk:
     tools/full_disk.sh

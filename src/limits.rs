@@ -232,6 +232,15 @@ pub const MANIFEST_FILE_BYTES: usize = 128 * KIB;
 /// The whole state of a shard in one manifest record.
 pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
+/// A part that was found damaged is not read again before.
+pub const DAMAGED_PART_RETRY: Duration = Duration::from_secs(5);
+/// How often a shard asks of its indexes whether a rebuild pays.
+pub const INDEX_WATCH_PERIOD: Duration = Duration::from_secs(30);
+/// Thread CPU of one more line of keys in a lookup: a miss out of the core's own cache, part of which is hidden.
+pub const INDEX_LINE_NS: u64 = 60;
+/// Of a build, as long as none was measured.
+pub const INDEX_BUILD_NS_PER_KEY: u64 = 60;
+
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));

@@ -522,6 +522,88 @@ fn snapshots_are_taken_listed_and_dropped() {
     });
 }
 
+/// Asks until the operation is over, and gives how far it was at each look.
+async fn followed(talk: &Talk, id: &str) -> (Value, Vec<f64>) {
+    let mut fractions = Vec::new();
+    loop {
+        let told = get(talk, &format!("/v1/operations/{id}")).await.json();
+        fractions.push(told["fraction"].as_f64().unwrap());
+        if told["state"] != "running" {
+            return (told, fractions);
+        }
+    }
+}
+
+#[test]
+fn upkeep_is_done_when_asked_for_and_tells_what_was_done() {
+    serve_and(22, async |talk| {
+        let mut bulk = String::new();
+        for key in 0..3000 {
+            bulk += &format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{key:0100}\"}}\n");
+        }
+        assert_eq!(talk.ask("POST", "/v1/kv/default/bulk", "", &bulk).await.status, 200);
+        let done = talk.ask("POST", "/v1/compact?wait=true", "", "").await.json();
+        assert_eq!((&done["state"], &done["did"]), (&json!("done"), &json!("seal and compaction")));
+        let shards = done["shards"].as_array().unwrap();
+        assert!(shards.iter().any(|shard| shard["sealed_bytes"].as_u64() > Some(300_000)), "{done}");
+
+        let done = talk.ask("POST", "/v1/rmi/build?wait=true", "", "").await.json();
+        let indexes =
+            done["shards"].as_array().unwrap().iter().flat_map(|shard| shard["indexes"].as_array().unwrap());
+        let keys: u64 = indexes.clone().map(|index| index["keys"].as_u64().unwrap()).sum();
+        assert_eq!(keys, 3000, "{done}");
+        for index in indexes {
+            assert!(
+                ["learned", "splus"].contains(&index["single"]["structure"].as_str().unwrap()),
+                "{index}"
+            );
+            assert!(index["single"]["reason"].is_string() && index["run"].is_string(), "{index}");
+        }
+        for key in [0, 1, 2999] {
+            assert_eq!(get(&talk, &format!("/v1/kv/default/{key}")).await.body.len(), 100);
+        }
+
+        for (target, kind) in
+            [("/v1/warmup?values=true", "warmup"), ("/v1/rmi/build", "rmi_build"), ("/v1/compact", "compact")]
+        {
+            let begun = talk.ask("POST", target, "", "").await;
+            assert_eq!((begun.status, &begun.json()["state"]), (202, &json!("running")), "{target}");
+            let (over, fractions) = followed(&talk, begun.json()["operation"].as_str().unwrap()).await;
+            assert_eq!(
+                (&over["state"], &over["kind"], &over["fraction"]),
+                (&json!("done"), &json!(kind), &json!(1.0))
+            );
+            assert!(fractions.is_sorted(), "{fractions:?}");
+            if kind == "warmup" {
+                let values = over["result"]["shards"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|shard| shard["values"].as_u64().unwrap());
+                assert_eq!(values.sum::<u64>(), 3000 - 3, "but those that were read before: {over}");
+            }
+        }
+        let metrics = String::from_utf8(get(&talk, "/metrics").await.body).unwrap();
+        for wanted in [
+            "kind=\"seal\",reason=\"asked\"",
+            "kind=\"index_rebuild\",reason=\"asked\"",
+            "kyrodb_index_keys{",
+            "kyrodb_index_probe_lines_bucket{",
+        ] {
+            assert!(metrics.contains(wanted), "{wanted} in {metrics}");
+        }
+        for (target, status) in [
+            ("/v1/warmup?wait=maybe", 400),
+            ("/v1/warmup?value=true", 400),
+            ("/v1/rmi/build?values=true", 400),
+        ] {
+            assert_eq!(talk.ask("POST", target, "", "").await.status, status, "{target}");
+        }
+        assert_eq!(talk.ask("POST", "/v1/warmup", "", "{}").await.status, 422);
+        assert_eq!(get(&talk, "/v1/warmup").await.status, 405);
+    });
+}
+
 #[test]
 fn what_is_to_come_says_so() {
     serve_and(13, async |talk| {
@@ -529,8 +611,6 @@ fn what_is_to_come_says_so() {
             ("POST", "/v1/collections/default"),
             ("POST", "/v1/collections/default/search"),
             ("GET", "/v1/collections/default/docs/1"),
-            ("POST", "/v1/rmi/build"),
-            ("POST", "/v1/warmup"),
             ("POST", "/v1/router/rebalance"),
             ("GET", "/openapi.json"),
         ] {

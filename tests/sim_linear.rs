@@ -245,8 +245,10 @@ fn run(seed: u64) -> usize {
 
 #[test]
 fn histories_over_crashes_and_splits_are_linearizable() {
-    let only = std::env::var("LINEAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let first = number("LINEAR_FIRST").unwrap_or(0);
+    let many = first..first + number("LINEAR_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("LINEAR_SEED").map_or(many, |seed| seed..seed + 1);
     let operations: usize = seeds.clone().map(run).sum();
     println!("{operations} operations in {} histories over two crashes each", seeds.end - seeds.start);
 }

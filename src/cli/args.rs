@@ -116,6 +116,9 @@ pub struct ServeArgs {
     /// Time for requests under way when the server is told to stop [default: 5]
     #[arg(long, value_name = "SECONDS")]
     pub drain_seconds: Option<String>,
+    /// Read values into memory at a start, the newest first, until the cache is nearly full
+    #[arg(long)]
+    pub warm_on_start: bool,
     /// No log line a request
     #[arg(long)]
     pub disable_http_log: bool,
@@ -135,7 +138,9 @@ impl ServeArgs {
             ("drain_seconds", &self.drain_seconds),
         ];
         let given = texts.into_iter().filter_map(|(name, text)| text.clone().map(|text| (name, text)));
-        given.chain(self.disable_http_log.then(|| ("disable_http_log", "true".to_owned()))).collect()
+        let switches = [("disable_http_log", self.disable_http_log), ("warm_on_start", self.warm_on_start)];
+        let on = switches.into_iter().filter_map(|(name, on)| on.then(|| (name, "true".to_owned())));
+        given.chain(on).collect()
     }
 }
 
@@ -357,10 +362,11 @@ mod tests {
             "--sync-interval-ms=1",
             "--drain-seconds=2",
             "--disable-http-log",
+            "--warm-on-start",
         ]);
         let Some(Command::Serve(serve)) = cli.command else { panic!("not serve") };
         let flags = serve.flags();
-        assert_eq!(flags.len(), 9);
+        assert_eq!(flags.len(), 10);
         assert!(flags.iter().all(|(name, _)| crate::cli::options::find(name).is_some()), "{flags:?}");
     }
 

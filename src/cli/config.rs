@@ -26,6 +26,7 @@ pub struct Config {
     pub sync_interval: Duration,
     pub drain: Duration,
     pub disable_http_log: bool,
+    pub warm_on_start: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +165,10 @@ impl Settings {
         size::parse(self.text(name)).expect("checked when it was set")
     }
 
+    fn switch(&self, name: &str) -> bool {
+        options::switch(self.text(name)).expect("checked when it was set")
+    }
+
     pub fn config(&self) -> Config {
         Config {
             data_dir: self.text("data_dir").into(),
@@ -174,8 +179,8 @@ impl Settings {
             durability: Durability::parse(self.text("durability")).expect("checked when it was set"),
             sync_interval: Duration::from_millis(self.number("sync_interval_ms")),
             drain: Duration::from_secs(self.number("drain_seconds")),
-            disable_http_log: options::switch(self.text("disable_http_log"))
-                .expect("checked when it was set"),
+            disable_http_log: self.switch("disable_http_log"),
+            warm_on_start: self.switch("warm_on_start"),
         }
     }
 }
@@ -312,7 +317,7 @@ mod tests {
         ];
         let settings = gather("", &env, &[]).unwrap();
         let idle: Vec<_> = settings.without_effect().map(|setting| setting.option.name).collect();
-        assert_eq!(idle, ["warm_on_start", "rl_data_rps"]);
-        assert!(settings.config().disable_http_log);
+        assert_eq!(idle, ["rl_data_rps"]);
+        assert!(settings.config().disable_http_log && settings.config().warm_on_start);
     }
 }

@@ -74,7 +74,7 @@ pub static OPTIONS: [OptionSpec; 14] = [
         limits::DRAIN_SECONDS_DEFAULT.to_string()
     }),
     option("disable_http_log", Kind::Switch, || "false".to_owned()),
-    later("warm_on_start", Kind::Switch, || "false".to_owned()),
+    option("warm_on_start", Kind::Switch, || "false".to_owned()),
     later("rl_data_rps", RATE, || "0".to_owned()),
     later("rl_data_burst", RATE, || "0".to_owned()),
     later("rl_admin_rps", RATE, || "0".to_owned()),

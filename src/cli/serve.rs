@@ -78,6 +78,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         log_segment_bytes: config.log_segment_bytes,
         memory_bytes: config.memory_bytes / config.shards as u64,
         durability: config.durability,
+        warm_on_start: config.warm_on_start,
         ..ShardOptions::new(&config.data_dir)
     };
     watch_signals(events.clone())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::checkpoint::keep_checkpointing;
 use super::control::{self, WRITER, first_catalogue};
 use super::core::Core;
+use super::jobs::Progress;
 use super::mailbox::Mailbox;
 use super::message::{NotJoined, Reply, Request};
 use super::node::Node;
@@ -19,6 +20,8 @@ use super::snapshot;
 use super::start_error::StartError;
 use super::store::compaction::keep_compacting;
 use super::store::expiry::keep_expiring;
+use super::store::reindex::keep_indexes;
+use super::store::warm;
 use crate::io::executor::{Class, Executor};
 use crate::limits;
 use crate::types::NodeId;
@@ -68,7 +71,9 @@ async fn start(node: &Node) -> Result<(), StartError> {
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_compacting(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_expiring(core.clone()));
-    node.runtime().spawn(Class::Background, warm_up(core.clone()));
+    let warm_values = node.inner().options.warm_on_start;
+    node.runtime().spawn(Class::Background, warm_up(core.clone(), warm_values));
+    node.runtime().spawn(Class::Background, keep_indexes(core.clone()));
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_shedding(core.clone()));
@@ -169,16 +174,10 @@ fn room_for_checkpoint(core: &Core) -> u64 {
     written + step + segments * core.segments.bytes()
 }
 
-/// Reads what stays resident of every run, so that no request has to wait for it.
-async fn warm_up(core: Rc<Core>) {
-    let levels = core.engine.borrow().store.levels().clone();
-    for part in levels.iter() {
-        if let Err(error) = part.load().await {
-            core.note_damage(&error);
-        }
-    }
-    // The policy knows more of what is loaded.
-    core.compaction_wanted.notify();
+/// Reads what stays resident of every run, so that no request has to wait for it; values too, if so configured.
+async fn warm_up(core: Rc<Core>, values: bool) {
+    let told = warm::warm_up(&core, values, &Progress::default()).await;
+    tracing::debug!(shard = %core.shard(), %told, "warm");
 }
 
 /// Frees what a new map left behind, bit by bit.

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::decisions::Kind;
 use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::node::Node;
@@ -55,10 +56,12 @@ pub async fn keep_checkpointing(node: Node, core: Rc<Core>) {
             continue;
         }
         let progress = core.checkpoints.get();
-        if progress.ended >= progress.asked && !core.checkpoint_is_due() {
+        let asked_for = (progress.ended < progress.asked).then_some("asked");
+        let Some(reason) = core.checkpoint_reason().or(asked_for) else {
             wanted.await;
             continue;
-        }
+        };
+        core.decided(Kind::Seal, reason);
         let asked = progress.asked;
         let done = checkpoint(&node, &core).await;
         let mut progress = core.checkpoints.get();

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use super::batch::{Batches, FinishedBatch, Origin};
 use super::catalogue::Catalogue;
 use super::checkpoint;
+use super::decisions::Decisions;
 use super::delta::Version;
 use super::engine::{Engine, Settled, Taken, Ticket};
+use super::jobs;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
@@ -73,6 +75,7 @@ pub struct Core {
     pub splitting: RefCell<BTreeSet<CollectionId>>,
     pub numbers: RefCell<Numbers>,
     pub snapshots: Desk,
+    pub jobs: jobs::Desk,
     mailbox: Rc<Mailbox>,
     batches: RefCell<Batches>,
     settled: RefCell<Vec<Settled>>,
@@ -92,6 +95,7 @@ pub struct Numbers {
     pub compaction_failures: u64,
     pub compaction_read_bytes: u64,
     pub compaction_written_bytes: u64,
+    pub decisions: Decisions,
     /// Blocks of runs that were damaged when they were read.
     pub damaged_reads: u64,
 }
@@ -139,6 +143,7 @@ impl Core {
             splitting: RefCell::default(),
             numbers: RefCell::default(),
             snapshots: Desk::default(),
+            jobs: jobs::Desk::default(),
             mailbox,
             batches: RefCell::default(),
             settled: RefCell::default(),
@@ -440,24 +445,31 @@ impl Core {
         progress.asked
     }
 
-    /// Enough log has come together, or more segments than that takes, or memory is short.
     pub fn checkpoint_is_due(&self) -> bool {
+        self.checkpoint_reason().is_some()
+    }
+
+    /// Enough log has come together, or more segments than that takes, or memory is short.
+    pub fn checkpoint_reason(&self) -> Option<&'static str> {
         let uncovered = self.uncovered_log_bytes();
         {
             let engine = self.engine.borrow();
             // While a range is sent away its writes stay in memory, however often they are sealed.
             let moving = engine.tablets.iter().any(|tablet| tablet.moving);
             if uncovered > 0 && !moving && engine.tablets.memory_bytes() > engine.seal_memory() {
-                return true;
+                return Some("memory");
             }
         }
         // On a full disk a checkpoint lets segments be used again, and takes what was deleted out of runs.
         if uncovered > 0 && self.engine.borrow().is_disk_full() {
-            return true;
+            return Some("disk_full");
         }
         let segments = self.checkpoint_log_bytes.div_ceil(self.segments.bytes()) as usize;
-        uncovered >= self.checkpoint_log_bytes
-            || (uncovered > 0 && self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS)
+        if uncovered >= self.checkpoint_log_bytes {
+            return Some("log_bytes");
+        }
+        let too_many = self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS;
+        (uncovered > 0 && too_many).then_some("log_segments")
     }
 
     /// What is logged from now on belongs to the next checkpoint; gives the bytes up to now.

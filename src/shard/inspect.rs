@@ -114,6 +114,7 @@ fn run_finding(shard: ShardId, dir: &Path, run: RunId, error: &LoadError) -> Fin
         LoadError::Io { .. }
         | LoadError::Length { .. }
         | LoadError::Derived { .. }
+        | LoadError::Known { .. }
         | LoadError::Payload { .. } => None,
     };
     let file = dir.join("runs").join(run_file_name(run));

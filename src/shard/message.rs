@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, CatalogueError, Definition};
+use super::jobs;
 use super::key::Key;
 use super::record::{Found, Page, Refusal, Scan, Write, Written};
 use super::snapshot_calls::{Ask, Told};
@@ -79,6 +80,7 @@ pub enum Request {
         records: Vec<Cargo>,
     },
     Snapshot(Ask),
+    Job(jobs::Ask),
 }
 
 impl Request {
@@ -122,6 +124,7 @@ pub enum Reply {
     /// Everything is durable at the new owners; versions go on from here.
     Shipped(Result<Seq, Refusal>),
     Snapshot(Told),
+    Job(jobs::Told),
 }
 
 /// One message in an inbox.

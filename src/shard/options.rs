@@ -16,6 +16,8 @@ pub struct ShardOptions {
     pub durability: Durability,
     /// A checkpoint begins when this much log is not covered: bounds replay to half a second.
     pub checkpoint_log_bytes: u64,
+    /// Read values of the runs at a start as well, as far as the cache has room.
+    pub warm_on_start: bool,
     /// Size of a run file, about: what compaction moves at a time.
     pub part_bytes: u64,
 }
@@ -28,6 +30,7 @@ impl ShardOptions {
             memory_bytes: limits::MEMORY_BYTES_DEFAULT,
             durability: Durability::Fsync,
             checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
+            warm_on_start: false,
             part_bytes: limits::PART_BYTES,
         }
     }

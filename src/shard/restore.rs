@@ -85,7 +85,10 @@ async fn copy_file(runtime: &Runtime, from: &Path, to: &Path) -> io::Result<u64>
         let piece = (len - offset).min(limits::MIB as u64) as usize;
         let (count, buf) = source.read(FileOffset(offset), AlignedBuf::zeroed(piece)).await?;
         if count < piece {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} became shorter", from.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{} became shorter", from.display()),
+            ));
         }
         target.write(FileOffset(offset), buf, Sync::No).await?;
         offset += piece as u64;

@@ -50,6 +50,11 @@ pub enum LoadError {
         path: PathBuf,
         what: &'static str,
     },
+    /// It was found damaged a moment ago, and not read again.
+    Known {
+        path: PathBuf,
+        what: String,
+    },
     /// An entry whose payload is none.
     Payload {
         path: PathBuf,
@@ -67,6 +72,7 @@ impl fmt::Display for LoadError {
             LoadError::Derived { path, what } => {
                 write!(f, "{}: the {what} is damaged; it is made anew when the run is read", path.display())
             }
+            LoadError::Known { path, what } => write!(f, "{}: {what}", path.display()),
             LoadError::Payload { path } => write!(f, "{}: a record has a malformed payload", path.display()),
         }
     }

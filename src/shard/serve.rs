@@ -10,10 +10,12 @@ use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::stats::{CollectionStats, Phase, ShardStats};
-use super::{control, snapshot_calls, transfer};
+use super::store::Levels;
+use super::{control, jobs, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
 use crate::limits;
+use crate::rmi::index::Mode;
 use crate::types::{CollectionId, Epoch, ShardId, TabletId};
 
 /// Where an answer goes.
@@ -135,6 +137,10 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
             let to = node.clone();
             snapshot_calls::handle(node, core, ask, move |told| answer.give(&to, Reply::Snapshot(told)));
         }
+        Request::Job(ask) => {
+            let to = node.clone();
+            jobs::handle(node, core, ask, move |told| answer.give(&to, Reply::Job(told)));
+        }
         slow => handle_slow(node, slow, answer),
     }
 }
@@ -238,7 +244,7 @@ fn collection_stats(core: &Core, collection: CollectionId) -> CollectionStats {
     sum
 }
 
-fn stats(node: &Node) -> ShardStats {
+pub(super) fn stats(node: &Node) -> ShardStats {
     let inner = node.inner();
     let mut stats = ShardStats {
         shard: node.shard(),
@@ -296,8 +302,24 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.block_reads = shelf.block_reads.get();
     stats.rebuilt_indexes = shelf.rebuilt.get();
     stats.damaged_reads = numbers.damaged_reads;
+    stats.decisions = numbers.decisions.clone();
+    fill_index_stats(levels, stats);
+    stats.drift.add(&shelf.past_drift.borrow());
     stats.compactions = numbers.compactions.values().sum();
     stats.compaction_failures = numbers.compaction_failures;
     stats.compaction_read_bytes = numbers.compaction_read_bytes;
     stats.compaction_written_bytes = numbers.compaction_written_bytes;
+}
+
+fn fill_index_stats(levels: &Levels, stats: &mut ShardStats) {
+    for resident in levels.iter().filter_map(|part| part.resident()) {
+        for (_, watched) in resident.watched() {
+            stats.drift.add(&watched.drift());
+            let index = watched.index();
+            for (mode, keys) in [(Mode::Single, &mut stats.keys_single), (Mode::Batch, &mut stats.keys_batch)]
+            {
+                keys[index.choice(mode).structure as usize] += index.keys().len() as u64;
+            }
+        }
+    }
 }

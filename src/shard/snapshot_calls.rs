@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::jobs;
 use super::message::{Reply, Request};
 use super::node::Node;
 use super::operations::Operation;
@@ -70,10 +71,11 @@ pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce
             answer(Told::Done(Ok(())));
         }
         Ask::Begin => answer(Told::Begun(snapshot::begin(node, core))),
-        Ask::Operation { id } => {
-            let operations = core.snapshots.operations.borrow();
-            answer(Told::Operation(operations.find(&id, node.runtime().now())));
-        }
+        Ask::Operation { id } => node.runtime().spawn(Class::Foreground, async move {
+            jobs::refresh(&task, &here, &id).await;
+            let found = here.snapshots.operations.borrow().find(&id, task.runtime().now());
+            answer(Told::Operation(found));
+        }),
         Ask::Link { number, into } => node.runtime().spawn(Class::Background, async move {
             answer(Told::Linked(snapshot_part::link(&here, number, &into).await));
         }),

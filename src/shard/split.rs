@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use super::core::Core;
+use super::decisions::Kind;
 use super::key::Key;
 use super::node::Node;
 use super::runs::LoadError;
@@ -46,6 +47,7 @@ async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
     if split_at.is_empty() {
         return;
     }
+    core.decided(Kind::Split, "first_split");
     match node.split_collection(name, split_at).await {
         Ok(Ok(())) => tracing::info!(collection = name, "split by a sample of its keys"),
         Ok(Err(error)) => tracing::info!(collection = name, %error, "not split"),

@@ -1,7 +1,9 @@
 //! What a shard tells about itself: plain numbers, gathered from all cores for `/metrics`, `/readyz`
 //! and `GET /v1/collections/{c}`.
 
+use super::decisions::Decisions;
 use crate::io::executor::TurnStats;
+use crate::rmi::drift::Drift;
 use crate::types::{Lsn, ShardId};
 
 /// Latency buckets are powers of two from 1 us: bucket `i` counts values up to `2^i` us, the last all.
@@ -88,6 +90,12 @@ pub struct ShardStats {
     pub compaction_read_bytes: u64,
     pub compaction_written_bytes: u64,
     pub expired_records: u64,
+    pub decisions: Decisions,
+    /// What lookups in the indexes of runs were like.
+    pub drift: Drift,
+    /// Keys of runs by the structure that serves them, for lookups one by one and in batches.
+    pub keys_single: [u64; 2],
+    pub keys_batch: [u64; 2],
     pub disk_full: bool,
     pub turns: TurnStats,
 }

@@ -11,7 +11,7 @@ use kyrodb::shard::snapshot::SNAPSHOTS_DIR;
 use super::cluster::Cluster;
 use super::enumerate::{Enumeration, Failure, Tally, any_policy, boot};
 use super::judge::{judge, look};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MapChange};
 use super::workload::{Payloads, Shape};
 
 const RESTORED: &str = "/restored";
@@ -50,8 +50,12 @@ impl Enumeration {
     fn try_restore(&self, tally: &mut Tally) -> Result<(), String> {
         let mut rng = Rng::new(self.seed);
         let shape = Shape::draw(&mut rng);
-        let (disk, ledger) = self.earlier_life(&shape, &Payloads::default(), &mut rng)?;
+        let (disk, mut ledger) = self.earlier_life(&shape, &Payloads::default(), &mut rng)?;
         let (mut cluster, from) = with_snapshot(&shape, disk, rng.next_u64())?;
+        if ledger.maps.is_empty() {
+            let map = cluster.nodes[0].catalogue();
+            ledger.maps.push(MapChange { called: 0, answered: 0, map });
+        }
         let images = Rc::new(RefCell::new(Vec::new()));
         let (taken, mut dice) = (images.clone(), Rng::new(rng.next_u64()));
         cluster.sim.world().on_io(move |point| {

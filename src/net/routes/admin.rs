@@ -1,10 +1,9 @@
-//! `/v1/router`, `/v1/router/rebalance` and `/v1/compact`.
+//! `/v1/router` and `/v1/router/rebalance`.
 
 use serde_json::{Value, json};
 
 use super::collections::decode_splits;
 use super::{Work, flag, json_body, named_collection, no_parameters, whole_body};
-use crate::io::executor::Class;
 use crate::net::json::object;
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -94,23 +93,4 @@ fn check_split(collection: &Collection, split_at: &[Key]) -> Result<(), Problem>
         return Err(CatalogueError::AlreadySplit.into());
     }
     Ok(())
-}
-
-pub fn compact(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
-    let mut query = Query::parse(head.query)?;
-    let wait = flag(&mut query, "wait")?;
-    query.finish()?;
-    let node = node.clone();
-    if wait {
-        return Ok(Work::task(async move {
-            node.compact().await?;
-            Ok(Response::json(200, &json!({ "state": "done", "did": "seal and compaction" })))
-        }));
-    }
-    node.runtime().clone().spawn(Class::Background, async move {
-        if let Err(refusal) = node.compact().await {
-            tracing::warn!(%refusal, "a compaction that was asked for over HTTP failed");
-        }
-    });
-    Ok(Work::Ready(Response::json(202, &json!({ "state": "running", "does": "seal and compaction" }))))
 }

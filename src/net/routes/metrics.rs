@@ -13,6 +13,8 @@ use super::{Work, no_parameters};
 use crate::net::parser::head::Head;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
+use crate::rmi::choose::Structure;
+use crate::rmi::drift::Histogram;
 use crate::shard::node::Node;
 use crate::shard::stats::{LATENCY_BUCKETS, Latency, Phase, ShardStats};
 
@@ -93,6 +95,7 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
         s.compaction_written_bytes
     }),
     ("expired_records", "Records removed because their time to live was over", None, |s| s.expired_records),
+    ("index_misses", "Lookups in indexes of runs for keys that are not there", None, |s| s.drift.misses()),
     ("turns", "Turns of the executor", None, |s| s.turns.turns),
     ("turn_stalls", "Turns of the executor over 2 ms of thread CPU", None, |s| s.turns.stalls),
 ];
@@ -138,6 +141,7 @@ struct Shards(Vec<ShardStats>);
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
+        self.encode_upkeep(&mut encoder)?;
         for (name, help, unit, read) in COUNTERS {
             self.encode_counter(&mut encoder, (name, help, unit.as_ref()), *read)?;
         }
@@ -172,6 +176,70 @@ impl Shards {
                 let labels = [("shard", id.as_str()), ("kind", kind)];
                 metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&read(shard), None)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Decisions by reason, and what lookups in the indexes of runs are like.
+    fn encode_upkeep(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Decisions on upkeep by what was decided and why";
+        let name = "maintenance_decisions";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (shard, id) in self.labelled() {
+            for (kind, reason, count) in shard.decisions.iter() {
+                let labels = [("shard", id.as_str()), ("kind", kind.name()), ("reason", reason)];
+                metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&count, None)?;
+            }
+        }
+        let help = "Lookups in indexes of runs by the structure that answered";
+        let mut metric = encoder.encode_descriptor("index_lookups", help, None, MetricType::Counter)?;
+        for (shard, id) in self.labelled() {
+            for structure in [Structure::Learned, Structure::SPlus] {
+                let labels = [("shard", id.as_str()), ("structure", structure.name())];
+                let count = shard.drift.served(structure);
+                metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&count, None)?;
+            }
+        }
+        let help = "Keys of runs by the structure that serves a mode of lookups";
+        let mut metric = encoder.encode_descriptor("index_keys", help, None, MetricType::Gauge)?;
+        for (shard, id) in self.labelled() {
+            for (mode, keys) in [("single", shard.keys_single), ("batch", shard.keys_batch)] {
+                for structure in [Structure::Learned, Structure::SPlus] {
+                    let labels = [("shard", id.as_str()), ("mode", mode), ("structure", structure.name())];
+                    metric.encode_family(&labels)?.encode_gauge(&(keys[structure as usize] as i64))?;
+                }
+            }
+        }
+        let lines = "Lines of keys that sampled lookups looked at when the first look was in vain";
+        self.encode_histogram(encoder, "index_probe_lines", lines, |shard| shard.drift.lines())?;
+        let ranks = "Ranks between the prediction of sampled lookups and the answer";
+        self.encode_histogram(encoder, "index_error_ranks", ranks, |shard| shard.drift.distance())
+    }
+
+    fn encode_histogram(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        read: fn(&ShardStats) -> &Histogram,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (shard, id) in self.labelled() {
+            let histogram = read(shard);
+            let mut below = 0;
+            let mut buckets: Vec<(f64, u64)> = histogram
+                .cumulative()
+                .map(|(bound, sum)| (bound as f64, sum - std::mem::replace(&mut below, sum)))
+                .collect();
+            if let Some((bound, _)) = buckets.last_mut() {
+                *bound = f64::INFINITY;
+            }
+            metric.encode_family(&[("shard", id.as_str())])?.encode_histogram::<NoLabels>(
+                histogram.sum() as f64,
+                histogram.count(),
+                &buckets,
+                None,
+            )?;
         }
         Ok(())
     }

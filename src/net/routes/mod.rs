@@ -15,6 +15,7 @@ mod kv;
 mod metrics;
 mod scan;
 mod snapshots;
+mod upkeep;
 mod work;
 
 use std::borrow::Cow;
@@ -63,6 +64,8 @@ pub enum Resource<'a> {
     Router,
     Rebalance,
     Compact,
+    WarmUp,
+    BuildIndexes,
     Snapshot,
     Snapshots,
     OneSnapshot {
@@ -95,7 +98,8 @@ impl<'a> Resource<'a> {
     /// Its methods, as in the `Allow` field.
     pub fn allow(self) -> &'static str {
         match self {
-            Resource::CorePut | Resource::Rebalance | Resource::Compact | Resource::Snapshot => "POST",
+            Resource::CorePut | Resource::Rebalance | Resource::Snapshot => "POST",
+            Resource::Compact | Resource::WarmUp | Resource::BuildIndexes => "POST",
             Resource::OneSnapshot { .. } => "DELETE",
             Resource::MultiGet { .. } | Resource::Bulk { .. } => "GET, HEAD, PUT, DELETE, POST",
             Resource::Record { .. } => "GET, HEAD, PUT, DELETE",
@@ -121,6 +125,8 @@ impl<'a> Resource<'a> {
                 | Resource::Router
                 | Resource::Rebalance
                 | Resource::Compact
+                | Resource::WarmUp
+                | Resource::BuildIndexes
                 | Resource::Snapshot
                 | Resource::Snapshots
                 | Resource::Operation { .. }
@@ -153,11 +159,13 @@ fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
         ("router", None) => Some(Resource::Router),
         ("router", Some("rebalance")) => Some(Resource::Rebalance),
         ("compact", None) => Some(Resource::Compact),
+        ("warmup", None) => Some(Resource::WarmUp),
+        ("rmi", Some("build")) => Some(Resource::BuildIndexes),
         ("snapshot", None) => Some(Resource::Snapshot),
         ("snapshots", None) => Some(Resource::Snapshots),
         ("snapshots", Some(id)) => one_segment(id).map(|id| Resource::OneSnapshot { id }),
         ("operations", Some(id)) => one_segment(id).map(|id| Resource::Operation { id }),
-        _ => find_missing(group, rest),
+        _ => None,
     }
 }
 
@@ -188,15 +196,6 @@ fn find_collection(rest: &str) -> Option<Resource<'_>> {
             one_segment(id).and_then(|_| missing("the document interface", "PUT, GET, PATCH, DELETE"))
         }
     }
-}
-
-fn find_missing(group: &str, rest: Option<&str>) -> Option<Resource<'static>> {
-    let (what, allow) = match (group, rest) {
-        ("rmi", Some("build")) => ("building the learned index on demand", "POST"),
-        ("warmup", None) => ("warming up on demand", "POST"),
-        _ => return None,
-    };
-    Some(Resource::Missing { what, allow })
 }
 
 fn one_segment(text: &str) -> Option<&str> {
@@ -267,7 +266,9 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Collection { .. }, Post) => Err(Problem::not_implemented("inserting documents")),
         (Resource::Router, Get | Head) => admin::router(node, head),
         (Resource::Rebalance, Post) => admin::rebalance(node, request),
-        (Resource::Compact, Post) => admin::compact(node, head),
+        (Resource::Compact, Post) => upkeep::compact(node, request),
+        (Resource::WarmUp, Post) => upkeep::warm_up(node, request),
+        (Resource::BuildIndexes, Post) => upkeep::build_indexes(node, request),
         (Resource::Snapshot, Post) => snapshots::take(node, request),
         (Resource::Snapshots, Get | Head) => snapshots::list(node, head),
         (Resource::OneSnapshot { id }, Delete) => snapshots::remove(node, head, id),

@@ -1,4 +1,5 @@
-//! The learned indexes of the `u64` tablets. The only file of a run that knows [`crate::rmi`].
+//! The learned indexes of the `u64` tablets. With [`super::watched`] the only file of a run that knows
+//! [`crate::rmi`].
 //!
 //! The section is a table (see `table`) of what [`codec::encode`] gives for the index of each `u64` tablet
 //! with entries. All keys are resident under the index, so a lookup finds the number of an entry, or that
@@ -17,7 +18,7 @@ use crate::rmi::memory::Memory;
 
 const KEY_BYTES: usize = 8;
 /// Fewer keys than this are in the cache anyway.
-const LEARNED_KEYS_MIN: usize = 1024;
+pub(super) const LEARNED_KEYS_MIN: usize = 1024;
 /// Keys that training looks at in a step.
 pub(super) const TRAIN_STEP_KEYS: usize = 4096;
 

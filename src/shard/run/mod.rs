@@ -57,6 +57,7 @@ pub mod resident;
 pub mod table;
 pub mod tail;
 pub mod u64_keys;
+pub mod watched;
 pub mod writer;
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub use loader::{LoadStep, ResidentLoader};
 pub use reader::RunReader;
 pub use resident::{Lookup, Rebuilt, Resident, Why};
 pub use tail::{FinishedRun, RunTail, TailStep};
+pub use watched::{Remake, Watched};
 pub use writer::RunWriter;
 
 use crate::io::buf::BLOCK_BYTES;

@@ -23,7 +23,7 @@ impl Resident {
         let tablet = &self.reader.directory().tablets()[position];
         match &self.keys[position] {
             ResidentKeys::Empty => 0..0,
-            ResidentKeys::All(index) => self.blocks_of_places(tablet, &places(index, start, end)),
+            ResidentKeys::All(index) => self.blocks_of_places(tablet, &places(&index.index(), start, end)),
             ResidentKeys::First(first) => {
                 let blocks = blocks(first.get(), start, end);
                 tablet.first_block + blocks.start..tablet.first_block + blocks.end
@@ -47,7 +47,8 @@ impl Resident {
         match &self.keys[position] {
             ResidentKeys::Empty => {}
             ResidentKeys::All(index) => {
-                let places = places(index, start, end);
+                let index = index.index();
+                let places = places(&index, start, end);
                 for place in places.clone().step_by(step) {
                     let key = index.keys().as_slice()[place].to_be_bytes();
                     take(step.min(places.end - place) as u64, key.to_vec());

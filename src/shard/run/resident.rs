@@ -8,11 +8,12 @@
 //! Invariant: no derived data is taken that does not fit the rest. An index answers rightly for the keys
 //! that are there, whatever its bytes are; filter and marks count only under their hash.
 
+use super::directory::TabletEntry;
 use super::filter::{self, Filter};
-use super::learned_section::{self, Index};
 use super::marks::Marks;
 use super::reader::RunReader;
 use super::resident_keys::ResidentKeys;
+use super::watched::Watched;
 use crate::types::{CollectionId, TabletId};
 
 /// Where a key is in a run.
@@ -102,13 +103,13 @@ impl Resident {
         }
     }
 
-    fn here_batch(&self, position: usize, index: &Index, keys: &[&[u8]], out: &mut Vec<Lookup>) {
-        let (mut wanted, mut places) = ([0; BATCH_KEYS], [None; BATCH_KEYS]);
+    fn here_batch(&self, position: usize, index: &Watched, keys: &[&[u8]], out: &mut Vec<Lookup>) {
+        let (mut wanted, mut ranks, mut places) = ([0; BATCH_KEYS], [0; BATCH_KEYS], [None; BATCH_KEYS]);
         let (wanted, places) = (&mut wanted[..keys.len()], &mut places[..keys.len()]);
         for (wanted, key) in wanted.iter_mut().zip(keys) {
             *wanted = number_of(key).unwrap_or_default();
         }
-        index.get_batch(wanted, places);
+        index.get_batch(wanted, &mut ranks[..keys.len()], places);
         out.extend(keys.iter().zip(places).map(|(key, place)| {
             let place = place.filter(|_| number_of(key).is_some());
             place.map_or(Lookup::Absent, |place| self.here(position, place))
@@ -138,11 +139,20 @@ impl Resident {
         }
     }
 
+    /// The learned indexes, and the tablets that they are of.
+    pub fn watched(&self) -> impl Iterator<Item = (&TabletEntry, &Watched)> {
+        let tablets = self.reader.directory().tablets().iter();
+        tablets.zip(&self.keys).filter_map(|(tablet, keys)| match keys {
+            ResidentKeys::All(index) => Some((tablet, &**index)),
+            ResidentKeys::First(_) | ResidentKeys::Empty => None,
+        })
+    }
+
     /// Memory.
     pub fn bytes(&self) -> u64 {
         let keys = self.keys.iter().map(|keys| match keys {
             ResidentKeys::Empty => 0,
-            ResidentKeys::All(index) => learned_section::bytes(index),
+            ResidentKeys::All(index) => index.bytes(),
             ResidentKeys::First(first) => first.bytes(),
         });
         let tablets = size_of_val(self.reader.directory().tablets()) + size_of_val(&self.keys[..]);

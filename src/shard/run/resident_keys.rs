@@ -4,14 +4,15 @@
 
 use super::directory::TabletEntry;
 use super::first_keys::FirstKeysBuf;
-use super::learned_section::{Clock, Index, IndexMaker, KeyArray, KeysCollector};
+use super::learned_section::{Clock, IndexMaker, KeyArray, KeysCollector};
+use super::watched::Watched;
 use crate::shard::key::KeyType;
 
 /// What is resident of a tablet's keys.
 pub(super) enum ResidentKeys {
     /// Of a tablet without entries.
     Empty,
-    All(Box<Index>),
+    All(Box<Watched>),
     First(FirstKeysBuf),
 }
 
@@ -80,7 +81,7 @@ impl Indexing {
         let Some(mut maker) = self.making.take() else { return self.begin(stored) };
         if maker.step(clock) {
             let (index, trained) = maker.finish();
-            self.done.push(ResidentKeys::All(Box::new(index)));
+            self.done.push(ResidentKeys::All(Box::new(Watched::new(index))));
             self.trained |= trained;
         } else {
             self.making = Some(maker);

@@ -270,7 +270,7 @@ impl RunTail {
             return self.section(footer::INDEX, table::encode(&encoded));
         };
         encoded.push(match keys {
-            ResidentKeys::All(index) => learned_section::encode(index),
+            ResidentKeys::All(index) => learned_section::encode(&index.index()),
             ResidentKeys::First(_) | ResidentKeys::Empty => Vec::new(),
         });
         Stage::EncodeIndex(encoded)

@@ -24,6 +24,7 @@ use super::policy::{Belongs, Goal, Job, Policy, Reason};
 use crate::limits;
 use crate::shard::checkpoint::{Progress, tablet_info};
 use crate::shard::core::Core;
+use crate::shard::decisions::Kind;
 use crate::shard::key::Key;
 use crate::shard::node::Node;
 use crate::shard::record::Refusal;
@@ -53,6 +54,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
             (goal, asked) = (Goal::all(&levels), progress.asked);
         }
         goal.follow(&levels);
+        core.jobs.compaction_left.set(goal.bytes(&levels));
         if goal.is_reached() {
             finish_asked(&core, asked, None);
         }
@@ -142,6 +144,7 @@ fn belongs(core: &Core, part: &Part) -> Belongs {
 
 async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), StoreError> {
     core.numbers.borrow_mut().count_job(job.reason);
+    core.decided(Kind::Compaction, job.reason.name());
     if job.reason == Reason::Gone {
         let out: Vec<RunId> = job.upper.iter().map(|part| part.meta.id).collect();
         return Ok(core.replace_parts(&out, Vec::new()).await?);

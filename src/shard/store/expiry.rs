@@ -10,6 +10,7 @@ use super::cursor::{Cursor, Walk};
 use super::part::{Part, key_of};
 use crate::limits;
 use crate::shard::core::Core;
+use crate::shard::decisions::Kind;
 use crate::shard::delta::NEVER;
 use crate::shard::runs::LoadError;
 use crate::types::{RunId, WallMs};
@@ -26,6 +27,7 @@ pub async fn keep_expiring(core: Rc<Core>) {
         let due = |part: &&Rc<Part>| *later.get(&part.meta.id).unwrap_or(&part.meta.first_expiry) <= now;
         let Some(part) = levels.iter().find(due).cloned() else { continue };
         drop(levels);
+        core.decided(Kind::Expiry, "records_over");
         let pause = limits::SEALED_EXPIRY_PAUSE.as_millis() as u64;
         let next = match expire(&core, &part, now).await {
             Ok(first) => first.max(WallMs(now.0 + pause)),

@@ -118,6 +118,17 @@ impl Levels {
         Probe::Absent
     }
 
+    /// Whether no newer part than this one holds the place, as far as memory tells.
+    pub fn is_newest(&self, part: &Rc<Part>, place: &Place) -> bool {
+        let bytes = KeyBytes::of(&place.key);
+        let mut newer = self.at(place).take_while(|other| !Rc::ptr_eq(other, part));
+        newer.all(|other| {
+            other.resident().is_some_and(|resident| {
+                resident.lookup(place.collection, place.tablet, bytes.as_slice()) == Lookup::Absent
+            })
+        })
+    }
+
     /// How many parts may hold the key.
     pub fn holders(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> usize {
         let place = Place { collection, tablet, key: key.clone() };

@@ -13,6 +13,7 @@
 //! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
 //! | [`parts_out`], [`expiry`] | entries to parts; records whose time is over |
 //! | [`policy`], [`compaction`] | which parts to merge, and the merge |
+//! | [`warm`], [`reindex`] | loading ahead of requests; indexes built anew |
 //!
 //! Invariant: of two versions of a key the newer is in the delta, or in a newer part of level 0, or in a
 //! less deep level. So the first one found is the right one.
@@ -33,7 +34,9 @@ pub mod parts_out;
 pub mod place;
 pub mod policy;
 pub mod read;
+pub mod reindex;
 pub mod scan;
+pub mod warm;
 
 use std::rc::Rc;
 
@@ -182,6 +185,13 @@ impl Store {
     pub fn remember(&mut self, read: &ColdRead, version: &Version) {
         if Rc::ptr_eq(read.levels(), &self.levels) && version.payload.is_some() {
             self.cache.insert(read.place().tablet, &read.place().key, version.clone());
+        }
+    }
+
+    /// Takes in what is known to be the newest version in the runs.
+    pub fn warm(&mut self, place: &Place, version: Version) {
+        if self.cache.get(place.tablet, &place.key).is_none() {
+            self.cache.insert(place.tablet, &place.key, version);
         }
     }
 

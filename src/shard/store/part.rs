@@ -13,13 +13,15 @@ use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::executor::sync::Signal;
 use crate::io::op::OpenMode;
 use crate::io::runtime::{File, Runtime};
+use crate::limits;
+use crate::rmi::drift::Drift;
 use crate::shard::delta::{NEVER, Version};
 use crate::shard::key::Key;
 use crate::shard::payload::Payload;
 use crate::shard::run::{EntryRef, LoadStep, Lookup, Resident, ResidentLoader, RunError};
 use crate::shard::runs::{LoadError, run_file_name};
 use crate::shard::state::RunMeta;
-use crate::types::{CollectionId, FileOffset, TabletId};
+use crate::types::{CollectionId, FileOffset, Mono, TabletId};
 
 /// Where the files of a shard's runs are, and what all of them add up to.
 pub struct Shelf {
@@ -33,6 +35,8 @@ pub struct Shelf {
     pub cold_reads: Cell<u64>,
     /// Indexes, filters and marks that were damaged or missing.
     pub rebuilt: Cell<u64>,
+    /// What was seen of indexes that are gone.
+    pub past_drift: RefCell<Drift>,
 }
 
 impl Shelf {
@@ -44,6 +48,7 @@ impl Shelf {
             block_reads: Cell::new(0),
             cold_reads: Cell::new(0),
             rebuilt: Cell::new(0),
+            past_drift: RefCell::default(),
         })
     }
 
@@ -59,6 +64,10 @@ pub struct Part {
     /// Shared by all that stand for this file, at whatever level.
     of_file: Rc<()>,
     loaded: RefCell<Option<Loaded>>,
+    /// What of it the shelf counts.
+    counted_bytes: Cell<u64>,
+    /// What made it unreadable, and until when nobody looks again.
+    damage: RefCell<Option<(Mono, String)>>,
     loading: Cell<bool>,
     load_over: Signal,
 }
@@ -86,6 +95,8 @@ impl Part {
             shelf,
             of_file: Rc::default(),
             loaded: RefCell::default(),
+            counted_bytes: Cell::new(0),
+            damage: RefCell::default(),
             loading: Cell::new(false),
             load_over: Signal::default(),
         }
@@ -118,9 +129,15 @@ impl Part {
     }
 
     fn keep(&self, loaded: Loaded) {
-        let bytes = &self.shelf.resident_bytes;
-        bytes.set(bytes.get() + loaded.resident.bytes());
         *self.loaded.borrow_mut() = Some(loaded);
+        self.count_bytes();
+    }
+
+    /// What is resident of it has another size now.
+    pub fn count_bytes(&self) {
+        let now = self.loaded.borrow().as_ref().map_or(0, |loaded| loaded.resident.bytes());
+        let bytes = &self.shelf.resident_bytes;
+        bytes.set(bytes.get() - self.counted_bytes.replace(now) + now);
     }
 
     /// What is resident of it, read if need be.
@@ -136,12 +153,34 @@ impl Part {
             let over = self.load_over.wait();
             if !self.loading.replace(true) {
                 let _turn = LoadTurn { part: self };
-                let loaded = self.read_resident().await?;
+                self.must_not_be_known_as_damaged()?;
+                let loaded = self.read_resident().await.inspect_err(|error| self.remember(error))?;
                 self.keep(loaded.clone());
                 return Ok(loaded);
             }
             over.await;
         }
+    }
+
+    /// A damaged part is not read again with every request for one of its keys.
+    fn must_not_be_known_as_damaged(&self) -> Result<(), LoadError> {
+        match &*self.damage.borrow() {
+            Some((until, what)) if self.shelf.runtime.now() < *until => {
+                Err(LoadError::Known { path: self.shelf.path_of(&self.meta), what: what.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remember(&self, error: &LoadError) {
+        let lasts = match error {
+            LoadError::Damaged { error, .. } => error.to_string(),
+            LoadError::Length { .. } => "it has another length than the manifest says".to_owned(),
+            // The next read may go well.
+            _ => return,
+        };
+        let until = self.shelf.runtime.now().after(limits::DAMAGED_PART_RETRY);
+        *self.damage.borrow_mut() = Some((until, lasts));
     }
 
     async fn read_resident(&self) -> Result<Loaded, LoadError> {
@@ -285,7 +324,11 @@ impl Drop for Part {
     fn drop(&mut self) {
         if let Some(loaded) = self.loaded.borrow_mut().take() {
             let bytes = &self.shelf.resident_bytes;
-            bytes.set(bytes.get() - loaded.resident.bytes());
+            bytes.set(bytes.get() - self.counted_bytes.get());
+            if Rc::strong_count(&loaded.resident) == 1 {
+                let mut past = self.shelf.past_drift.borrow_mut();
+                loaded.resident.watched().for_each(|(_, index)| past.add(&index.drift()));
+            }
         }
     }
 }

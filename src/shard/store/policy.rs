@@ -86,6 +86,11 @@ impl Goal {
         }
     }
 
+    /// Of the parts that have yet to go down.
+    pub fn bytes(&self, levels: &Levels) -> u64 {
+        shallow(levels).filter(|part| self.has(part)).map(|part| part.meta.file_len).sum()
+    }
+
     pub fn is_reached(&self) -> bool {
         self.parts.is_empty()
     }

@@ -1,0 +1,272 @@
+//! Work on all shards that somebody asks for: shard 0 tells every shard to do its part, waits for all, and says
+//! what was done. How far it is, is asked of the shards when somebody wants to know.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::control::WRITER;
+use super::core::Core;
+use super::message::{Reply, Request};
+use super::node::Node;
+use super::record::Refusal;
+use super::store::policy::Goal;
+use super::store::{compaction, reindex, warm};
+use super::{checkpoint, serve};
+use crate::io::executor::Class;
+use crate::types::ShardId;
+
+const RETRY: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Seal what was written, then merge all runs.
+    Compact,
+    /// Read what stays resident of all runs; values as well, as far as the cache has room.
+    WarmUp { values: bool },
+    /// Build the indexes of all runs anew.
+    BuildIndexes,
+}
+
+impl Job {
+    pub fn name(self) -> &'static str {
+        match self {
+            Job::Compact => "compact",
+            Job::WarmUp { .. } => "warmup",
+            Job::BuildIndexes => "rmi_build",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Ask {
+    // ---- to every shard; `number` tells one job from another
+    Do { number: u64, job: Job },
+    HowFar { number: u64 },
+
+    // ---- to shard 0
+    Begin { job: Job },
+    Wait { job: Job },
+}
+
+#[derive(Debug)]
+pub enum Told {
+    Done(Result<Value, Refusal>),
+    /// From 0 to 1.
+    Fraction(f64),
+    Begun(Result<String, Refusal>),
+}
+
+/// How far a shard is with its part, in units of its own.
+#[derive(Default)]
+pub struct Progress {
+    done: Cell<u64>,
+    of: Cell<u64>,
+}
+
+impl Progress {
+    pub fn begin(&self, of: u64) {
+        self.of.set(of);
+    }
+
+    pub fn advance(&self, by: u64) {
+        self.done.set(self.done.get() + by);
+    }
+
+    fn set_left(&self, left: u64) {
+        self.done.set(self.of.get().saturating_sub(left));
+    }
+
+    fn fraction(&self) -> f64 {
+        match self.of.get() {
+            0 => 0.0,
+            of => (self.done.get() as f64 / of as f64).min(1.0),
+        }
+    }
+}
+
+/// What a core keeps of jobs.
+#[derive(Default)]
+pub struct Desk {
+    /// Parts of jobs that run here.
+    here: RefCell<BTreeMap<u64, (Job, Rc<Progress>)>>,
+    /// Shard 0: numbers of the jobs behind operations.
+    running: RefCell<BTreeMap<String, u64>>,
+    /// Bytes of runs that a forced compaction has yet to bring down.
+    pub compaction_left: Cell<u64>,
+}
+
+impl Node {
+    /// Does it on all shards, and tells what was done.
+    pub async fn run_job(&self, job: Job) -> Result<Value, Refusal> {
+        match self.ask_for_job(Ask::Wait { job }).await? {
+            Told::Done(done) => done,
+            other => unreachable!("a job answered with {other:?}"),
+        }
+    }
+
+    /// As [`Node::run_job`], without waiting: gives the id of the operation.
+    pub async fn begin_job(&self, job: Job) -> Result<String, Refusal> {
+        match self.ask_for_job(Ask::Begin { job }).await? {
+            Told::Begun(begun) => begun,
+            other => unreachable!("the beginning of a job answered with {other:?}"),
+        }
+    }
+
+    async fn ask_for_job(&self, ask: Ask) -> Result<Told, Refusal> {
+        match self.call(WRITER, Request::Job(ask)).await {
+            Reply::Job(told) => Ok(told),
+            Reply::Done(Err(refusal)) => Err(refusal),
+            other => unreachable!("a request for a job answered with {other:?}"),
+        }
+    }
+}
+
+pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce(Told) + 'static) {
+    let (task, here) = (node.clone(), core.clone());
+    match ask {
+        Ask::HowFar { number } => answer(Told::Fraction(fraction_here(core, number))),
+        Ask::Begin { job } => answer(Told::Begun(begin(node, core, job))),
+        Ask::Wait { job } => node.runtime().spawn(Class::Background, async move {
+            let number = task.runtime().random();
+            answer(Told::Done(run(&task, job, number).await));
+        }),
+        Ask::Do { number, job } => {
+            let progress = Rc::new(Progress::default());
+            core.jobs.here.borrow_mut().insert(number, (job, progress.clone()));
+            node.runtime().spawn(Class::Background, async move {
+                let done = work(&task, &here, job, &progress).await;
+                here.jobs.here.borrow_mut().remove(&number);
+                answer(Told::Done(done));
+            });
+        }
+    }
+}
+
+/// What is not here any more is done.
+fn fraction_here(core: &Core, number: u64) -> f64 {
+    let here = core.jobs.here.borrow();
+    let Some((job, progress)) = here.get(&number) else { return 1.0 };
+    if *job == Job::Compact && progress.of.get() > 0 {
+        progress.set_left(core.jobs.compaction_left.get());
+    }
+    progress.fraction()
+}
+
+// ---- on shard 0
+
+fn begin(node: &Node, core: &Rc<Core>, job: Job) -> Result<String, Refusal> {
+    let runtime = node.runtime();
+    let (number, id) = (runtime.random(), format!("{:016x}", runtime.random()));
+    core.snapshots.operations.borrow_mut().begin(&id, job.name(), runtime.now())?;
+    core.jobs.running.borrow_mut().insert(id.clone(), number);
+    let (node, core, operation) = (node.clone(), core.clone(), id.clone());
+    runtime.clone().spawn(Class::Background, async move {
+        let done = run(&node, job, number).await;
+        if let Err(refusal) = &done {
+            tracing::warn!(job = job.name(), %refusal, "work that was asked for failed");
+        }
+        core.jobs.running.borrow_mut().remove(&operation);
+        core.snapshots.operations.borrow_mut().end(&operation, done);
+    });
+    Ok(id)
+}
+
+/// Brings what is told of an operation up to date.
+pub(super) async fn refresh(node: &Node, core: &Core, operation: &str) {
+    let Some(number) = core.jobs.running.borrow().get(operation).copied() else { return };
+    let mut sum = 0.0;
+    for told in on_all(node, Ask::HowFar { number }).await {
+        sum += match told {
+            Ok(Told::Fraction(fraction)) => fraction,
+            _ => 0.0,
+        };
+    }
+    let of = node.shards() * 1000;
+    core.snapshots.operations.borrow_mut().advance(operation, (sum * 1000.0) as usize, of);
+}
+
+async fn run(node: &Node, job: Job, number: u64) -> Result<Value, Refusal> {
+    let began = node.runtime().now();
+    let mut shards = Vec::with_capacity(node.shards());
+    let mut failed = None;
+    // All are heard, also when one has failed.
+    for (shard, told) in on_all(node, Ask::Do { number, job }).await.into_iter().enumerate() {
+        match told {
+            Ok(Told::Done(Ok(mut done))) => {
+                done["shard"] = shard.into();
+                shards.push(done);
+            }
+            Ok(Told::Done(Err(refusal))) | Err(refusal) => failed = failed.or(Some(refusal)),
+            Ok(other) => unreachable!("a part of a job answered with {other:?}"),
+        }
+    }
+    let ms = node.runtime().now().since(began) / 1_000_000;
+    failed.map_or_else(|| Ok(json!({ "did": what_is_done(job), "ms": ms, "shards": shards })), Err)
+}
+
+pub fn what_is_done(job: Job) -> &'static str {
+    match job {
+        Job::Compact => "seal and compaction",
+        Job::WarmUp { values: false } => "load of what stays in memory of the runs",
+        Job::WarmUp { values: true } => "load of what stays in memory of the runs, and of values",
+        Job::BuildIndexes => "build of the indexes of the runs",
+    }
+}
+
+/// Asks every shard at the same time, again where the inbox was full; the answers in order.
+async fn on_all(node: &Node, ask: Ask) -> Vec<Result<Told, Refusal>> {
+    let call = |shard: ShardId| node.call(shard, Request::Job(ask.clone()));
+    let asked: Vec<_> = node.all_shards().map(|shard| (shard, call(shard))).collect();
+    let mut all = Vec::with_capacity(asked.len());
+    for (shard, mut reply) in asked {
+        all.push(loop {
+            match reply.await {
+                Reply::Job(told) => break Ok(told),
+                Reply::Done(Err(Refusal::Overloaded { .. })) => {
+                    node.runtime().sleep(RETRY).await;
+                    reply = call(shard);
+                }
+                Reply::Done(Err(refusal)) => break Err(refusal),
+                other => unreachable!("a part of a job answered with {other:?}"),
+            }
+        });
+    }
+    all
+}
+
+// ---- on every shard
+
+async fn work(node: &Node, core: &Rc<Core>, job: Job, progress: &Progress) -> Result<Value, Refusal> {
+    match job {
+        Job::Compact => compact(node, core, progress).await,
+        Job::WarmUp { values } => Ok(warm::warm_up(core, values, progress).await),
+        Job::BuildIndexes => Ok(reindex::build_all(core, progress).await),
+    }
+}
+
+async fn compact(node: &Node, core: &Rc<Core>, progress: &Progress) -> Result<Value, Refusal> {
+    let before = serve::stats(node);
+    checkpoint::request(node).await?;
+    let left = {
+        let engine = core.engine.borrow();
+        Goal::all(engine.store.levels()).bytes(engine.store.levels())
+    };
+    core.jobs.compaction_left.set(left);
+    progress.begin(left);
+    compaction::request(node).await?;
+    let after = serve::stats(node);
+    Ok(json!({
+        "sealed_bytes": after.checkpoint_bytes - before.checkpoint_bytes,
+        "compactions": after.compactions - before.compactions,
+        "read_bytes": after.compaction_read_bytes - before.compaction_read_bytes,
+        "written_bytes": after.compaction_written_bytes - before.compaction_written_bytes,
+        "runs_before": before.runs,
+        "runs": after.runs,
+        "run_bytes_before": before.run_bytes,
+        "run_bytes": after.run_bytes,
+    }))
+}
