@@ -437,3 +437,97 @@ fn a_refused_start_drains_nothing() {
     assert!(code(&output) == 2 && said(&output).contains("--shards 2"), "{}", said(&output));
     assert!(!said(&output).contains("draining"), "{}", said(&output));
 }
+
+fn repair(dir: &Path, flags: &[&str]) -> (i32, String) {
+    let output = kyrodb().arg("repair").args(flags).arg(dir).output().expect("it runs");
+    (code(&output), text(&output.stdout) + &said(&output))
+}
+
+#[test]
+fn a_repair_says_first_what_it_would_do_and_keeps_what_it_replaces() {
+    let (_dir, data) = stopped();
+    assert_eq!(
+        repair(&data, &[]),
+        (0, "SHARD  FILE  WHAT  ACTION  LOST\nkyrodb: nothing is damaged\n".replace("kyrodb: ", ""))
+    );
+    let runs = data.join("shard-000").join("runs");
+    let run = file_like(&runs, ".run");
+    flip(&run, 4096 + 60);
+    let before = fs::read(&run).expect("readable");
+    let (code, told) = repair(&data, &[]);
+    assert!(
+        code == 1 && told.contains("nothing was changed") && told.contains("20 entries in 1 ranges"),
+        "{told}"
+    );
+    assert_eq!(fs::read(&run).expect("readable"), before);
+    let (code, told) = repair(&data, &["--apply"]);
+    assert!(code == 0 && told.contains("aside"), "{told}");
+    let aside = file_like_dir(&data.join("aside"));
+    let kept = file_like(&aside.join("shard-000").join("runs"), ".run");
+    assert_eq!(fs::read(kept).expect("readable"), before);
+    let report: Value =
+        serde_json::from_slice(&fs::read(aside.join("report.json")).expect("a report")).expect("JSON");
+    let range = &report["shards"][0]["runs"][0]["lost_ranges"][0];
+    assert_eq!(
+        (&range["from"]["key"], &range["to"]["key"]),
+        (&Value::from("0"), &Value::from("19")),
+        "{report}"
+    );
+    assert!(fs::read_to_string(aside.join("report.txt")).expect("a report").contains("lost"));
+    assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
+    let server = Server::start(&data);
+    assert_eq!(server.ask("GET /v1/kv/default/5", "", b"").0, "404");
+    assert_eq!(value_of(&server, 25), "value");
+    server.stop();
+
+    let log = file_like(&data.join("shard-000").join("log"), ".wal");
+    flip(&log, 100);
+    let (code, told) = repair(&data, &["--apply"]);
+    assert!(code == 1 && told.contains("--cut-log"), "{told}");
+    let (code, told) = repair(&data, &["--apply", "--cut-log"]);
+    assert!(code == 0, "{told}");
+    assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
+    Server::start(&data).stop();
+
+    for (dir, wanted) in [(data.join("missing"), 2), (data.join("aside"), 2)] {
+        assert_eq!(repair(&dir, &[]).0, wanted, "{}", dir.display());
+    }
+}
+
+/// The only directory in this one.
+fn file_like_dir(dir: &Path) -> PathBuf {
+    let mut dirs = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
+    dirs.find(|path| path.is_dir()).expect("one")
+}
+
+#[test]
+fn damage_in_a_snapshot_or_a_backup_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, backups) = (dir.path().join("d"), dir.path().join("backups"));
+    let server = Server::start(&data);
+    (0..200).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", b"one"));
+    assert_eq!(server.ask("POST /v1/compact?wait=true", "", b"").0, "200");
+    assert_eq!(server.ask("POST /v1/snapshot?wait=true", "", b"").0, "200");
+    // A backup that was killed has left this.
+    fs::create_dir_all(backups.join("20260101T000000Z-dead.tmp/shard-000")).expect("made");
+    let paths = [&backups, &data].map(|path| path.to_str().expect("a path of letters"));
+    let output = server.run(&["backup", "-o", "json", "--to", paths[0], "--data-dir", paths[1]]);
+    assert!(code(&output) == 0 && said(&output).contains("did not finish"), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(report["copied_bytes"].as_u64() < Some(4 << 20), "zeros of the log were copied: {report}");
+    assert!(!backups.join("20260101T000000Z-dead.tmp").exists());
+    server.stop();
+    for place in [&data, &backups] {
+        assert_eq!(verify(place).0, 0, "{}", verify(place).1);
+    }
+    let snapshot = file_like_dir(&data.join("snapshots"));
+    let manifest = file_like(&snapshot.join("shard-001"), "manifest-");
+    flip(&manifest, 100);
+    let (code, told) = verify(&data);
+    assert!(code == 1 && told.contains("snapshots") && told.contains("manifest-"), "{told}");
+    let backup = file_like_dir(&backups);
+    flip(&file_like(&backup.join("shard-000").join("runs"), ".run"), 5000);
+    let (code, told) = verify(&backups);
+    assert!(code == 1 && told.contains("runs/"), "{told}");
+    assert_eq!(repair(&backup, &["--apply"]).0, 4);
+}

@@ -60,10 +60,10 @@ pub enum Command {
     /// Look into the log of a stopped data directory
     #[command(subcommand)]
     Wal(WalCommand),
-    /// Read everything in a stopped data directory and name every damage
+    /// Read everything in a stopped data directory and its snapshots, or in backups, and name every damage
     Verify(DirArgs),
-    /// Bring a damaged data directory back (not there yet)
-    Repair(RestArgs),
+    /// Say what a repair of a stopped data directory would do and lose, or do it
+    Repair(RepairArgs),
     /// Check or print the server's configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -265,6 +265,22 @@ pub struct ExportArgs {
 pub struct DirArgs {
     #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The data directory
+    #[arg(default_value = "./kyrodb-data", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Do it; without, nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+    /// Where the log is damaged, give up what is behind the damage
+    #[arg(long)]
+    pub cut_log: bool,
+    /// Serve older versions of keys whose newest version is lost, instead of hiding them
+    #[arg(long)]
+    pub keep_older: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,14 +10,19 @@ use serde_json::json;
 
 use super::args::BackupArgs;
 use super::client::{Client, Server, percent_encoded};
+use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::files::{Copied, Tree, copy_file, description_of, same_run, sync_dir};
 use super::output::Output;
 use crate::shard::snapshot::{DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
 
+/// Of a directory that is being filled.
+const UNFINISHED: &str = ".tmp";
+
 pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::new(Server::parse(&args.url)?);
-    fs::create_dir_all(&args.to).map_err(Failure::file(&args.to))?;
+    let _claim = DataDir::claim(&args.to)?;
+    clear_up(args, &client)?;
     let snapshot: Snapshot = client.post("/v1/snapshot?wait=true")?.json()?;
     let made = make(args, &snapshot);
     let dropped = client.delete(&format!("/v1/snapshots/{}", percent_encoded(&snapshot.id)), &[]);
@@ -38,6 +43,23 @@ pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
     }))
 }
 
+/// Removes what a backup that was killed has left, here and at the server.
+fn clear_up(args: &BackupArgs, client: &Client) -> Result<(), Failure> {
+    for entry in fs::read_dir(&args.to).map_err(Failure::file(&args.to))? {
+        let path = entry.map_err(Failure::file(&args.to))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(id) = name.strip_suffix(UNFINISHED).filter(|_| path.is_dir()) else { continue };
+        eprintln!("removing {}, which an earlier backup did not finish", path.display());
+        fs::remove_dir_all(&path).map_err(Failure::file(&path))?;
+        match client.delete(&format!("/v1/snapshots/{}", percent_encoded(id)), &[]) {
+            Ok(_) => {}
+            Err(Failure::Refused(refused)) if refused.status == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Failure> {
     let from = args.data_dir.join(SNAPSHOTS_DIR).join(&snapshot.id);
     if description_of(&from).as_ref() != Some(snapshot) {
@@ -49,7 +71,7 @@ fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Fail
         return Err(Failure::Conflict { what });
     }
     let before = latest(&args.to)?;
-    let unfinished = args.to.join(format!("{}.tmp", snapshot.id));
+    let unfinished = args.to.join(format!("{}{UNFINISHED}", snapshot.id));
     fs::create_dir(&unfinished).map_err(Failure::file(&unfinished))?;
     let copied = fill(&from, before.as_deref(), &unfinished);
     if copied.is_err() {

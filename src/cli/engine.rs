@@ -1,10 +1,11 @@
 //! The doors from the other commands into the engine: everything that runs on a core or reads a data
 //! directory goes through here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::data_dir::DataDir;
 use super::failure::{Failure, UsageError};
+use super::files::description_of;
 use super::output::Output;
 use crate::io::executor::Executor;
 use crate::io::log::dump::Dump;
@@ -16,6 +17,7 @@ use crate::shard::mailbox::mailboxes;
 use crate::shard::node::Node;
 use crate::shard::options::{ShardOptions, parse_shard_dir};
 use crate::shard::restore::UNFINISHED_FILE;
+use crate::shard::snapshot::SNAPSHOTS_DIR;
 use crate::types::{SegmentId, ShardId};
 
 /// Prints every record of the log of a stopped data directory.
@@ -40,29 +42,56 @@ pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
     out.flush()
 }
 
-/// Reads everything in a stopped data directory, or in a snapshot; names every damage, and fails when there
-/// is one.
+/// As [`findings`]; names every damage, and fails when there is one.
 pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
     report(&findings(data_dir)?, out)
 }
 
-/// Every damage in a stopped data directory, or in a snapshot.
+/// Every damage in a stopped data directory and its snapshots, in a snapshot, or in a directory of backups.
 pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
-    let shards = shards_in(data_dir)?;
-    let _claim = DataDir::claim_existing(data_dir)?;
-    let options = ShardOptions::new(data_dir);
+    let places = places_in(data_dir)?;
+    let _claim = match shards_in(data_dir) {
+        Ok(_) => Some(DataDir::claim_existing(data_dir)?),
+        // Backups: nobody writes to one under its name.
+        Err(_) => None,
+    };
     with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(async {
-            let mut reports = Vec::new();
-            for shard in &shards {
-                reports.push(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
+            let mut all: Vec<Finding> = half_restored(data_dir).into_iter().collect();
+            for (place, shards) in &places {
+                let options = ShardOptions::new(place);
+                let mut reports = Vec::new();
+                for shard in shards {
+                    reports.push(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
+                }
+                let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
+                all.extend(reports.into_iter().flat_map(|report| report.findings));
+                all.extend(missing);
             }
-            let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
-            let found = reports.into_iter().flat_map(|report| report.findings);
-            half_restored(data_dir).into_iter().chain(found).chain(missing).collect()
+            all
         })
     })
+}
+
+/// The directories that hold shards: this one and its snapshots, or the backups in it.
+fn places_in(data_dir: &Path) -> Result<Vec<(PathBuf, Vec<ShardId>)>, Failure> {
+    let own = shards_in(data_dir);
+    let below = if own.is_ok() { data_dir.join(SNAPSHOTS_DIR) } else { data_dir.to_owned() };
+    let mut places: Vec<_> =
+        own.as_ref().ok().map(|own| (data_dir.to_owned(), own.clone())).into_iter().collect();
+    let names = if below.is_dir() { names_in(&below)? } else { Vec::new() };
+    // What has a suffix was cut short, and counts for nothing.
+    for path in names.iter().map(|name| below.join(name)).filter(|path| path.extension().is_none()) {
+        let Ok(shards) = shards_in(&path) else { continue };
+        if description_of(&path).is_some() || own.is_ok() {
+            places.push((path, shards));
+        }
+    }
+    match places.is_empty() {
+        true => own.map(|_| Vec::new()),
+        false => Ok(places),
+    }
 }
 
 fn half_restored(data_dir: &Path) -> Option<Finding> {
@@ -93,7 +122,7 @@ pub fn report(findings: &[Finding], out: &mut Output) -> Result<(), Failure> {
 }
 
 /// Refuses a directory that no server ever used, before anything is created in it.
-fn shards_in(data_dir: &Path) -> Result<Vec<ShardId>, Failure> {
+pub fn shards_in(data_dir: &Path) -> Result<Vec<ShardId>, Failure> {
     let names = if data_dir.is_dir() { names_in(data_dir)? } else { Vec::new() };
     let shards: Vec<_> = names.iter().filter_map(|name| parse_shard_dir(name)).collect();
     match shards.is_empty() {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::ConfigError;
+use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
 use crate::types::ShardId;
 
@@ -68,6 +69,11 @@ pub enum Failure {
     Start {
         shard: ShardId,
         error: StartError,
+    },
+    /// A shard cannot be repaired.
+    Repair {
+        shard: ShardId,
+        error: RepairError,
     },
     /// The thread of a core ended on its own.
     CoreLost,
@@ -204,6 +210,9 @@ impl fmt::Display for Failure {
             Failure::Conflict { what } | Failure::Unavailable { what } => f.write_str(what),
             Failure::Start { shard, error } => write!(f, "shard {shard} does not start: {error}"),
             Failure::CoreLost => f.write_str("a core stopped; the log has everything acknowledged"),
+            Failure::Repair { shard, error } => {
+                write!(f, "shard {shard} cannot be repaired, nothing more was changed: {error}")
+            }
             Failure::NotClosed => {
                 f.write_str("the log could not be closed in order; the next start replays it")
             }

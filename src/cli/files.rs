@@ -1,7 +1,7 @@
 //! Copies and links of a snapshot's files.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -9,6 +9,7 @@ use crate::shard::snapshot::{DESCRIPTION_FILE, Snapshot};
 
 /// The end of a run, where the hashes of all its parts are.
 const TAIL_BYTES: u64 = 8192;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,12 +84,31 @@ pub fn is_empty_or_missing(dir: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// A durable copy; its name is durable with its directory. Gives the bytes copied.
+/// A durable copy; its name is durable with its directory. Zeros, as those behind the end of a log, are not written:
+/// they become holes. Gives the bytes written.
 pub fn copy_file(from: &Path, to: &Path) -> Result<u64, Failure> {
-    let bytes = fs::copy(from, to).map_err(Failure::file(to))?;
-    let synced = File::options().write(true).open(to).and_then(|file| file.sync_all());
-    synced.map_err(Failure::file(to))?;
-    Ok(bytes)
+    let copied = || {
+        let (mut source, mut target) =
+            (File::open(from)?, File::options().write(true).create_new(true).open(to)?);
+        let mut piece = vec![0; PIECE_BYTES];
+        let (mut len, mut written) = (0, 0);
+        loop {
+            let count = source.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            if piece[..count].iter().any(|byte| *byte != 0) {
+                target.seek(SeekFrom::Start(len))?;
+                target.write_all(&piece[..count])?;
+                written += count as u64;
+            }
+            len += count as u64;
+        }
+        target.set_len(len)?;
+        target.sync_all()?;
+        Ok(written)
+    };
+    copied().map_err(Failure::file(to))
 }
 
 pub fn sync_dir(dir: &Path) -> Result<(), Failure> {

@@ -29,6 +29,7 @@ mod options;
 mod output;
 mod progress;
 mod records;
+mod repair;
 mod restore;
 mod serve;
 mod settings;
@@ -79,7 +80,7 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Bench(BenchCommand::Wal(args)) => bench::wal::command(&args, out),
         Command::Bench(BenchCommand::Rmi(args)) => bench::rmi::run(&args, out),
         Command::Bench(BenchCommand::Vector(_)) => Err(Failure::NotThereYet { command: "bench vector" }),
-        Command::Repair(_) => Err(Failure::NotThereYet { command: "repair" }),
+        Command::Repair(args) => repair::repair(&args, out),
         Command::Restore(args) => restore::restore(&args, out),
         Command::Backup(args) => backup::backup(&args, out),
         Command::Doctor(_) => Err(Failure::NotThereYet { command: "doctor" }),

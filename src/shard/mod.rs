@@ -39,6 +39,7 @@ pub mod pump;
 pub mod record;
 pub mod recount;
 pub mod recovery;
+pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod runs;

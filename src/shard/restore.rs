@@ -90,7 +90,10 @@ async fn copy_file(runtime: &Runtime, from: &Path, to: &Path) -> io::Result<u64>
                 format!("{} became shorter", from.display()),
             ));
         }
-        target.write(FileOffset(offset), buf, Sync::No).await?;
+        // What was never written of a log segment stays a hole.
+        if buf.iter().any(|byte| *byte != 0) {
+            target.write(FileOffset(offset), buf, Sync::No).await?;
+        }
         offset += piece as u64;
     }
     // Direct writes are whole blocks; a file need not be.

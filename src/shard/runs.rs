@@ -127,6 +127,11 @@ pub async fn check_alone(runtime: &Runtime, dir: &Path, id: RunId) -> Result<(),
     check(runtime, dir, run).await
 }
 
+/// What the tables of a run say, if they are whole.
+pub async fn open_reader(runtime: &Runtime, dir: &Path, run: RunFile) -> Result<RunReader, LoadError> {
+    Ok(RunSource::open(runtime, dir, run).await?.reader)
+}
+
 /// An open run file with what is resident of it.
 struct RunSource {
     runtime: Runtime,

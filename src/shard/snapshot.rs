@@ -359,7 +359,7 @@ impl From<Refusal> for TakeError {
 }
 
 /// Sorts by time and can be a name of a directory anywhere: `20260131T235959Z-1a2b`.
-fn new_id(now: WallMs, random: u64) -> String {
+pub fn new_id(now: WallMs, random: u64) -> String {
     let seconds = now.0 / 1000;
     let (year, month, day) = date_of(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

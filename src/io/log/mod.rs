@@ -47,5 +47,7 @@ pub use damage::{Cause, Damage, Evidence, ReplayError};
 pub use plan::{ReadAt, Recovered, ReplayStart, SegmentFile, Step};
 pub use record::{Kind, Meta, Record, RecordFault, RecordParts, RecordRef, Source};
 pub use replay::Replay;
-pub use segment::{BlockEnd, SegmentStart, StartKind, parse_segment_file_name, segment_file_name};
+pub use segment::{
+    BlockEnd, SegmentStart, StartKind, parse_segment_file_name, segment_bytes_of, segment_file_name,
+};
 pub use verify::{VerifyReport, verify};

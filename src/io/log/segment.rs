@@ -93,6 +93,12 @@ impl SegmentStart {
     }
 }
 
+/// How long a segment's file is, as its first page says; `None` when that begins no segment.
+pub fn segment_bytes_of(first_page: &[u8]) -> Option<u32> {
+    let start = SegmentStart::decode(first_page.get(BLOCK_HEADER_BYTES..)?, 0)?;
+    Some(start.segment_bytes)
+}
+
 /// Name of a segment's file in the log directory.
 pub fn segment_file_name(id: SegmentId) -> String {
     format!("{:016x}.wal", id.0)

@@ -11,12 +11,16 @@ use super::format::{
     parse_manifest_file_name, record_len,
 };
 use super::recover::{choose_slot, roll_forward};
-use crate::io::buf::AlignedBuf;
+use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::crashsafe;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::types::{FileOffset, ShardId};
+
+/// More than any manifest file has: a full one, and a record that made it grow.
+const MANIFEST_READ_BYTES_MAX: usize =
+    limits::MANIFEST_FILE_BYTES + limits::MANIFEST_STATE_BYTES_MAX + 2 * BLOCK_BYTES;
 
 /// The open manifest of a shard: states go in, one after the other.
 pub struct Manifest {
@@ -97,6 +101,44 @@ impl Manifest {
     ) -> Result<Option<Vec<u8>>, ManifestError> {
         let found = find(runtime, dir, shard).await?;
         Ok(found.committed.map(|found| found.state))
+    }
+
+    /// Every record of the manifest files that is whole, the newest first: its generation and its state. For repair:
+    /// the superblock is not asked.
+    pub async fn all_states(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+    ) -> Result<Vec<(u64, Vec<u8>)>, ManifestError> {
+        let mut found = Vec::new();
+        for manifest in manifest_files(runtime, dir).await? {
+            let path = dir.join(manifest_file_name(manifest));
+            let bytes = read_file(runtime, &path, MANIFEST_READ_BYTES_MAX).await?;
+            for page in (0..bytes.len()).step_by(BLOCK_BYTES) {
+                let place = RecordPlace { shard, manifest, offset: FileOffset(page as u64) };
+                if let Ok(record) = StateRecord::decode(&bytes[page..], place) {
+                    found.push((record.generation, record.state.to_vec()));
+                }
+            }
+        }
+        found.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+        Ok(found)
+    }
+
+    /// Gives the shard a new manifest with this state, whatever is there. A crash leaves the one before or this one.
+    pub async fn rebuild(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+        generation: u64,
+        state: &[u8],
+    ) -> Result<(), ManifestError> {
+        check_len(state)?;
+        let files = manifest_files(runtime, dir).await?;
+        let id = files.iter().max().map_or(1, |highest| highest + 1);
+        begin(runtime, dir, shard, id, generation, state).await?;
+        remove(runtime, dir, &files).await;
+        Ok(())
     }
 
     /// Makes `state` the state of the shard; it is when this returns. After an error, or when the
@@ -255,11 +297,15 @@ async fn find_state(
     if !files.contains(&slot.manifest) {
         return Err(ManifestDamage { file, offset: FileOffset::ZERO, fault: Fault::NoFile }.into());
     }
-    let len_max = limits::MANIFEST_FILE_BYTES + record_len(limits::MANIFEST_STATE_BYTES_MAX);
-    let bytes = read_file(runtime, &dir.join(file), len_max).await?;
+    let bytes = read_file(runtime, &dir.join(file), MANIFEST_READ_BYTES_MAX).await?;
     let committed = roll_forward(&bytes, &slot, shard)?;
     let state = bytes[committed.state].to_vec();
     Ok(FoundState { generation: committed.generation, state })
+}
+
+async fn manifest_files(runtime: &Runtime, dir: &Path) -> Result<Vec<ManifestId>, ManifestError> {
+    let entries = runtime.list(dir).await?;
+    Ok(entries.iter().filter_map(|entry| parse_manifest_file_name(&entry.name)).collect())
 }
 
 /// The first `len_max` bytes of a file, or all when it has fewer.

@@ -60,6 +60,20 @@ impl BlockHeader {
     }
 }
 
+/// What a page says if it begins a block; nothing of it is checked but the magic.
+pub(super) fn header_of(page: &[u8]) -> Option<BlockHeader> {
+    let begins = page.len() >= PAGE_BYTES && u32_at(page, MAGIC_AT) == MAGIC;
+    begins.then(|| BlockHeader {
+        run: RunId(u64_at(page, RUN_AT)),
+        number: u32_at(page, NUMBER_AT),
+        offset: FileOffset(u64_at(page, OFFSET_AT)),
+        len: u32_at(page, LEN_AT) as usize,
+        used: u32_at(page, USED_AT) as usize,
+        count: usize::from(u16_at(page, COUNT_AT)),
+        tablet: TabletId(u32_at(page, TABLET_AT)),
+    })
+}
+
 /// Where slot `index` of a block of `len` bytes is.
 pub(super) fn slot_at(len: usize, index: usize) -> usize {
     len - SLOT_BYTES * (index + 1)

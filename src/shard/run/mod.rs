@@ -54,6 +54,7 @@ pub mod locators;
 pub mod marks;
 pub mod reader;
 pub mod resident;
+pub mod salvage;
 pub mod table;
 pub mod tail;
 pub mod u64_keys;

@@ -188,11 +188,13 @@ impl Store {
         }
     }
 
-    /// Takes in what is known to be the newest version in the runs.
-    pub fn warm(&mut self, place: &Place, version: Version) {
-        if self.cache.get(place.tablet, &place.key).is_none() {
+    /// Takes in what is known to be the newest version in the runs; false when it was there.
+    pub fn warm(&mut self, place: &Place, version: Version) -> bool {
+        let is_new = self.cache.get(place.tablet, &place.key).is_none();
+        if is_new {
             self.cache.insert(place.tablet, &place.key, version);
         }
+        is_new
     }
 
     /// A version went from the delta into a run.

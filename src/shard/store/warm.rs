@@ -97,9 +97,8 @@ async fn values_of(
                 return Ok(taken);
             }
             let before = engine.store.cache_bytes();
-            engine.store.warm(&place, version);
+            taken += u64::from(engine.store.warm(&place, version));
             progress.advance(engine.store.cache_bytes().saturating_sub(before));
-            taken += 1;
         }
         cursor.advance();
         if !has_room(core) {

@@ -1,0 +1,129 @@
+//! `repair`: says what is wrong with a stopped data directory and what a repair would do and lose; does it when it
+//! is told to. Everything that is replaced stays in `aside/<id>`, with a report.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::RepairArgs;
+use super::data_dir::DataDir;
+use super::engine;
+use super::failure::Failure;
+use super::files::{description_of, sync_dir};
+use super::output::Output;
+use crate::io::crashsafe;
+use crate::io::runtime::Runtime;
+use crate::shard::repair::{self, ASIDE_DIR, Allowed, Plan, RepairError, ShardFiles, report};
+use crate::shard::restore::UNFINISHED_FILE;
+use crate::shard::snapshot::new_id;
+use crate::types::ShardId;
+
+const REPORT: &str = "report.json";
+const REPORT_TEXT: &str = "report.txt";
+
+pub fn repair(args: &RepairArgs, out: &mut Output) -> Result<(), Failure> {
+    let dir = &args.dir;
+    let shards = engine::shards_in(dir)?;
+    if description_of(dir).is_some() {
+        let what = format!(
+            "{} is a snapshot or a backup, which is whole or of no use: take another one, or restore an older one",
+            dir.display()
+        );
+        return Err(Failure::Conflict { what });
+    }
+    if dir.join(UNFINISHED_FILE).exists() {
+        return Err(Failure::Conflict {
+            what: format!(
+                "{}: a restore was cut short here; run the same `kyrodb restore` again",
+                dir.display()
+            ),
+        });
+    }
+    let _claim = DataDir::claim_existing(dir)?;
+    let allowed = Allowed { cut_log: args.cut_log, keep_older: args.keep_older };
+    engine::with_executor(|executor| {
+        let runtime = executor.runtime();
+        executor.block_on(run(&runtime, args, &shards, allowed, out))
+    })?
+}
+
+async fn run(
+    runtime: &Runtime,
+    args: &RepairArgs,
+    shards: &[ShardId],
+    allowed: Allowed,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let plans = plan_all(runtime, &args.dir, shards).await?;
+    let rows: Vec<Value> = plans.iter().flat_map(|plan| report::rows(plan, allowed)).collect();
+    out.rows(&["shard", "file", "what", "action", "lost"], &rows)?;
+    let damaged = rows.len() as u64;
+    let wanted = plans.iter().map(Plan::shards).max().unwrap_or(0);
+    let missing = (0..wanted).filter(|shard| !shards.contains(&ShardId(*shard))).count() as u64;
+    if missing > 0 {
+        eprintln!(
+            "the manifests say that there are {wanted} shards, and {missing} are gone: restore a backup"
+        );
+        return Err(Failure::Found { count: damaged + missing, what: "damaged places and missing shards" });
+    }
+    if damaged == 0 {
+        eprintln!("nothing is damaged");
+        return Ok(());
+    }
+    if plans.iter().any(|plan| plan.log.is_some()) && !allowed.cut_log && args.apply {
+        eprintln!(
+            "nothing was changed: the log is damaged, and what is behind the damage would be given up; allow that \
+             with --cut-log, or restore a backup"
+        );
+        return Err(Failure::Found { count: damaged, what: "damaged places" });
+    }
+    if !args.apply {
+        eprintln!(
+            "nothing was changed; to do it: the same command with --apply. What is replaced stays in {ASIDE_DIR}/"
+        );
+        return Err(Failure::Found { count: damaged, what: "damaged places" });
+    }
+    let id = new_id(runtime.wall(), runtime.random());
+    let aside = args.dir.join(ASIDE_DIR).join(&id);
+    repair_all(runtime, &plans, allowed, &aside).await?;
+    sync_dir(&args.dir)?;
+    eprintln!("repaired; the report and all that was replaced are in {}", aside.display());
+    Ok(())
+}
+
+async fn plan_all(runtime: &Runtime, dir: &Path, shards: &[ShardId]) -> Result<Vec<Plan>, Failure> {
+    let mut known = std::collections::BTreeMap::new();
+    for shard in shards {
+        known.extend(repair::known_tablets(runtime, &ShardFiles::of(dir, *shard)).await);
+    }
+    let mut plans = Vec::new();
+    for shard in shards {
+        let plan = repair::plan(runtime, ShardFiles::of(dir, *shard), &known).await;
+        plans.push(plan.map_err(|error| Failure::Repair { shard: *shard, error })?);
+    }
+    Ok(plans)
+}
+
+/// The report is there before anything is changed.
+async fn repair_all(
+    runtime: &Runtime,
+    plans: &[Plan],
+    allowed: Allowed,
+    aside: &Path,
+) -> Result<(), Failure> {
+    let written = async {
+        crashsafe::create_dir(runtime, aside.parent().expect("a directory below the data")).await?;
+        crashsafe::create_dir(runtime, aside).await?;
+        let shards: Vec<Value> = plans.iter().map(|plan| report::to_json(plan, allowed)).collect();
+        let text: String = plans.iter().map(|plan| report::to_text(plan, allowed)).collect();
+        let json = json!({ "shards": shards }).to_string();
+        crashsafe::write_file(runtime, aside, REPORT, json.as_bytes()).await?;
+        crashsafe::write_file(runtime, aside, REPORT_TEXT, text.as_bytes()).await
+    };
+    written.await.map_err(Failure::file(aside))?;
+    for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+        let done = repair::apply(runtime, plan, allowed, aside).await;
+        done.map_err(|error: RepairError| Failure::Repair { shard: plan.files.shard, error })?;
+    }
+    Ok(())
+}
