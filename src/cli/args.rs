@@ -139,7 +139,7 @@ impl ServeArgs {
         ];
         let given = texts.into_iter().filter_map(|(name, text)| text.clone().map(|text| (name, text)));
         let switches = [("disable_http_log", self.disable_http_log), ("warm_on_start", self.warm_on_start)];
-        let on = switches.into_iter().filter_map(|(name, on)| on.then(|| (name, "true".to_owned())));
+        let on = switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
         given.chain(on).collect()
     }
 }

@@ -167,10 +167,8 @@ impl Disk {
     }
 
     pub(super) fn end_sync_dir(&mut self, inode: Inode, up_to: u64) {
-        if self.directories.contains_key(&inode) {
-            if self.directory(inode).sync_up_to(up_to) {
-                self.collect_garbage();
-            }
+        if self.directories.contains_key(&inode) && self.directory(inode).sync_up_to(up_to) {
+            self.collect_garbage();
         }
     }
 
