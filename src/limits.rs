@@ -137,10 +137,46 @@ pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
 pub const SHIP_RECORDS_MAX: usize = 128;
 /// Fewer new records than this are sent with writes stopped.
 pub const SHIP_FREEZE_RECORDS: usize = 512;
-pub const SHIP_ROUNDS_MAX: usize = 8;
+pub const SHIP_ROUNDS_MAX: usize = 16;
+/// A move that has more left after all rounds is given up: writes would be stopped for too long.
+pub const SHIP_FREEZE_RECORDS_MAX: usize = 16_384;
+/// Messages of one part that are under way at a time.
+pub const SHIP_CALLS_IN_FLIGHT_MAX: usize = 8;
 /// A collection with one tablet is split when a checkpoint finds this many records in it.
 pub const SPLIT_RECORDS_MIN: u64 = 10_000;
 pub const SPLIT_SAMPLE_KEYS: u64 = 10_000;
+
+// ---- balancing
+
+/// Keys of a window that a tablet remembers of its reads, and as many of its writes.
+pub const HEAT_SAMPLE_KEYS: usize = 128;
+/// Length of a window.
+pub const HEAT_WINDOW: Duration = Duration::from_secs(1);
+/// One read in so many is offered to the sample.
+pub const HEAT_REQUESTS_PER_SAMPLED_READ: u64 = 16;
+/// What is asked less often is nothing.
+pub const HEAT_PER_SECOND_MIN: f64 = 0.01;
+/// With fewer keys a window does not tell whether they grow.
+pub const HEAT_FRONT_KEYS_MIN: usize = 16;
+/// Bytes that one move takes along: it holds the turn for changes of the map, and what is written to the range
+/// meanwhile stays in memory.
+pub const BALANCE_MOVE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// The balancer looks this often.
+pub const BALANCE_PERIOD: Duration = Duration::from_secs(2);
+/// A tablet that has come about through a move is left alone this long, where it does not grow.
+pub const BALANCE_COOL_DOWN: Duration = Duration::from_secs(10);
+/// A move that failed is not tried again before.
+pub const BALANCE_RETRY: Duration = Duration::from_secs(10);
+/// A shard that is ahead of the mean by less than this has nothing to give away.
+pub const BALANCE_BYTES_MIN: u64 = 4 * MIB as u64;
+/// Requests to all shards in a second below which their heat does not matter.
+pub const BALANCE_HEAT_REQUESTS_MIN: u64 = 2_000;
+/// Steps that a plan has at most.
+pub const BALANCE_STEPS_MAX: usize = 64;
+/// Keys that tell how the keys of a tablet lie.
+pub const BALANCE_QUANTILE_KEYS: usize = 256;
+/// Tablets whose keys one plan looks at.
+pub const BALANCE_TABLETS_MAX: usize = 64;
 
 // ---- scans and batches
 

@@ -411,6 +411,7 @@ fn wrong_input_gets_its_status_and_changes_nothing() {
             ("PUT", "/v1/collections/c", JSON, b"{\"key_type\":\"int\"}", 422),
             ("PUT", "/v1/collections/c", JSON, b"{\"split_at\":[\"\"]}", 422),
             ("POST", "/v1/router/rebalance", JSON, b"{\"collection\":\"default\",\"split_at\":[]}", 422),
+            ("POST", "/v1/router/rebalance", JSON, b"{\"collection\":\"default\"}", 422),
             ("POST", "/v1/compact?wait=maybe", "", b"", 400),
             ("GET", &long_key_target, "", b"", 404),
             ("GET", "/", "", b"", 404),
@@ -605,13 +606,72 @@ fn upkeep_is_done_when_asked_for_and_tells_what_was_done() {
 }
 
 #[test]
+fn a_collection_placed_by_hash_has_keys_and_no_order() {
+    serve_and(24, async |talk| {
+        let created = talk.ask("PUT", "/v1/collections/h", JSON, r#"{"placement":"hash"}"#).await;
+        assert_eq!((created.status, &created.json()["placement"]), (201, &json!("hash")));
+        assert_eq!(talk.ask("PUT", "/v1/collections/h", JSON, r#"{"placement":"range"}"#).await.status, 409);
+        let lines: String =
+            (0..200).map(|n| format!("{{\"op\":\"put\",\"key\":\"k{n}\",\"value\":\"v{n}\"}}\n")).collect();
+        let bulk = talk.ask("POST", "/v1/kv/h/bulk", NDJSON, &lines).await;
+        assert_eq!(bulk.text().lines().filter(|line| line.contains("\"status\":20")).count(), 200);
+        assert_eq!(get(&talk, "/v1/kv/h/k7").await.text(), "v7");
+        let found = talk.ask("POST", "/v1/kv/h/mget", JSON, r#"{"keys":["k199","none","k0"]}"#).await.json();
+        let values: Vec<_> = (0..3).map(|n| found["records"][n]["value"].clone()).collect();
+        assert_eq!(values, [json!("v199"), json!(null), json!("v0")]);
+        assert_eq!(talk.ask("DELETE", "/v1/kv/h/k7", "", "").await.status, 204);
+        let router = get(&talk, "/v1/router").await.json();
+        let tablets = router["collections"][1]["tablets"].as_array().expect("of h").clone();
+        assert!(tablets.iter().all(|tablet| tablet["records"].as_u64() > Some(60)), "{tablets:?}");
+        for (method, target, body) in [
+            ("GET", "/v1/kv/h", ""),
+            ("GET", "/v1/kv/h?prefix=k&limit=3", ""),
+            ("POST", "/v1/router/rebalance", r#"{"collection":"h","split_at":["k5"]}"#),
+        ] {
+            let answer = talk.ask(method, target, JSON, body).await;
+            assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("placed_by_hash")), "{target}");
+        }
+    });
+}
+
+#[test]
+fn the_router_tells_loads_and_evens_out_when_asked() {
+    serve_and(25, async |talk| {
+        talk.ask("PUT", "/v1/kv/default/1", "", "x").await;
+        let router = get(&talk, "/v1/router").await.json();
+        assert_eq!((&router["shards"], router["loads"].as_array().map(Vec::len)), (&json!(2), Some(2)));
+        let tablet = &router["collections"][0]["tablets"][0];
+        assert_eq!(
+            (&tablet["records"], &tablet["start"], &tablet["end"]),
+            (&json!(1), &json!(null), &json!(null))
+        );
+        assert_eq!(router["largest_to_mean"]["records"], json!(2.0));
+        let plan = talk.ask("POST", "/v1/router/rebalance?dry_run=true", "", "").await;
+        assert_eq!(
+            (plan.status, plan.json()),
+            (200, json!({"dry_run": true, "steps": []})),
+            "too little to move"
+        );
+        let done = talk.ask("POST", "/v1/router/rebalance?wait=true", "", "").await;
+        assert_eq!((done.status, &done.json()["steps"]), (200, &json!(0)));
+        let begun = talk.ask("POST", "/v1/router/rebalance", "", "").await;
+        assert_eq!(begun.status, 202);
+        talk.sleep(1).await;
+        let id = begun.json()["operation"].as_str().expect("an id").to_owned();
+        let over = get(&talk, &format!("/v1/operations/{id}")).await.json();
+        assert_eq!((&over["kind"], &over["state"]), (&json!("rebalance"), &json!("done")));
+        let metrics = get(&talk, "/metrics").await;
+        assert!(metrics.text().contains("kyrodb_range_changes_total{reason=\"size\"} 0\n"));
+    });
+}
+
+#[test]
 fn what_is_to_come_says_so() {
     serve_and(13, async |talk| {
         for (method, target) in [
             ("POST", "/v1/collections/default"),
             ("POST", "/v1/collections/default/search"),
             ("GET", "/v1/collections/default/docs/1"),
-            ("POST", "/v1/router/rebalance"),
             ("GET", "/openapi.json"),
         ] {
             let answer = talk.ask(method, target, "", "").await;

@@ -1,5 +1,6 @@
 //! Linearizability per key: clients on several cores write and read a few keys, the power is cut in the
-//! middle, the node recovers, and the clients go on; in a part of the runs the collection is split live.
+//! middle, the node recovers, and the clients go on; in a part of the runs the collection is split live, and its
+//! ranges are cut, moved and merged all the time.
 //!
 //! `LINEAR_SEED` runs one seed.
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
-use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
@@ -180,7 +181,12 @@ impl Run {
         let mut cluster = Cluster::boot(self.rng.next_u64(), disk, config, &self.options);
         cluster.start().expect("the node starts");
         let node = cluster.nodes[0].clone();
-        let definition = Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+        let definition = Definition {
+            key_type: KeyType::U64,
+            durability: None,
+            split_at: Vec::new(),
+            placement: Placement::Range,
+        };
         let created = cluster.run(0, async move {
             let missing = node.collection(NAME).is_none();
             if missing { node.create_collection(NAME, definition).await.map(|_| ()) } else { Ok(()) }
@@ -211,6 +217,7 @@ impl Run {
             let node = cluster.nodes[self.rng.index(self.cores)].clone();
             let delay = std::time::Duration::from_micros(self.rng.below(3000));
             let core = usize::from(node.shard().0);
+            let (mut rng, shards) = (Rng::new(self.rng.next_u64()), self.cores);
             clients.push((
                 core,
                 Box::pin(async move {
@@ -218,7 +225,12 @@ impl Run {
                     let cuts = [40, 80].map(Key::from_u64).to_vec();
                     // A later life finds it split already.
                     let _ = node.split_collection(NAME, cuts).await;
-                    std::future::pending::<()>().await;
+                    loop {
+                        node.runtime().sleep(std::time::Duration::from_micros(rng.below(2000))).await;
+                        let things = node.collection(NAME).expect("made in the first life");
+                        let change = support::reshape::any(&things, &[20, 40, 60, 80], shards, &mut rng);
+                        let _ = node.reshape(change).await.expect("without faults nothing is refused");
+                    }
                 }),
             ));
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, SimConfig};
-use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -100,7 +100,12 @@ fn a_range_that_moves_has_one_owner_at_a_time() {
 /// A collection on shard `owner`, the parts of which will go to the other two. Gives the last version of
 /// the moving keys, which are gone from it without a trace.
 async fn make_things(node: &Node, owner: u64) -> u64 {
-    let definition = || Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+    let definition = || Definition {
+        key_type: KeyType::U64,
+        durability: None,
+        split_at: Vec::new(),
+        placement: Placement::Range,
+    };
     for name in ["between", "things"].iter().skip(2 - owner as usize) {
         node.create_collection(name, definition()).await.expect("ready").expect("new");
     }
@@ -163,5 +168,47 @@ impl Moving {
             }
             node.runtime().sleep(Duration::from_micros(1)).await;
         }
+    }
+}
+
+/// Changes of a few keys in every stretch once went in a message each, one after the other, each waiting for the
+/// disk: the range was stopped for so long that writes were refused.
+#[test]
+fn a_move_is_soon_done_on_a_slow_disk_with_writes_everywhere() {
+    const KEYS: u64 = 100_000;
+    let config = SimConfig { disk_ns: 5_000_000..=15_000_000, ..SimConfig::cores(2) };
+    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, memory_bytes: 512 << 20, ..options() };
+    let mut cluster = Cluster::boot(1, Disk::default(), config, &options);
+    cluster.start().expect("a new node starts");
+    fill(&mut cluster, 0..KEYS);
+    let over = Rc::new(Cell::new(false));
+    let mut clients: Vec<(usize, Client)> = Vec::new();
+    for core in 0..2 {
+        clients.push((core, Box::pin(write_everywhere(cluster.nodes[core].clone(), KEYS, over.clone()))));
+    }
+    let splitter = cluster.nodes[0].clone();
+    clients.push((
+        0,
+        Box::pin(async move {
+            let began = splitter.runtime().now();
+            let cuts = vec![Key::from_u64(KEYS / 2)];
+            splitter.split_collection("default", cuts).await.expect("ready").expect("splits");
+            let took_ms = splitter.runtime().now().since(began) / 1_000_000;
+            assert!(took_ms < 3000, "{took_ms} ms");
+            over.set(true);
+        }),
+    ));
+    cluster.run_all(clients).expect("the clients finish");
+}
+
+async fn write_everywhere(node: Node, keys: u64, over: Rc<Cell<bool>>) {
+    let collection = node.collection("default").expect("exists from the start");
+    while !over.get() {
+        let began = node.runtime().now();
+        let writes = (0..32).map(|_| node.runtime().random() % keys).map(|key| put(key, value(key, 2, 100)));
+        let results = node.write_many(&collection, writes.collect()).get().await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        let took_ms = node.runtime().now().since(began) / 1_000_000;
+        assert!(took_ms < 1000, "writes waited for {took_ms} ms");
     }
 }

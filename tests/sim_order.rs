@@ -102,7 +102,19 @@ fn writes_of_one_client_keep_their_order_while_their_range_moves() {
         let (mut cluster, mut rng) = (cluster(seed), Rng::new(seed));
         let mut clients = pipelines(&cluster, seed, &mut rng);
         let (splitter, begin) = (cluster.nodes[0].clone(), rng.below(3000));
-        clients.push((0, Box::pin(async move { split(splitter, begin).await.expect("splits") })));
+        let mut any = Rng::new(rng.next_u64());
+        clients.push((
+            0,
+            Box::pin(async move {
+                split(splitter.clone(), begin).await.expect("splits");
+                for _ in 0..10 {
+                    let collection = splitter.collection("default").expect("exists from the start");
+                    let cuts = [20, 40, 60, 80, 100, 120];
+                    let change = support::reshape::any(&collection, &cuts, 3, &mut any);
+                    let _ = splitter.reshape(change).await.expect("without faults nothing is refused");
+                }
+            }),
+        ));
         cluster.run_all(clients).unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use kyrodb::io::crashsafe;
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
-use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -60,7 +60,12 @@ fn store() -> (Disk, Model) {
     let node = cluster.nodes[0].clone();
     let model = cluster.run(0, async move {
         let (mut model, mut rng) = (Model::new(), Rng::new(5));
-        let definition = Definition { key_type: KeyType::String, durability: None, split_at: Vec::new() };
+        let definition = Definition {
+            key_type: KeyType::String,
+            durability: None,
+            split_at: Vec::new(),
+            placement: Placement::Range,
+        };
         node.create_collection("words", definition).await.expect("ready").expect("new");
         for name in NAMES {
             for number in 0..KEYS {

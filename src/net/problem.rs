@@ -177,6 +177,8 @@ impl From<CatalogueError> for Problem {
             CatalogueError::TooLarge => (422, "catalogue_too_large", Some("")),
             CatalogueError::BadSplit => (422, "bad_split", Some("/split_at")),
             CatalogueError::AlreadySplit => (409, "already_split", None),
+            CatalogueError::PlacedByHash => (409, "placed_by_hash", None),
+            CatalogueError::Outdated => (409, "ranges_changed", None),
         };
         let problem = Problem::new(status, code, error.to_string());
         match pointer {

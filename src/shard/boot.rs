@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::balance::driver::keep_balancing;
 use super::checkpoint::keep_checkpointing;
 use super::control::{self, WRITER, first_catalogue};
 use super::core::Core;
@@ -24,7 +25,7 @@ use super::store::reindex::keep_indexes;
 use super::store::warm;
 use crate::io::executor::{Class, Executor};
 use crate::limits;
-use crate::types::NodeId;
+use crate::types::{Mono, NodeId, TabletId};
 
 const MAP_RETRY: Duration = Duration::from_millis(5);
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
@@ -66,6 +67,9 @@ async fn start(node: &Node) -> Result<(), StartError> {
     node.open_door();
     if node.shard() == WRITER {
         node.runtime().spawn(Class::Background, snapshot::sweep(node.clone(), core.clone()));
+        if node.shards() > 1 {
+            node.runtime().spawn(Class::Background, keep_balancing(node.clone(), core.clone()));
+        }
     }
     core.shed_wanted.notify();
     node.runtime().spawn(Class::Background, keep_checkpointing(node.clone(), core.clone()));
@@ -117,8 +121,10 @@ async fn learn_map(node: &Node, core: &Core, fresh: bool) -> Result<NodeId, Star
 /// Expired records and the room on the disk.
 async fn keep_house(node: Node, core: Rc<Core>) {
     let mut round = 0u32;
+    let mut window = node.runtime().now();
     loop {
         node.runtime().sleep(HOUSEKEEPING).await;
+        window = end_heat_window(&core, window).await;
         let mut slice = node.runtime().slice();
         while core.engine.borrow_mut().expire(node.runtime().wall(), limits::CHECKPOINT_STRETCH_RECORDS) {
             core.deliver();
@@ -131,6 +137,24 @@ async fn keep_house(node: Node, core: Rc<Core>) {
         }
         round = round.wrapping_add(1);
     }
+}
+
+/// Ends the window of heat that began at `began` when it is over; gives when the one under way began.
+async fn end_heat_window(core: &Core, began: Mono) -> Mono {
+    let now = core.runtime.now();
+    if now < began.after(limits::HEAT_WINDOW) {
+        return began;
+    }
+    let seconds = now.since(began) as f64 / 1e9;
+    let ids: Vec<TabletId> = core.engine.borrow().tablets.iter().map(|tablet| tablet.id).collect();
+    let mut slice = core.runtime.slice();
+    for id in ids {
+        if let Some(tablet) = core.engine.borrow_mut().tablets.get_mut(id) {
+            tablet.heat.end_window(seconds);
+        }
+        slice.checkpoint().await;
+    }
+    now
 }
 
 /// Looks at the room on the disk with every segment of log: the log is what uses it up.

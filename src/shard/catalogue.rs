@@ -3,11 +3,14 @@
 //! A [`Catalogue`] is immutable and shared by all cores; a change makes a new one with the next epoch.
 //! Shard 0 is its only writer and keeps it in its own log.
 //!
-//! Invariant: the tablets of a collection cover the whole key space, in order, without overlap.
+//! Invariant: the tablets of a collection cover the whole key space, in order, without overlap; those of a
+//! collection placed by hash cover the space of hashes, in equal parts.
 //! Invariant: collection and tablet ids are never used again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::{Key, KeyType};
 use super::record::Durability;
@@ -30,6 +33,17 @@ pub struct Tablet {
     pub first_seq: Seq,
 }
 
+/// How keys find their tablets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// By ranges that follow the keys. Ranges can be scanned.
+    #[default]
+    Range,
+    /// By a hash of the key: even from the first record on, whatever the keys, and without scans.
+    Hash,
+}
+
 /// What a client chose at creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
@@ -38,6 +52,7 @@ pub struct Definition {
     pub durability: Option<Durability>,
     /// First keys of the tablets but the first, ascending. Empty: one tablet, split later by a sample.
     pub split_at: Vec<Key>,
+    pub placement: Placement,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +70,36 @@ impl Collection {
     }
 
     pub fn tablet_index(&self, key: &Key) -> usize {
+        if self.is_hashed() {
+            return place_by_hash(key, self.tablets.len());
+        }
         let after = self.tablets.partition_point(|tablet| tablet.start <= *key);
         after.checked_sub(1).expect("the first tablet starts at the empty key")
     }
 
-    /// Where the tablet ends (exclusive); `None` for the last.
+    pub fn index_of(&self, id: TabletId) -> Option<usize> {
+        self.tablets.iter().position(|tablet| tablet.id == id)
+    }
+
+    /// Where the tablet ends (exclusive); `None` for the last, and for all that are placed by hash.
     pub fn end_of(&self, index: usize) -> Option<&Key> {
-        self.tablets.get(index + 1).map(|next| &next.start)
+        self.tablets.get(index + 1).filter(|_| !self.is_hashed()).map(|next| &next.start)
+    }
+
+    pub fn is_hashed(&self) -> bool {
+        self.definition.placement == Placement::Hash
     }
 
     /// True when the collection was not split yet, by its creator or by a sample.
     pub fn is_unsplit(&self) -> bool {
-        self.tablets.len() == 1 && self.definition.split_at.is_empty()
+        self.tablets.len() == 1 && self.definition.split_at.is_empty() && !self.is_hashed()
     }
+}
+
+/// The tablet of a key out of `count`. Part of the format: records lie where this says.
+fn place_by_hash(key: &Key, count: usize) -> usize {
+    let hash = xxh3_64(&key.to_vec());
+    ((u128::from(hash) * count as u128) >> 64) as usize
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,6 +125,10 @@ pub enum CatalogueError {
     BadSplit,
     /// The collection has more than one tablet already.
     AlreadySplit,
+    /// Tablets of a collection placed by hash are not cut, moved or merged.
+    PlacedByHash,
+    /// The tablets are not, or no longer, what a change of them is about.
+    Outdated,
 }
 
 impl std::fmt::Display for CatalogueError {
@@ -106,6 +142,10 @@ impl std::fmt::Display for CatalogueError {
             }
             CatalogueError::BadSplit => "the keys of a split must be ascending, distinct and not empty",
             CatalogueError::AlreadySplit => "the collection is split already",
+            CatalogueError::PlacedByHash => {
+                "the collection is placed by hash: it is spread already, and its ranges cannot be cut"
+            }
+            CatalogueError::Outdated => "the ranges have changed meanwhile",
             CatalogueError::TooManyTablets => "the split asks for more tablets than the shards may hold",
         })
     }
@@ -116,6 +156,10 @@ impl std::error::Error for CatalogueError {}
 impl Catalogue {
     pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
         self.collections.get(name)
+    }
+
+    pub fn by_id(&self, id: CollectionId) -> Option<&Arc<Collection>> {
+        self.collections.values().find(|collection| collection.id == id)
     }
 
     /// The tablet of this id and its collection.
@@ -133,31 +177,46 @@ impl Catalogue {
         bytes.len()
     }
 
+    /// The form that says all of it. Maps without hashes stay in the first, which any server reads.
+    pub fn form(&self) -> Form {
+        let hashed = self.collections.values().any(|collection| collection.is_hashed());
+        if hashed { Form::Placed } else { Form::Ranges }
+    }
+
+    /// In its [`Catalogue::form`], which has to be told beside it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
         out.put_u32(self.next_collection.0);
         out.put_u32(self.next_tablet.0);
         out.put_u32(self.collections.len() as u32);
         for collection in self.collections.values() {
-            encode_collection(collection, out);
+            encode_collection(collection, self.form(), out);
         }
     }
 
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Catalogue, Truncated> {
+    pub fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Catalogue, Truncated> {
         let epoch = Epoch(reader.u64()?);
         let next_collection = CollectionId(reader.u32()?);
         let next_tablet = TabletId(reader.u32()?);
         let count = reader.u32()?;
         let mut collections = BTreeMap::new();
         for _ in 0..count {
-            let collection = decode_collection(reader)?;
+            let collection = decode_collection(reader, form)?;
             collections.insert(collection.name.clone(), Arc::new(collection));
         }
         Ok(Catalogue { epoch, next_collection, next_tablet, collections })
     }
 }
 
-fn encode_collection(collection: &Collection, out: &mut Vec<u8>) {
+/// How a map stands in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ranges,
+    /// Every collection tells its placement.
+    Placed,
+}
+
+fn encode_collection(collection: &Collection, form: Form, out: &mut Vec<u8>) {
     out.put_u32(collection.id.0);
     out.put_bytes(collection.name.as_bytes());
     out.put_u8(match collection.definition.key_type {
@@ -170,6 +229,9 @@ fn encode_collection(collection: &Collection, out: &mut Vec<u8>) {
         Some(Durability::Interval) => 2,
         Some(Durability::Fsync) => 3,
     });
+    if form == Form::Placed {
+        out.put_u8(u8::from(collection.is_hashed()));
+    }
     out.put_u64(collection.created.0);
     out.put_u32(collection.definition.split_at.len() as u32);
     for key in &collection.definition.split_at {
@@ -185,7 +247,7 @@ fn encode_collection(collection: &Collection, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_collection(reader: &mut Reader<'_>) -> Result<Collection, Truncated> {
+fn decode_collection(reader: &mut Reader<'_>, form: Form) -> Result<Collection, Truncated> {
     let id = CollectionId(reader.u32()?);
     let name = String::from_utf8_lossy(reader.bytes()?).into_owned();
     let key_type = match reader.u8()? {
@@ -198,6 +260,10 @@ fn decode_collection(reader: &mut Reader<'_>) -> Result<Collection, Truncated> {
         3 => Some(Durability::Fsync),
         _ => None,
     };
+    let placement = match form {
+        Form::Placed if reader.u8()? == 1 => Placement::Hash,
+        _ => Placement::Range,
+    };
     let created = WallMs(reader.u64()?);
     let split_at =
         (0..reader.u32()?).map(|_| reader.bytes().map(Key::from_bytes)).collect::<Result<_, _>>()?;
@@ -209,6 +275,90 @@ fn decode_collection(reader: &mut Reader<'_>) -> Result<Collection, Truncated> {
         let epoch = Epoch(reader.u64()?);
         tablets.push(Tablet { id, start, owner, epoch, first_seq: Seq(reader.u64()?) });
     }
-    let definition = Definition { key_type, durability, split_at };
+    let definition = Definition { key_type, durability, split_at, placement };
     Ok(Collection { id, name, definition, created, tablets })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(placements: &[Placement]) -> Catalogue {
+        let collection = |(id, placement): (u32, &Placement)| {
+            let hashed = *placement == Placement::Hash;
+            let tablet = |n: u32| Tablet {
+                id: TabletId(10 * id + n),
+                start: if n == 0 || hashed { Key::from_bytes(&[]) } else { Key::from_u64(7) },
+                owner: ShardId(n as u16),
+                epoch: Epoch(3),
+                first_seq: Seq(1),
+            };
+            let definition = Definition {
+                key_type: KeyType::U64,
+                durability: Some(Durability::Interval),
+                split_at: Vec::new(),
+                placement: *placement,
+            };
+            let name = format!("c{id}");
+            let tablets = (0..2).map(tablet).collect();
+            let collection = Collection {
+                id: CollectionId(id),
+                name: name.clone(),
+                definition,
+                created: WallMs(9),
+                tablets,
+            };
+            (name, Arc::new(collection))
+        };
+        Catalogue {
+            epoch: Epoch(4),
+            next_collection: CollectionId(5),
+            next_tablet: TabletId(60),
+            collections: (1..).zip(placements).map(collection).collect(),
+        }
+    }
+
+    #[test]
+    fn a_map_comes_back_in_its_form() {
+        for placements in [&[Placement::Range][..], &[Placement::Range, Placement::Hash], &[]] {
+            let map = map(placements);
+            let mut bytes = Vec::new();
+            map.encode(&mut bytes);
+            assert_eq!(Catalogue::decode(&mut Reader::new(&bytes), map.form()), Ok(map));
+        }
+    }
+
+    /// Byte for byte what servers wrote that knew ranges only.
+    #[test]
+    fn ranges_alone_stay_in_the_old_form() {
+        let map = map(&[Placement::Range]);
+        assert_eq!(map.form(), Form::Ranges);
+        let mut bytes = Vec::new();
+        map.encode(&mut bytes);
+        let tablet = |id: u8, start: &[u8], owner: u8| {
+            let head = [&[id, 0, 0, 0, start.len() as u8, 0, 0, 0], start].concat();
+            [&head[..], &[owner, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]].concat()
+        };
+        let wanted = [
+            &[4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 60, 0, 0, 0, 1, 0, 0, 0][..],
+            &[1, 0, 0, 0, 2, 0, 0, 0, b'c', b'1', 0, 2, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0],
+            &tablet(10, &[], 0),
+            &tablet(11, &[0, 0, 0, 0, 0, 0, 0, 7], 1),
+        ];
+        assert_eq!(bytes, wanted.concat());
+    }
+
+    /// Records lie where the hash says: it must never change.
+    #[test]
+    fn hashes_place_keys_evenly_and_for_ever() {
+        let mut counts = [0; 7];
+        (0..70_000).for_each(|key| counts[place_by_hash(&Key::from_u64(key), 7)] += 1);
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+        let places: Vec<usize> = (0..8).map(|key| place_by_hash(&Key::from_u64(key), 16)).collect();
+        assert_eq!(places, PLACES);
+        assert_eq!(place_by_hash(&Key::from_bytes(b"people/1"), 16), PLACE_OF_TEXT);
+    }
+
+    const PLACES: [usize; 8] = [12, 15, 3, 13, 9, 12, 4, 15];
+    const PLACE_OF_TEXT: usize = 15;
 }

@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, CatalogueError, Collection, DEFAULT_COLLECTION, Definition, Tablet};
+use super::catalogue::{
+    Catalogue, CatalogueError, Collection, DEFAULT_COLLECTION, Definition, Placement, Tablet,
+};
 use super::key::{Key, KeyType};
-use super::message::{NotJoined, Reply, Request, ShipPart};
+use super::message::{NotJoined, Reply, Request};
 use super::node::Node;
 use super::record::Refusal;
+use super::reshape::{self, Reshape, Target};
 use crate::limits;
 use crate::types::{CollectionId, Epoch, NodeId, Seq, ShardId, TabletId, WallMs};
 
@@ -27,7 +30,12 @@ pub type Changed = Result<Result<bool, CatalogueError>, Refusal>;
 
 /// The map of a new node: the collection `default`.
 pub fn first_catalogue(shards: usize, now: WallMs) -> Catalogue {
-    let definition = Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new() };
+    let definition = Definition {
+        key_type: KeyType::U64,
+        durability: None,
+        split_at: Vec::new(),
+        placement: Placement::Range,
+    };
     let empty = Catalogue {
         epoch: Epoch::ZERO,
         next_collection: CollectionId(1),
@@ -117,54 +125,32 @@ pub async fn drop_collection(node: &Node, name: &str) -> Changed {
     put_in_force(node, next).await
 }
 
-/// Cuts the one tablet of a collection at `split_at` (ascending) and spreads the parts.
-///
-/// The first part keeps the tablet. The others become tablets with new ids, which are reserved in the
-/// log before the first record goes to a new owner: a crash leaves records of tablets that no map will
-/// ever name. The map with the new tablets, durable on shard 0, is the moment of the move.
+/// Cuts the one tablet of a collection at `split_at` (ascending) and spreads the parts. The first part keeps
+/// the tablet.
 pub async fn split(node: &Node, name: &str, split_at: Vec<Key>) -> Changed {
-    let _turn = ChangeTurn::take(node).await;
+    let turn = ChangeTurn::take(node).await;
     let map = node.catalogue();
     let Some(collection) = map.get(name) else { return Ok(Err(CatalogueError::NoSuchCollection)) };
+    if collection.is_hashed() {
+        return Ok(Err(CatalogueError::PlacedByHash));
+    }
     if !collection.is_unsplit() {
         return Ok(Err(CatalogueError::AlreadySplit));
     }
     if let Err(error) = check_split(&split_at, node.shards()) {
         return Ok(Err(error));
     }
-    let mut reserved = (*map).clone();
-    reserved.epoch = map.epoch.next();
-    reserved.next_tablet = TabletId(map.next_tablet.0 + split_at.len() as u32);
-    let tablets_bytes = split_at.len() * (limits::KEY_BYTES_MAX + limits::KIB);
-    if reserved.encoded_len() + tablets_bytes > limits::CATALOGUE_BYTES_MAX {
-        return Ok(Err(CatalogueError::TooLarge));
-    }
-    let reserved = Arc::new(reserved);
-    node.core()?.log_catalogue(&reserved).await?;
-
-    let parts = parts_of(collection, &split_at, map.next_tablet, node.shards());
     let first = &collection.tablets[0];
-    let request = Request::ShipOut { tablet: first.id, parts: parts.clone() };
-    let shipped = match node.call(first.owner, request).await {
-        Reply::Shipped(shipped) => shipped,
-        Reply::Done(Err(refusal)) => Err(refusal),
-        other => unreachable!("a shipment answered with {other:?}"),
+    let (base, count) = (usize::from(first.owner.0), split_at.len() + 1);
+    let starts = std::iter::once(&first.start).chain(&split_at);
+    let target = |(index, start): (usize, &Key)| Target {
+        start: start.clone(),
+        owner: spread(base, index, count, node.shards()),
+        keeps: index == 0,
     };
-    match shipped {
-        Ok(first_seq) => {
-            let next = Arc::new(with_parts(&reserved, collection, &parts, first_seq));
-            log_in_the_end(node, &next).await?;
-            // Nobody may read at the old owner what a new owner has changed already.
-            install_at(node, first.owner, &next).await;
-            install_everywhere(node, &next).await;
-            Ok(Ok(true))
-        }
-        Err(refusal) => {
-            // Installing the old ranges under a new epoch drops what arrived and takes writes again.
-            install_everywhere(node, &reserved).await;
-            Err(refusal)
-        }
-    }
+    let targets = starts.enumerate().map(target).collect();
+    let reshape = Reshape { collection: collection.id, sources: vec![first.id], targets };
+    reshape::carry_out(node, &turn, &reshape).await
 }
 
 /// Logs the map; once durable it holds, whatever happens.
@@ -179,7 +165,7 @@ async fn put_in_force(node: &Node, next: Catalogue) -> Changed {
 }
 
 /// Logs the map however busy the log is: ids that it names are in use already.
-async fn log_in_the_end(node: &Node, next: &Arc<Catalogue>) -> Result<(), Refusal> {
+pub(super) async fn log_in_the_end(node: &Node, next: &Arc<Catalogue>) -> Result<(), Refusal> {
     loop {
         match node.core()?.log_catalogue(next).await {
             Err(Refusal::Overloaded { .. }) => node.runtime().sleep(INSTALL_RETRY).await,
@@ -188,13 +174,13 @@ async fn log_in_the_end(node: &Node, next: &Arc<Catalogue>) -> Result<(), Refusa
     }
 }
 
-async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {
+pub(super) async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {
     for shard in node.all_shards() {
         install_at(node, shard, catalogue).await;
     }
 }
 
-async fn install_at(node: &Node, shard: ShardId, catalogue: &Arc<Catalogue>) {
+pub(super) async fn install_at(node: &Node, shard: ShardId, catalogue: &Arc<Catalogue>) {
     loop {
         let reply = node.call(shard, Request::Install { catalogue: catalogue.clone() }).await;
         if matches!(reply, Reply::Done(Ok(()))) {
@@ -225,6 +211,10 @@ fn with_collection(
     if map.collections.len() >= limits::COLLECTIONS_MAX {
         return Err(CatalogueError::TooManyCollections);
     }
+    let hashed = definition.placement == Placement::Hash;
+    if hashed && !definition.split_at.is_empty() {
+        return Err(CatalogueError::BadSplit);
+    }
     if !definition.split_at.is_empty() {
         check_split(&definition.split_at, shards)?;
     }
@@ -234,10 +224,12 @@ fn with_collection(
     next.next_collection = CollectionId(id.0 + 1);
     // Collections with one tablet begin on different shards.
     let base = id.0 as usize - 1;
-    let count = definition.split_at.len() + 1;
+    let count = if hashed { shards } else { definition.split_at.len() + 1 };
+    // Of hashes all tablets begin at the lowest key.
     let lowest = Key::from_bytes(&[]);
-    let starts = std::iter::once(&lowest).chain(&definition.split_at);
+    let starts = std::iter::once(&lowest).chain(&definition.split_at).chain(std::iter::repeat(&lowest));
     let tablets = starts
+        .take(count)
         .enumerate()
         .map(|(index, start)| Tablet {
             id: TabletId(map.next_tablet.0 + index as u32),
@@ -258,34 +250,6 @@ fn with_collection(
 fn spread(base: usize, index: usize, count: usize, shards: usize) -> ShardId {
     let step = if count >= shards { index * shards / count } else { index };
     ShardId(((base + step) % shards) as u16)
-}
-
-fn parts_of(collection: &Collection, split_at: &[Key], first_id: TabletId, shards: usize) -> Vec<ShipPart> {
-    let base = usize::from(collection.tablets[0].owner.0);
-    let count = split_at.len() + 1;
-    let part = |(index, start): (usize, &Key)| ShipPart {
-        start: start.clone(),
-        end: split_at.get(index + 1).cloned(),
-        tablet: TabletId(first_id.0 + index as u32),
-        to: spread(base, index + 1, count, shards),
-    };
-    split_at.iter().enumerate().map(part).collect()
-}
-
-fn with_parts(map: &Catalogue, collection: &Collection, parts: &[ShipPart], first_seq: Seq) -> Catalogue {
-    let mut next = map.clone();
-    next.epoch = map.epoch.next();
-    let mut changed = collection.clone();
-    changed.tablets[0].epoch = next.epoch;
-    changed.tablets.extend(parts.iter().map(|part| Tablet {
-        id: part.tablet,
-        start: part.start.clone(),
-        owner: part.to,
-        epoch: next.epoch,
-        first_seq,
-    }));
-    next.collections.insert(changed.name.clone(), Arc::new(changed));
-    next
 }
 
 /// The right to change the catalogue, until dropped.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::balance;
 use super::batch::{Batches, FinishedBatch, Origin};
 use super::catalogue::Catalogue;
 use super::checkpoint;
@@ -76,6 +77,7 @@ pub struct Core {
     pub numbers: RefCell<Numbers>,
     pub snapshots: Desk,
     pub jobs: jobs::Desk,
+    pub balance: balance::Desk,
     mailbox: Rc<Mailbox>,
     batches: RefCell<Batches>,
     settled: RefCell<Vec<Settled>>,
@@ -144,6 +146,7 @@ impl Core {
             numbers: RefCell::default(),
             snapshots: Desk::default(),
             jobs: jobs::Desk::default(),
+            balance: balance::Desk::default(),
             mailbox,
             batches: RefCell::default(),
             settled: RefCell::default(),

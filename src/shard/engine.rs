@@ -18,7 +18,7 @@ use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
 use super::payload::Payload;
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
-use super::staged::{LogAs, Staged, StagedEffect};
+use super::staged::{LogAs, Staged, StagedEffect, kind_of};
 pub use super::staged::{Looked, Taken};
 use super::store::{Before, ColdRead, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
@@ -142,7 +142,8 @@ impl Engine {
     pub fn get(&mut self, id: TabletId, key: &Key, wall: WallMs) -> Result<Looked, Refusal> {
         let now = self.clock.now(wall);
         self.counters.gets += 1;
-        let tablet = self.tablets.get(id).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
+        let tablet = self.tablets.get_mut(id).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
+        tablet.heat.reads.note(key);
         if let Some(version) = tablet.delta.get(key) {
             return Ok(Looked::Found(version.found(now)));
         }
@@ -339,7 +340,7 @@ impl Engine {
         let mut payload = Vec::new();
         catalogue.encode(&mut payload);
         self.check_backlog(payload.len())?;
-        let meta = self.next_meta(Kind::Catalogue);
+        let meta = self.next_meta(kind_of(catalogue.form()));
         let lsn = self.log.append(&RecordParts { meta, key: &[], payload: &payload });
         self.push_staged(Staged {
             tablet: TabletId::ZERO,

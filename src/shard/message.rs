@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::balance;
 use super::catalogue::{Catalogue, CatalogueError, Definition};
 use super::jobs;
 use super::key::Key;
@@ -64,9 +65,9 @@ pub enum Request {
     },
 
     // ---- moving a range: from shard 0 to its owner, and from the owner to the new one
-    /// Send the records of these parts of a tablet away and stop writes to it at the end.
+    /// Send the records of these parts of tablets away and stop writes to the tablets at the end.
     ShipOut {
-        tablet: TabletId,
+        sources: Vec<TabletId>,
         parts: Vec<ShipPart>,
     },
     /// How many records this shard has of a tablet.
@@ -81,6 +82,7 @@ pub enum Request {
     },
     Snapshot(Ask),
     Job(jobs::Ask),
+    Balance(balance::calls::Ask),
 }
 
 impl Request {
@@ -99,9 +101,10 @@ pub enum NotJoined {
     OtherNode,
 }
 
-/// A part of a tablet on its way to another shard.
-#[derive(Clone, Debug)]
+/// A part of a tablet on its way to another tablet, most often on another shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShipPart {
+    pub from: TabletId,
     pub start: Key,
     pub end: Option<Key>,
     pub tablet: TabletId,
@@ -125,6 +128,7 @@ pub enum Reply {
     Shipped(Result<Seq, Refusal>),
     Snapshot(Told),
     Job(jobs::Told),
+    Balance(balance::calls::Told),
 }
 
 /// One message in an inbox.

@@ -4,13 +4,14 @@
 //! and [`delta`] (what was written lately), [`store`] (what is in runs), [`pump`] and [`segments`] (the
 //! log's way to the disk), [`checkpoint`] and [`recovery`] (from memory to runs, and back), [`node`] (finding
 //! the right core),
-//! [`control`] and [`transfer`] (who owns what), [`snapshot`] (a moment of all of it), [`boot`] (the life of it all).
+//! [`control`], [`reshape`] and [`transfer`] (who owns what), [`balance`] (who should), [`snapshot`] (a moment of all of it), [`boot`] (the life of it all).
 //!
 //! Lives on: one core each; nothing mutable is shared. Cores talk by [`message`]s in bounded
 //! [`mailbox`]es.
 //!
 //! Must not know: sockets, HTTP.
 
+pub mod balance;
 pub mod batch;
 pub mod boot;
 pub mod calls;
@@ -22,6 +23,7 @@ pub mod core;
 pub mod decisions;
 pub mod delta;
 pub mod engine;
+pub mod heat;
 pub mod inspect;
 pub mod jobs;
 pub mod key;
@@ -40,6 +42,7 @@ pub mod record;
 pub mod recount;
 pub mod recovery;
 pub mod repair;
+pub mod reshape;
 pub mod restore;
 pub mod run;
 pub mod runs;

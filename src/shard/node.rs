@@ -443,6 +443,7 @@ impl Node {
 
     /// One page of a range, across shards, in key order.
     pub async fn scan(&self, collection: &Arc<Collection>, scan: Scan) -> Result<Page, Refusal> {
+        assert!(!collection.is_hashed(), "hashed keys have no order");
         let mut page = Page { more: true, ..Page::default() };
         let mut bytes = 0;
         let mut rest = scan.clone();

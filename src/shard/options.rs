@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::balance::BalanceOptions;
 use super::record::Durability;
 use crate::limits;
 
@@ -20,6 +21,7 @@ pub struct ShardOptions {
     pub warm_on_start: bool,
     /// Size of a run file, about: what compaction moves at a time.
     pub part_bytes: u64,
+    pub balance: BalanceOptions,
 }
 
 impl ShardOptions {
@@ -32,6 +34,7 @@ impl ShardOptions {
             checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
             warm_on_start: false,
             part_bytes: limits::PART_BYTES,
+            balance: BalanceOptions::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Form};
 use super::clock::HybridClock;
 use super::control::WRITER;
 use super::core::Core;
@@ -274,8 +274,9 @@ impl Replayed {
         let payload = match meta.kind {
             Kind::Put => Some(Payload::from_bytes(record.parts.payload)?),
             Kind::Delete => None,
-            Kind::Catalogue => {
-                self.catalogue = Some(Catalogue::decode(&mut Reader::new(record.parts.payload)).ok()?);
+            Kind::Catalogue | Kind::PlacedCatalogue => {
+                let form = if meta.kind == Kind::Catalogue { Form::Ranges } else { Form::Placed };
+                self.catalogue = Some(Catalogue::decode(&mut Reader::new(record.parts.payload), form).ok()?);
                 return Some(());
             }
             // No writer of these kinds exists yet.

@@ -11,7 +11,7 @@ use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::store::Levels;
-use super::{control, jobs, snapshot_calls, transfer};
+use super::{balance, control, jobs, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
 use crate::limits;
@@ -141,6 +141,10 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
             let to = node.clone();
             jobs::handle(node, core, ask, move |told| answer.give(&to, Reply::Job(told)));
         }
+        Request::Balance(ask) => {
+            let to = node.clone();
+            balance::calls::handle(node, core, ask, move |told| answer.give(&to, Reply::Balance(told)));
+        }
         slow => handle_slow(node, slow, answer),
     }
 }
@@ -213,8 +217,8 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
             }
             Request::Drop { name } => Reply::Changed(control::drop_collection(&task, &name).await),
             Request::Split { name, split_at } => Reply::Changed(control::split(&task, &name, split_at).await),
-            Request::ShipOut { tablet, parts } => {
-                Reply::Shipped(transfer::ship_out(&task, tablet, &parts).await)
+            Request::ShipOut { sources, parts } => {
+                Reply::Shipped(transfer::ship_out(&task, &sources, &parts).await)
             }
             Request::ShipIn { tablet, collection, records } => {
                 Reply::Done(transfer::ship_in(&task, tablet, collection, records).await)
@@ -305,6 +309,7 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.decisions = numbers.decisions.clone();
     fill_index_stats(levels, stats);
     stats.drift.add(&shelf.past_drift.borrow());
+    balance::calls::fill_stats(core, stats);
     stats.compactions = numbers.compactions.values().sum();
     stats.compaction_failures = numbers.compaction_failures;
     stats.compaction_read_bytes = numbers.compaction_read_bytes;

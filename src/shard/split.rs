@@ -36,7 +36,7 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
 }
 
 async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
-    let sample = match sample(core, tablet).await {
+    let sample = match sample(core, tablet, limits::SPLIT_SAMPLE_KEYS).await {
         Ok(sample) => sample,
         Err(error) => {
             core.note_damage(&error);
@@ -57,21 +57,24 @@ async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
     }
 }
 
-/// About every nth key, in order, from the delta and from what is resident of the runs. Keys that stand in
-/// several of them count several times, which moves a separator little.
-async fn sample(core: &Core, tablet: TabletId) -> Result<Vec<Key>, LoadError> {
-    let (records, collection, levels) = {
+/// About so many keys of a tablet, in order and evenly apart, from the delta and from what is resident of the runs.
+/// Keys that stand in several of them count several times, which moves a separator little.
+pub async fn sample(core: &Core, tablet: TabletId, count: u64) -> Result<Vec<Key>, LoadError> {
+    let (records, collection, range, levels) = {
         let engine = core.engine.borrow();
         let Some(present) = engine.tablets.get(tablet) else { return Ok(Vec::new()) };
-        (present.records, present.collection, engine.store.levels().clone())
+        (present.records, present.collection, present.range(), engine.store.levels().clone())
     };
-    let step = records.div_ceil(limits::SPLIT_SAMPLE_KEYS).max(1);
+    let step = records.div_ceil(count).max(1);
     let mut sample = sample_delta(core, tablet, step as usize).await;
     let mut slice = core.runtime.slice();
-    for part in levels.iter() {
+    // What is left in runs of a range that moved away is not the tablet's.
+    let (start, end) = (range.0.to_vec(), range.1.map(|end| end.to_vec()));
+    for part in levels.iter().filter(|part| part.may_have(tablet)) {
         let resident = part.load().await?;
         let mut take = |_, key: Vec<u8>| sample.push(Key::from_bytes(&key));
-        resident.sample(collection, tablet, Bound::Unbounded, Bound::Unbounded, step, &mut take);
+        let end = end.as_ref().map(|end| &end[..]);
+        resident.sample(collection, tablet, Bound::Included(&start), end, step, &mut take);
         slice.checkpoint().await;
     }
     sample.sort_unstable();
@@ -79,25 +82,31 @@ async fn sample(core: &Core, tablet: TabletId) -> Result<Vec<Key>, LoadError> {
     Ok(sample)
 }
 
+/// Counted in steps of the entries looked at; a long step is walked a stretch at a time.
 async fn sample_delta(core: &Core, tablet: TabletId, step: usize) -> Vec<Key> {
     let mut slice = core.runtime.slice();
     let mut sample = Vec::new();
     let mut at: Option<Key> = None;
+    let mut walked = 0;
     loop {
         {
             let engine = core.engine.borrow();
             let Some(tablet) = engine.tablets.get(tablet) else { return sample };
-            let start = at.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut visited = 0;
+            let (first, end) = tablet.range();
+            let start = at.take().map_or(Bound::Included(first), Bound::Excluded);
+            let stretch = step.saturating_sub(walked).clamp(1, limits::SCAN_VISITS_MAX);
             let mut last = None;
-            for (key, version) in tablet.delta.range(start, Bound::Unbounded).take(step) {
-                visited += 1;
+            for (key, version) in tablet.delta.range(start.as_ref(), end.as_ref()).take(stretch) {
+                walked += 1;
                 last = Some((key, version.payload.is_some()));
             }
             let Some((key, live)) = last else { return sample };
             at = Some(key.clone());
-            if live && visited == step {
-                sample.push(key.clone());
+            if walked >= step {
+                walked = 0;
+                if live {
+                    sample.push(key.clone());
+                }
             }
         }
         slice.checkpoint().await;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Form};
 use super::delta::{Version, memory_of};
 use super::engine::Ticket;
 use super::key::Key;
 use super::payload::Payload;
 use super::record::{Durability, Found, Write};
 use super::store::ColdRead;
+use crate::io::log::Kind;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
 
 /// What a point read finds without reading a file.
@@ -53,6 +54,14 @@ pub struct LogAs {
     pub replaces: bool,
     pub durability: Durability,
     pub ticket: Option<Ticket>,
+}
+
+/// The kind of record that a map of this form is logged as.
+pub fn kind_of(form: Form) -> Kind {
+    match form {
+        Form::Ranges => Kind::Catalogue,
+        Form::Placed => Kind::PlacedCatalogue,
+    }
 }
 
 impl Staged {

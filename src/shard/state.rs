@@ -3,7 +3,8 @@
 //! Byte map, little-endian (`bytes` is a u32 length and that many bytes):
 //!
 //! ```text
-//! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue, 4 = a snapshot) | u8 0 | u16 shards | u16 0
+//! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue, 4 = a snapshot,
+//!   8 = the catalogue tells placements) | u8 0 | u16 shards | u16 0
 //! u64 node | u64 joined shards (shard 0)
 //! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
 //! u32 runs of format 1, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
@@ -15,21 +16,24 @@
 //! u64 replay to LSN (0 when flag 4 is not set) | u32 gaps, each: u64 after LSN | u64 before LSN
 //! ```
 //!
-//! Version 1 has no records of tablets, and ends with the catalogue.
+//! Version 1 has no records of tablets, and ends with the catalogue. Version 3 is version 2 with flag 8, which older
+//! servers do not know.
 
 use std::fmt;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Form};
 use super::key::Key;
 use super::run::RunFile;
 use super::store::{LAST, Place, Span};
 use crate::io::codec::{Put, Reader, Truncated};
 use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId, WallMs};
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+const VERSION_WITHOUT_PLACEMENTS: u16 = 2;
 const FLAG_CLEAN: u8 = 1;
 const FLAG_CATALOGUE: u8 = 2;
 const FLAG_SNAPSHOT: u8 = 4;
+const FLAG_PLACEMENTS: u8 = 8;
 
 /// A run that the manifest names, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,11 +166,13 @@ impl LoadedRun {
 impl ShardState {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.put_u16(VERSION);
+        let placed = self.catalogue.as_ref().is_some_and(|catalogue| catalogue.form() == Form::Placed);
+        out.put_u16(if placed { VERSION } else { VERSION_WITHOUT_PLACEMENTS });
         let clean = if self.clean { FLAG_CLEAN } else { 0 };
         let catalogue = if self.catalogue.is_some() { FLAG_CATALOGUE } else { 0 };
         let snapshot = if self.replay_to.is_some() { FLAG_SNAPSHOT } else { 0 };
-        out.put_u8(clean | catalogue | snapshot);
+        let placements = if placed { FLAG_PLACEMENTS } else { 0 };
+        out.put_u8(clean | catalogue | snapshot | placements);
         out.put_u8(0);
         out.put_u16(self.shards);
         out.put_u16(0);
@@ -242,8 +248,9 @@ impl ShardState {
             state.tablets.push(TabletState { tablet, collection, next_seq, records, epoch: Epoch(epoch) });
         }
         let catalogue = reader.bytes()?;
+        let form = if flags & FLAG_PLACEMENTS != 0 { Form::Placed } else { Form::Ranges };
         if flags & FLAG_CATALOGUE != 0 {
-            state.catalogue = Some(Catalogue::decode(&mut Reader::new(catalogue))?);
+            state.catalogue = Some(Catalogue::decode(&mut Reader::new(catalogue), form)?);
         }
         if version > 1 {
             for _ in 0..reader.u32()? {

@@ -98,6 +98,10 @@ pub struct ShardStats {
     pub keys_batch: [u64; 2],
     pub disk_full: bool,
     pub turns: TurnStats,
+    /// Shard 0: changes of ranges by reason, those that failed, and the largest shard over the mean.
+    pub range_changes: Vec<(&'static str, u64)>,
+    pub range_change_failures: u64,
+    pub largest_to_mean: f64,
 }
 
 /// Sizes of one collection on one shard, or summed over all.

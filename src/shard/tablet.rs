@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use super::catalogue;
 use super::delta::{Applied, Delta, NEVER, Version};
+use super::heat::Heat;
 use super::key::Key;
 use super::record::{Condition, Scan};
 use super::store::Before;
@@ -47,6 +48,7 @@ pub struct Tablet {
     pub moved_records: u64,
     /// `records` is being found out.
     pub counting: bool,
+    pub heat: Heat,
 }
 
 impl Tablet {
@@ -69,6 +71,7 @@ impl Tablet {
             records: 0,
             moved_records: 0,
             counting: false,
+            heat: Heat::new(id),
         }
     }
 
@@ -78,6 +81,8 @@ impl Tablet {
         let shrank = self.mapped && (self.start != entry.start || self.end.as_ref() != end);
         if shrank {
             self.records = self.records.saturating_sub(moved);
+            // It tells of keys that are elsewhere now.
+            self.heat = Heat::new(self.id);
         }
         if self.frozen || !self.mapped || self.start != entry.start || self.end.as_ref() != end {
             self.closed_below = map;
@@ -197,6 +202,7 @@ impl Tablet {
 
     /// Marks a write as logged; from here on conditions see it.
     pub fn stage(&mut self, key: &Key, lsn: Lsn, expires: Option<WallMs>) -> Seq {
+        self.heat.writes.note(key);
         let seq = self.next_seq;
         self.next_seq = seq.next();
         self.staged.insert(key.clone(), Staged { lsn, seq, expires });

@@ -1,10 +1,11 @@
-//! Moving a part of a tablet to another shard while it is in use.
+//! Moving parts of tablets to other tablets, most often on other shards, while they are in use.
 //!
 //! The owner sends the records in rounds: first all, then what changed meanwhile, until little is
-//! left; then it stops writes to the tablet (they wait at their callers), lets those in flight settle
+//! left; then it stops writes to the tablets (they wait at their callers), lets those in flight settle
 //! and sends the rest. The new owner logs every record under the id of the tablet to be, its version
 //! kept. Reads go on at the old owner until the new map is in force.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
 use super::record::{Refusal, Scan};
 use super::store::{Before, DeltaPage};
-use crate::io::executor::sync::promise;
+use super::tablet::Tablet;
+use crate::io::executor::Class;
+use crate::io::executor::sync::{Pending, promise};
 use crate::limits;
 use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
 
@@ -29,36 +32,53 @@ pub struct Cargo {
     pub version: Version,
 }
 
-/// Sends the parts away; gives the version from which the new tablets go on. The tablet takes no
+/// Sends the parts of some tablets away; gives the version from which the new tablets go on. The tablets take no
 /// writes afterwards, until a new map is installed.
-pub async fn ship_out(node: &Node, tablet: TabletId, parts: &[ShipPart]) -> Result<Seq, Refusal> {
+pub async fn ship_out(node: &Node, sources: &[TabletId], parts: &[ShipPart]) -> Result<Seq, Refusal> {
     let core = node.core()?.clone();
-    // From now on the delta keeps what it has, so the rounds behind the first need to look nowhere else.
-    core.engine.borrow_mut().tablets.get_mut(tablet).ok_or(Refusal::Moved)?.moving = true;
+    // From now on the deltas keep what they have, so the rounds behind the first need to look nowhere else.
+    on_each(&core, sources, |tablet| tablet.moving = true)?;
     let mut sent_up_to = core.engine.borrow().applied();
     for part in parts {
-        ship_all(node, &core, tablet, part).await?;
+        ship_all(node, &core, part).await?;
     }
+    let mut left = usize::MAX;
     for _ in 1..limits::SHIP_ROUNDS_MAX {
         let applied = core.engine.borrow().applied();
-        let sent = ship_round(node, &core, tablet, parts, sent_up_to).await?;
+        left = ship_round(node, &core, parts, sent_up_to).await?;
         sent_up_to = applied;
-        if sent < limits::SHIP_FREEZE_RECORDS {
+        if left < limits::SHIP_FREEZE_RECORDS {
             break;
         }
     }
-    core.engine.borrow_mut().tablets.get_mut(tablet).ok_or(Refusal::Moved)?.frozen = true;
-    await_staged(&core, tablet).await?;
-    ship_round(node, &core, tablet, parts, sent_up_to).await?;
-    let moved_records = count_moved(node, parts).await;
+    if left > limits::SHIP_FREEZE_RECORDS_MAX {
+        // Writes come faster than they can be sent on: they would wait too long at the end.
+        return Err(Refusal::Overloaded { queue: "queue of a range that moves" });
+    }
+    on_each(&core, sources, |tablet| tablet.frozen = true)?;
+    for source in sources {
+        await_staged(&core, *source).await?;
+    }
+    ship_round(node, &core, parts, sent_up_to).await?;
+    for source in sources {
+        let moved = count_moved(node, parts.iter().filter(|part| part.from == *source)).await;
+        on_each(&core, &[*source], |tablet| tablet.moved_records = moved)?;
+    }
+    let mut next_seq = Seq(1);
+    on_each(&core, sources, |tablet| next_seq = next_seq.max(tablet.next_seq))?;
+    Ok(next_seq)
+}
+
+fn on_each(core: &Core, tablets: &[TabletId], mut change: impl FnMut(&mut Tablet)) -> Result<(), Refusal> {
     let mut engine = core.engine.borrow_mut();
-    let tablet = engine.tablets.get_mut(tablet).ok_or(Refusal::Moved)?;
-    tablet.moved_records = moved_records;
-    Ok(tablet.next_seq)
+    for id in tablets {
+        change(engine.tablets.get_mut(*id).ok_or(Refusal::Moved)?);
+    }
+    Ok(())
 }
 
 /// Records that the new owners have now.
-async fn count_moved(node: &Node, parts: &[ShipPart]) -> u64 {
+async fn count_moved(node: &Node, parts: impl Iterator<Item = &ShipPart>) -> u64 {
     let mut sum = 0;
     for part in parts {
         loop {
@@ -72,8 +92,73 @@ async fn count_moved(node: &Node, parts: &[ShipPart]) -> u64 {
     sum
 }
 
+/// Records of a part on their way: several messages at a time, so that the new owner's commits are full.
+struct Convoy<'a> {
+    node: &'a Node,
+    part: &'a ShipPart,
+    collection: CollectionId,
+    /// The next message.
+    records: Vec<Cargo>,
+    bytes: usize,
+    under_way: VecDeque<Pending<Result<(), Refusal>>>,
+    sent: usize,
+}
+
+impl<'a> Convoy<'a> {
+    fn new(node: &'a Node, core: &Core, part: &'a ShipPart) -> Result<Convoy<'a>, Refusal> {
+        let collection = core.engine.borrow().tablets.get(part.from).ok_or(Refusal::Moved)?.collection;
+        let under_way = VecDeque::new();
+        Ok(Convoy { node, part, collection, records: Vec::new(), bytes: 0, under_way, sent: 0 })
+    }
+
+    fn load(&mut self, key: Key, version: Version) {
+        self.bytes += key.len() + version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
+        self.records.push(Cargo { key, version });
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= limits::SHIP_RECORDS_MAX || self.bytes >= limits::SCAN_PAGE_BYTES_MAX
+    }
+
+    /// Sends what is loaded, as soon as there is room for one more on the way.
+    async fn send(&mut self) -> Result<(), Refusal> {
+        if self.under_way.len() >= limits::SHIP_CALLS_IN_FLIGHT_MAX
+            && let Some(first) = self.under_way.pop_front()
+        {
+            first.await?;
+        }
+        let records = std::mem::take(&mut self.records);
+        self.bytes = 0;
+        self.sent += records.len();
+        let (promise, pending) = promise();
+        let (node, part, collection) = (self.node.clone(), self.part.clone(), self.collection);
+        self.node.runtime().spawn(Class::Foreground, async move {
+            promise.give(deliver(&node, &part, collection, records).await);
+        });
+        self.under_way.push_back(pending);
+        Ok(())
+    }
+
+    /// Completes when all has arrived, or none of it is under way any more; gives how many records were sent.
+    async fn arrive(mut self) -> Result<usize, Refusal> {
+        let mut outcome = if self.records.is_empty() { Ok(()) } else { self.send().await };
+        for pending in self.under_way {
+            outcome = outcome.and(pending.await);
+        }
+        outcome.map(|()| self.sent)
+    }
+}
+
 /// Sends every record of a part, from the delta and the runs.
-async fn ship_all(node: &Node, core: &Core, tablet: TabletId, part: &ShipPart) -> Result<(), Refusal> {
+async fn ship_all(node: &Node, core: &Core, part: &ShipPart) -> Result<(), Refusal> {
+    let mut convoy = Convoy::new(node, core, part)?;
+    let walked = load_all(core, &mut convoy).await;
+    let arrived = convoy.arrive().await;
+    walked.and(arrived.map(|_| ()))
+}
+
+async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
+    let part = convoy.part;
     let mut scan = Scan {
         start: Bound::Included(part.start.clone()),
         end: part.end.clone().map_or(Bound::Unbounded, Bound::Excluded),
@@ -82,25 +167,23 @@ async fn ship_all(node: &Node, core: &Core, tablet: TabletId, part: &ShipPart) -
     };
     let mut slice = core.runtime.slice();
     loop {
-        let (collection, page) = {
+        let page = {
             let engine = core.engine.borrow();
-            let present = engine.tablets.get(tablet).ok_or(Refusal::Moved)?;
-            let page = DeltaPage::of(present, &scan, WallMs::ZERO, engine.store.levels());
-            (present.collection, page)
+            let present = engine.tablets.get(part.from).ok_or(Refusal::Moved)?;
+            DeltaPage::of(present, &scan, WallMs::ZERO, engine.store.levels())
         };
-        let (mut records, mut last, mut seen, mut bytes) = (Vec::new(), None, 0, 0);
+        let (mut last, mut seen) = (None, 0);
         let walked = page.walk(|key, version| {
             seen += 1;
             last = Some(key.clone());
-            if let Some(payload) = &version.payload {
-                bytes += payload.as_bytes().len();
-                records.push(Cargo { key: key.clone(), version });
+            if version.payload.is_some() {
+                convoy.load(key.clone(), version);
             }
-            seen < limits::SHIP_RECORDS_MAX && bytes < limits::SCAN_PAGE_BYTES_MAX
+            seen < limits::SHIP_RECORDS_MAX && !convoy.is_full()
         });
         let more = walked.await.map_err(|error| core.note_damage(&error))?;
-        if !records.is_empty() {
-            deliver(node, part, collection, records).await?;
+        if convoy.is_full() {
+            convoy.send().await?;
         }
         match last.filter(|_| more) {
             Some(last) => scan.start = Bound::Excluded(last),
@@ -111,55 +194,49 @@ async fn ship_all(node: &Node, core: &Core, tablet: TabletId, part: &ShipPart) -
 }
 
 /// Sends every version above `from` that the delta has; gives how many.
-async fn ship_round(
-    node: &Node,
-    core: &Core,
-    tablet: TabletId,
-    parts: &[ShipPart],
-    from: Lsn,
-) -> Result<usize, Refusal> {
+async fn ship_round(node: &Node, core: &Core, parts: &[ShipPart], from: Lsn) -> Result<usize, Refusal> {
     let mut sent = 0;
-    let mut slice = core.runtime.slice();
     for part in parts {
-        let mut at = Bound::Included(part.start.clone());
-        loop {
-            let (collection, records, next) = collect(core, tablet, part, &at, from)?;
-            sent += records.len();
-            if !records.is_empty() {
-                deliver(node, part, collection, records).await?;
-            }
-            match next {
-                Some(key) => at = Bound::Excluded(key),
-                None => break,
-            }
-            slice.checkpoint().await;
-        }
+        let mut convoy = Convoy::new(node, core, part)?;
+        let walked = load_changed(core, &mut convoy, from).await;
+        let arrived = convoy.arrive().await;
+        walked?;
+        sent += arrived?;
     }
     Ok(sent)
 }
 
-/// The next stretch of a part: the versions above `from` in it, and the key to go on behind.
-#[allow(clippy::type_complexity)]
-fn collect(
+async fn load_changed(core: &Core, convoy: &mut Convoy<'_>, from: Lsn) -> Result<(), Refusal> {
+    let mut slice = core.runtime.slice();
+    let mut at = Bound::Included(convoy.part.start.clone());
+    while let Some(last) = load_stretch(core, convoy, at, from)? {
+        if convoy.is_full() {
+            convoy.send().await?;
+        }
+        at = Bound::Excluded(last);
+        slice.checkpoint().await;
+    }
+    Ok(())
+}
+
+/// The next stretch of a part: loads the versions above `from` in it, and gives the key to go on behind.
+fn load_stretch(
     core: &Core,
-    tablet: TabletId,
-    part: &ShipPart,
-    at: &Bound<Key>,
+    convoy: &mut Convoy<'_>,
+    at: Bound<Key>,
     from: Lsn,
-) -> Result<(CollectionId, Vec<Cargo>, Option<Key>), Refusal> {
+) -> Result<Option<Key>, Refusal> {
     let engine = core.engine.borrow();
-    let tablet = engine.tablets.get(tablet).ok_or(Refusal::Moved)?;
-    let end = part.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let stretch = tablet.delta.range(at.as_ref(), end).take(limits::SHIP_RECORDS_MAX);
-    let mut records = Vec::new();
-    let mut next = None;
-    for (key, version) in stretch {
-        next = Some(key.clone());
+    let tablet = engine.tablets.get(convoy.part.from).ok_or(Refusal::Moved)?;
+    let end = convoy.part.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut last = None;
+    for (key, version) in tablet.delta.range(at.as_ref(), end).take(limits::SHIP_RECORDS_MAX) {
+        last = Some(key);
         if version.lsn > from {
-            records.push(Cargo { key: key.clone(), version: version.clone() });
+            convoy.load(key.clone(), version.clone());
         }
     }
-    Ok((tablet.collection, records, next))
+    Ok(last.cloned())
 }
 
 async fn deliver(

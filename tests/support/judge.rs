@@ -192,9 +192,10 @@ impl<'a> Case<'a> {
     fn new(ledger: &Ledger, seen: &'a Seen, place: &'a Place, steps: &'a [Step]) -> Case<'a> {
         let tablet = tablet_of(&seen.map, place).expect("a place on the map");
         // Writes that were made where the key moved to later cannot have been made before.
-        let later = ledger.maps.iter().filter_map(|change| tablet_of(&change.map, place));
-        let moved = later.filter(|later| later.first_seq > tablet.first_seq).map(|later| later.first_seq);
-        let moved = moved.min().unwrap_or(Seq(u64::MAX));
+        let later = ledger.maps.iter().filter(|change| change.map.epoch > seen.map.epoch);
+        let elsewhere =
+            later.filter_map(|change| tablet_of(&change.map, place)).filter(|later| later.id != tablet.id);
+        let moved = elsewhere.map(|later| later.first_seq).min().unwrap_or(Seq(u64::MAX));
         let steps = &steps[..steps.partition_point(|step| step.seq < moved)];
         Case {
             place,

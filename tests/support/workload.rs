@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kyrodb::io::sim::Rng;
 use kyrodb::limits;
-use kyrodb::shard::catalogue::{Collection, Definition, Tablet};
+use kyrodb::shard::catalogue::{Collection, Definition, Placement, Tablet};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
@@ -255,7 +255,7 @@ impl Hands {
         };
         let split_at = if self.rng.coin() { cuts.to_vec() } else { Vec::new() };
         let called = self.book.call_map();
-        let definition = Definition { key_type, durability: None, split_at };
+        let definition = Definition { key_type, durability: None, split_at, placement: Placement::Range };
         let created = self.node.create_collection(name, definition).await.expect("shard 0 answers");
         if created == Ok(true) {
             self.book.answer_map(called, self.node.catalogue());
@@ -273,7 +273,13 @@ impl Hands {
         let called = self.book.call_map();
         let cuts = [20, 50, 90].map(Key::from_u64);
         let cuts = cuts[..1 + self.rng.index(3)].to_vec();
-        if self.node.split_collection(name, cuts).await.expect("shard 0 answers").is_ok() {
+        let mut changed = self.node.split_collection(name, cuts).await.expect("shard 0 answers").is_ok();
+        if let Some(collection) = self.node.collection(name).filter(|_| !changed) {
+            let cuts = [10, 20, 35, 50, 70, 90];
+            let change = super::reshape::any(&collection, &cuts, self.node.shards(), &mut self.rng);
+            changed = self.node.reshape(change).await.expect("shard 0 answers").is_ok();
+        }
+        if changed {
             self.book.answer_map(called, self.node.catalogue());
         }
     }

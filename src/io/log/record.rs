@@ -6,7 +6,7 @@
 //! ```text
 //! offset size field
 //!      0    4 len          whole record in bytes, this field included
-//!      4    1 kind         1 put, 2 delete, 3 prepare, 4 commit, 5 tablet, 6 catalogue
+//!      4    1 kind         1 put, 2 delete, 3 prepare, 4 commit, 5 tablet, 6 catalogue, 7 catalogue with placements
 //!      5    1 flags        bit 0 expiry, bit 1 source, bit 2 transaction, bit 3 replaces; others are an error
 //!      6    2 key_len
 //!      8    8 lsn
@@ -59,13 +59,14 @@ pub enum Kind {
     Commit = 4,
     Tablet = 5,
     Catalogue = 6,
+    /// Of another form: one that older servers must not take for theirs.
+    PlacedCatalogue = 7,
 }
 
 impl Kind {
     fn decode(byte: u8) -> Option<Kind> {
-        [Kind::Put, Kind::Delete, Kind::Prepare, Kind::Commit, Kind::Tablet, Kind::Catalogue]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        let all = [Kind::Put, Kind::Delete, Kind::Prepare, Kind::Commit, Kind::Tablet, Kind::Catalogue];
+        all.into_iter().chain([Kind::PlacedCatalogue]).find(|kind| *kind as u8 == byte)
     }
 
     pub fn name(self) -> &'static str {
@@ -75,7 +76,7 @@ impl Kind {
             Kind::Prepare => "prepare",
             Kind::Commit => "commit",
             Kind::Tablet => "tablet",
-            Kind::Catalogue => "catalogue",
+            Kind::Catalogue | Kind::PlacedCatalogue => "catalogue",
         }
     }
 }

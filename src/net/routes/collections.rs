@@ -11,7 +11,7 @@ use crate::net::parser::head::Head;
 use crate::net::parser::target::decode_segment;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
-use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION, Definition};
+use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION, Definition, Placement};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
@@ -58,9 +58,13 @@ fn decode_definition(mut body: JsonObject<'_>) -> Result<Definition, Problem> {
         None => Vec::new(),
         Some(raw) => decode_splits(raw, key_type)?,
     };
+    let placement = decode_placement(&mut body)?;
+    if placement == Placement::Hash && !split_at.is_empty() {
+        return Err(Problem::wrong("/split_at", "is for collections placed by range"));
+    }
     refuse_missing_parts(&mut body)?;
     body.finish()?;
-    Ok(Definition { key_type, durability, split_at })
+    Ok(Definition { key_type, durability, split_at, placement })
 }
 
 fn refuse_missing_parts(body: &mut JsonObject<'_>) -> Result<(), Problem> {
@@ -69,12 +73,13 @@ fn refuse_missing_parts(body: &mut JsonObject<'_>) -> Result<(), Problem> {
             return Err(Problem::not_implemented(what));
         }
     }
-    let Some(placement) = body.optional("placement") else { return Ok(()) };
-    match object::text(placement, "/placement")?.as_ref() {
-        "range" => Ok(()),
-        "hash" => Err(Problem::not_implemented("\"placement\": \"hash\"")),
-        _ => Err(Problem::wrong("/placement", "is neither \"range\" nor \"hash\"")),
-    }
+    Ok(())
+}
+
+fn decode_placement(body: &mut JsonObject<'_>) -> Result<Placement, Problem> {
+    let placement = body.optional("placement");
+    let wanted = "one of \"range\", \"hash\"";
+    Ok(placement.map(|raw| object::typed(raw, "/placement", wanted)).transpose()?.unwrap_or_default())
 }
 
 /// First keys of the tablets but the first: ascending.
@@ -133,7 +138,7 @@ fn describe_json(collection: &Collection, stats: Option<CollectionStats>) -> Val
         "name": collection.name,
         "key_type": definition.key_type,
         "durability": definition.durability,
-        "placement": "range",
+        "placement": definition.placement,
         "created_ms": collection.created.0,
         "tablets": collection.tablets.len(),
         "indexes": [],
@@ -159,7 +164,14 @@ mod tests {
 
     #[test]
     fn definitions_have_defaults() {
-        let plain = Definition { key_type: KeyType::String, durability: None, split_at: Vec::new() };
+        let plain = Definition {
+            key_type: KeyType::String,
+            durability: None,
+            split_at: Vec::new(),
+            placement: Placement::Range,
+        };
+        let hashed = Definition { placement: Placement::Hash, ..plain.clone() };
+        assert_eq!(decode(r#"{"placement":"hash"}"#), Ok(hashed));
         assert_eq!(decode("{}"), Ok(plain.clone()));
         assert_eq!(decode(r#"{"placement":"range","embedding":null}"#), Ok(plain));
         assert_eq!(
@@ -168,6 +180,7 @@ mod tests {
                 key_type: KeyType::U64,
                 durability: Some(Durability::Interval),
                 split_at: vec![Key::from_u64(10), Key::from_u64(20)],
+                placement: Placement::Range,
             })
         );
     }
@@ -184,7 +197,7 @@ mod tests {
             (r#"{"split_at":["a","a"]}"#, 422, "/split_at/1"),
             (r#"{"placement":"ring"}"#, 422, "/placement"),
             (r#"{"keytype":"u64"}"#, 422, "/keytype"),
-            (r#"{"placement":"hash"}"#, 501, ""),
+            (r#"{"placement":"hash","key_type":"u64","split_at":[1]}"#, 422, "/split_at"),
             (r#"{"embedding":{"dim":3}}"#, 501, ""),
             (r#"{"fields":{}}"#, 501, ""),
         ] {

@@ -151,6 +151,7 @@ impl Collector for Shards {
         let longest =
             ("turn_cpu_max", "Thread CPU of the longest turn of the executor", Some(&Unit::Seconds));
         self.encode_gauge(&mut encoder, longest, |shard| shard.turns.cpu_ns_max as f64 / 1e9)?;
+        self.encode_router(&mut encoder)?;
         for (name, help, read) in LATENCIES {
             self.encode_latency(&mut encoder, name, help, *read)?;
         }
@@ -242,6 +243,25 @@ impl Shards {
             )?;
         }
         Ok(())
+    }
+
+    /// Shard 0's: no other changes ranges.
+    fn encode_router(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(writer) = self.0.first() else { return Ok(()) };
+        let help = "Changes of ranges by the balancer, by reason";
+        let mut metric = encoder.encode_descriptor("range_changes", help, None, MetricType::Counter)?;
+        for (reason, count) in &writer.range_changes {
+            let labels = [("reason", *reason)];
+            metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(count, None)?;
+        }
+        let help = "Changes of ranges that failed; all stayed as it was";
+        encoder
+            .encode_descriptor("range_change_failures", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabels, u64, u64>(&writer.range_change_failures, None)?;
+        let help = "Bytes of the largest shard over the mean of all, when the balancer looked last";
+        encoder
+            .encode_descriptor("largest_shard_to_mean_ratio", help, None, MetricType::Gauge)?
+            .encode_gauge(&writer.largest_to_mean)
     }
 
     fn encode_counter(

@@ -6,13 +6,13 @@
 //! Invariant: what the contract names but this version lacks is answered 501, never 404.
 
 mod accept;
-mod admin;
 pub mod bulk;
 mod collections;
 mod core_v1;
 mod health;
 mod kv;
 mod metrics;
+mod router;
 mod scan;
 mod snapshots;
 mod upkeep;
@@ -264,8 +264,8 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Collection { name }, Put) => collections::create(node, request, name),
         (Resource::Collection { name }, Delete) => collections::remove(node, head, name),
         (Resource::Collection { .. }, Post) => Err(Problem::not_implemented("inserting documents")),
-        (Resource::Router, Get | Head) => admin::router(node, head),
-        (Resource::Rebalance, Post) => admin::rebalance(node, request),
+        (Resource::Router, Get | Head) => router::describe(node, head),
+        (Resource::Rebalance, Post) => router::rebalance(node, request),
         (Resource::Compact, Post) => upkeep::compact(node, request),
         (Resource::WarmUp, Post) => upkeep::warm_up(node, request),
         (Resource::BuildIndexes, Post) => upkeep::build_indexes(node, request),

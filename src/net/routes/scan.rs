@@ -67,6 +67,11 @@ struct Wanted {
 
 pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
     let collection = collection(node, name)?;
+    if collection.is_hashed() {
+        let detail =
+            "the collection is placed by hash: its keys have no order to scan; ask for keys with mget";
+        return Err(Problem::new(409, "placed_by_hash", detail));
+    }
     let Wanted { range, limit, exact } = decode(head.query, collection.id, collection.definition.key_type)?;
     let walk = Walk { node: node.clone(), collection, range, exact, ended: false };
     if accept::prefers_ndjson(head)? {
