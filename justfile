@@ -30,6 +30,10 @@ kill9 rounds="200" writers="32":
 nightly seeds="100000" first="1":
     tools/nightly.sh {{seeds}} {{first}}
 
+# Skewed loads on four shards
+skew seconds="30":
+    tools/skew.sh {{seconds}}
+
 # A full 512 MiB disk (root)
 full-disk:
     tools/full_disk.sh
