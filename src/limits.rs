@@ -268,16 +268,27 @@ pub const MANIFEST_FILE_BYTES: usize = 128 * KIB;
 /// The whole state of a shard in one manifest record.
 pub const MANIFEST_STATE_BYTES_MAX: usize = 64 * MIB;
 
+/// Deletes may take this share of the memory until a seal: more than makes one due.
+pub const MEMORY_BYTES_PER_DELETED_BYTE: u64 = 4;
+/// Parts of level 0 at which deletes are refused as well.
+pub const DELETES_FRESH_RUNS_MAX: usize = 4 * FRESH_RUNS_MAX;
+/// A collection that cannot be split because a run is damaged is not tried again before.
+pub const SPLIT_RETRY: Duration = Duration::from_secs(600);
 /// A part that was found damaged is not read again before.
 pub const DAMAGED_PART_RETRY: Duration = Duration::from_secs(5);
 /// How often a shard asks of its indexes whether a rebuild pays.
 pub const INDEX_WATCH_PERIOD: Duration = Duration::from_secs(30);
-/// Thread CPU of one more line of keys in a lookup: a miss out of the core's own cache, part of which is hidden.
-pub const INDEX_LINE_NS: u64 = 60;
-/// Of a build, as long as none was measured.
-pub const INDEX_BUILD_NS_PER_KEY: u64 = 60;
+/// Of one more line of keys in a lookup: a miss out of the core's own cache, part of which is hidden.
+pub const INDEX_LINE: Duration = Duration::from_nanos(60);
+/// Of a build, for each key, as long as none was measured.
+pub const INDEX_BUILD_OF_A_KEY: Duration = Duration::from_nanos(60);
 
 const _: () = {
+    // Otherwise deletes could wait for a seal that is not due.
+    assert!(
+        MEMORY_BYTES_PER_DELETED_BYTE < MEMORY_BYTES_PER_UNSEALED_BYTE
+            && DELETES_FRESH_RUNS_MAX > FRESH_RUNS_MAX
+    );
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);

@@ -6,13 +6,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use kyrodb::io::sim::{Disk, Rng, SimConfig};
+use kyrodb::io::sim::{Disk, Faults, Rng, SimConfig};
 use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::payload::{OCTET_STREAM, Payload};
-use kyrodb::shard::record::{Change, Condition, Durability, Scan, Write};
+use kyrodb::shard::record::{Change, Condition, Durability, Expiry, Scan, Write};
+use kyrodb::types::WallMs;
 use support::cluster::{Cluster, options};
 
 const SEEDS: u64 = 24;
@@ -132,6 +133,52 @@ fn every_key_has_its_last_value_whatever_is_merged() {
             }
             node.compact().await.expect("merges");
             check(&node, &model, &format!("seed {seed}, merged")).await;
+        });
+    }
+}
+
+/// A put reads a run to learn whether it replaces a record. Meanwhile that record's time is over, its deletion is
+/// logged, and sealed: the put replaces nothing any more.
+#[test]
+fn a_record_that_expires_under_a_slow_put_is_counted_once() {
+    const RECORDS: u64 = 40;
+    let options = ShardOptions { part_bytes: 1 << 20, checkpoint_log_bytes: 1 << 30, ..options() };
+    for seed in 0..20 {
+        let slow_disk = std::time::Duration::from_secs(3);
+        let faults = Faults { slow_disk_permille: 300, slow_disk, ..Faults::default() };
+        let config = SimConfig { faults, ..SimConfig::cores(1) };
+        let mut cluster = Cluster::boot(seed, Disk::default(), config, &options);
+        cluster.start().expect("a new node starts");
+        let node = cluster.nodes[0].clone();
+        cluster.run(0, async move {
+            let collection = node.collection("default").expect("exists");
+            let (condition, durability) = (Condition::None, Durability::Memory);
+            let put = |number: u64, expires| {
+                let payload = Payload::new(OCTET_STREAM, &[number as u8; 3000]);
+                let change = Change::Put { payload, expires };
+                Write { key: Key::from_u64(number), change, condition, durability }
+            };
+            let runtime = node.runtime().clone();
+            let over = WallMs(runtime.wall().0 + 20_000);
+            for number in 0..RECORDS {
+                let write = put(number, Some(Expiry::At(over)));
+                node.write(&collection, write).get().await.expect("taken");
+            }
+            node.checkpoint().await.expect("seals");
+            let mut writes = Vec::new();
+            // The sweep of runs comes some seconds after the end of their time.
+            while runtime.wall().0 < over.0 + 20_000 {
+                runtime.sleep(std::time::Duration::from_millis(200)).await;
+                if runtime.wall() > over && writes.is_empty() {
+                    writes.extend((0..RECORDS).map(|number| node.write(&collection, put(number, None))));
+                }
+                node.checkpoint().await.expect("seals");
+            }
+            for write in writes {
+                write.get().await.expect("taken");
+            }
+            let stats = node.collection_stats(&collection).await.expect("ready");
+            assert_eq!(stats.records, RECORDS, "seed {seed}");
         });
     }
 }

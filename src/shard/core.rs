@@ -195,7 +195,7 @@ impl Core {
         let core = self.clone();
         self.runtime.spawn(Class::Foreground, async move {
             let place = read.place().clone();
-            let found = core.read_cold(read).await;
+            let found = core.read_for_good(read).await;
             let before = found.map(|version| version.map_or(Before::Absent, |v| Before::of_version(&v)));
             let writes = core.parked.borrow_mut().take(place.tablet, &place.key);
             let wall = core.runtime.wall();
@@ -214,6 +214,20 @@ impl Core {
             core.deliver();
             core.progress.notify();
         });
+    }
+
+    /// A point read that is true of the runs of now: what went from the delta into a run meanwhile was not in those
+    /// that were read.
+    async fn read_for_good(&self, mut read: ColdRead) -> Result<Option<Version>, Refusal> {
+        loop {
+            let (place, levels) = (read.place().clone(), read.levels().clone());
+            let found = self.read_cold(read).await?;
+            let now = self.engine.borrow().store.levels().clone();
+            if Rc::ptr_eq(&levels, &now) {
+                return Ok(found);
+            }
+            read = ColdRead::new(now, place);
+        }
     }
 
     /// Carries a point read out; what it finds stays warm.

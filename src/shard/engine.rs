@@ -84,7 +84,7 @@ pub struct Engine {
     /// Bytes that deletes may still log while the disk is full.
     disk_full: Option<usize>,
     memory_budget: u64,
-    compaction_stuck: bool,
+    pub(super) compaction_stuck: bool,
     counters: EngineCounters,
     /// Shard 0: the last durable map.
     catalogue: Option<Arc<Catalogue>>,
@@ -296,7 +296,7 @@ impl Engine {
         }
     }
 
-    fn room_for_writes(&self) -> u64 {
+    pub(super) fn room_for_writes(&self) -> u64 {
         self.memory_budget.saturating_sub(self.store.cache_capacity() + self.store.resident_bytes())
     }
 
@@ -315,6 +315,7 @@ impl Engine {
         if self.disk_full.is_some_and(|reserve| reserve < DELETE_BYTES) {
             return Err(Refusal::DiskFull);
         }
+        self.check_room_for_delete()?;
         self.check_backlog(key_bytes)
     }
 

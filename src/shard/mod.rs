@@ -21,6 +21,7 @@ pub mod clock;
 pub mod control;
 pub mod core;
 pub mod decisions;
+pub mod delete_room;
 pub mod delta;
 pub mod engine;
 pub mod heat;

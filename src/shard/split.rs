@@ -28,24 +28,27 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
             let (node, core) = (node.clone(), core.clone());
             let collection = collection.clone();
             node.runtime().clone().spawn(Class::Background, async move {
-                split(&node, &core, &collection.name, collection.tablets[0].id).await;
+                if !split(&node, &core, &collection.name, collection.tablets[0].id).await {
+                    node.runtime().sleep(limits::SPLIT_RETRY).await;
+                }
                 core.splitting.borrow_mut().remove(&collection.id);
             });
         }
     }
 }
 
-async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
+/// False when a run of it is damaged.
+async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) -> bool {
     let sample = match sample(core, tablet, limits::SPLIT_SAMPLE_KEYS).await {
         Ok(sample) => sample,
         Err(error) => {
             core.note_damage(&error);
-            return;
+            return false;
         }
     };
     let split_at = separators(&sample, node.shards());
     if split_at.is_empty() {
-        return;
+        return true;
     }
     core.decided(Kind::Split, "first_split");
     match node.split_collection(name, split_at).await {
@@ -55,6 +58,7 @@ async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) {
             tracing::warn!(collection = name, %refusal, "not split; the next checkpoint tries again")
         }
     }
+    true
 }
 
 /// About so many keys of a tablet, in order and evenly apart, from the delta and from what is resident of the runs.

@@ -253,6 +253,9 @@ impl<'a> Rewriting<'a> {
     }
 
     async fn finish(self, level: u8) -> Result<Option<RunMeta>, RepairError> {
+        if self.tablet.is_none() {
+            return Ok(None);
+        }
         let id = self.out.id();
         let (finished, _, _) = self.out.finish(self.writer.finish()).await?;
         let Some(bounds) = finished.bounds else { return Ok(None) };

@@ -96,7 +96,7 @@ async fn build(
 
 /// Asks, now and then, of every index that serves whether a rebuild pays, as long as the shard lives.
 pub async fn keep_indexes(core: Rc<Core>) {
-    let mut build_ns_per_key = limits::INDEX_BUILD_NS_PER_KEY as f64;
+    let mut build_ns_per_key = limits::INDEX_BUILD_OF_A_KEY.as_nanos() as f64;
     loop {
         core.runtime.sleep(limits::INDEX_WATCH_PERIOD).await;
         let levels = core.engine.borrow().store.levels().clone();
@@ -105,8 +105,10 @@ pub async fn keep_indexes(core: Rc<Core>) {
             let Some(resident) = part.resident() else { continue };
             for (_, watched) in resident.watched() {
                 let keys = watched.index().keys().len() as f64;
-                let costs =
-                    Costs { line_ns: limits::INDEX_LINE_NS as f64, build_ns: keys * build_ns_per_key };
+                let costs = Costs {
+                    line_ns: limits::INDEX_LINE.as_nanos() as f64,
+                    build_ns: keys * build_ns_per_key,
+                };
                 if let Verdict::Rebuild { gain } = watched.verdict(costs) {
                     tracing::info!(run = %part.meta.id, gain, "lookups take longer than the index promised");
                     // The tree needs no second look wherever lookups fall, so this is decided once.
