@@ -20,6 +20,10 @@ pub struct ShardOptions {
     pub warm_on_start: bool,
     /// Size of a run file, about: what compaction moves at a time.
     pub part_bytes: u64,
+    /// A larger payload lies in a value file.
+    pub value_bytes_inline: usize,
+    /// Size of a value file, about.
+    pub value_file_bytes: u64,
 }
 
 impl ShardOptions {
@@ -32,6 +36,8 @@ impl ShardOptions {
             checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
             warm_on_start: false,
             part_bytes: limits::PART_BYTES,
+            value_bytes_inline: limits::VALUE_BYTES_INLINE_MAX,
+            value_file_bytes: limits::VALUE_FILE_BYTES,
         }
     }
 

@@ -15,7 +15,7 @@ use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
 use super::record::{Refusal, Scan};
-use super::store::{Before, DeltaPage};
+use super::store::DeltaPage;
 use crate::io::executor::sync::promise;
 use crate::limits;
 use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
@@ -89,14 +89,15 @@ async fn ship_all(node: &Node, core: &Core, tablet: TabletId, part: &ShipPart) -
             (present.collection, page)
         };
         let (mut records, mut last, mut seen, mut bytes) = (Vec::new(), None, 0, 0);
-        let walked = page.walk(|key, version| {
+        let walked = page.walk(async |key, stored| {
             seen += 1;
             last = Some(key.clone());
+            let version = stored.version().await?;
             if let Some(payload) = &version.payload {
                 bytes += payload.as_bytes().len();
                 records.push(Cargo { key: key.clone(), version });
             }
-            seen < limits::SHIP_RECORDS_MAX && bytes < limits::SCAN_PAGE_BYTES_MAX
+            Ok(seen < limits::SHIP_RECORDS_MAX && bytes < limits::SCAN_PAGE_BYTES_MAX)
         });
         let more = walked.await.map_err(|error| core.note_damage(&error))?;
         if !records.is_empty() {
@@ -211,7 +212,7 @@ pub async fn ship_in(
         let before = core.engine.borrow().before_arrival(tablet, collection, &cargo.key);
         let before = match before {
             Ok(before) => before,
-            Err(read) => core.read_cold(read).await?.map_or(Before::Absent, |v| Before::of_version(&v)),
+            Err(read) => core.read_before(read).await?,
         };
         arrivals.push((cargo, before.is_record()));
     }
