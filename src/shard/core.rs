@@ -315,6 +315,10 @@ impl Core {
                 self.retired.borrow_mut().push(part);
             }
         }
+        // Whether a commit that failed counts shows at the next start: then what it names must be there.
+        if self.engine.borrow().is_poisoned() {
+            return;
+        }
         self.shelf.sweep_values(|id| self.ledger.state().names_values(id)).await;
     }
 

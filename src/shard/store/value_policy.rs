@@ -57,11 +57,13 @@ pub fn live_and_dead(levels: &Levels) -> (u64, u64) {
 
 /// The part to rewrite and the files to move values out of.
 pub fn next(levels: &Levels, file_bytes: u64) -> Option<(Rc<Part>, BTreeSet<RunId>)> {
-    let files = usage(levels);
+    let mut files = usage(levels);
+    // What cannot be rewritten must not count for others: they would be rewritten for nothing.
+    files.retain(|file| !file.file.damaged.get());
     let dead: u64 = files.iter().map(Usage::dead).sum();
     let live: u64 = files.iter().map(Usage::bytes).sum::<u64>() - dead;
     let much = dead * limits::LIVE_VALUE_BYTES_PER_DEAD_BYTE > live;
-    let wanted = |file: &Usage| file.dead() > 0 && !file.file.damaged.get() && (much || file.is_half_dead());
+    let wanted = |file: &Usage| file.dead() > 0 && (much || file.is_half_dead());
     let mut wanted: Vec<Usage> = files.into_iter().filter(wanted).collect();
     wanted.sort_by(Usage::is_emptier_than);
     let (part, worst) = wanted.iter().find_map(|file| Some((heaviest(levels, file)?, file.file.meta.id)))?;
