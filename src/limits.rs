@@ -120,13 +120,13 @@ pub const COMPACTION_STRETCH_RECORDS: usize = 64;
 pub const SEALED_EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 pub const SEALED_EXPIRY_PAUSE: Duration = Duration::from_secs(600);
 /// A larger payload lies apart from its run, in a value file.
-pub const VALUE_BYTES_INLINE_MAX: usize = 32 * KIB;
+pub const INLINE_VALUE_BYTES_MAX: usize = 32 * KIB;
 /// Size of a value file, about: it ends behind the value that reaches it.
 pub const VALUE_FILE_BYTES: u64 = 64 * MIB as u64;
 /// What of a value is hashed and copied at a time.
 pub const VALUE_PIECE_BYTES: usize = 64 * KIB;
-/// Reads of pieces that one read of a value has under way.
-pub const VALUE_READS_MAX: usize = 4;
+/// What one read of a value has under way, in reads of [`RUN_READ_BYTES`].
+pub const VALUE_READ_AHEAD_BYTES: usize = MIB;
 /// Value files are rewritten when more than one byte of so many that live is dead; and each that is less than
 /// half alive.
 pub const LIVE_VALUE_BYTES_PER_DEAD_BYTE: u64 = 3;
@@ -266,7 +266,7 @@ pub const INDEX_BUILD_NS_PER_KEY: u64 = 60;
 const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
-    assert!(RUN_READ_BYTES.is_multiple_of(VALUE_PIECE_BYTES) && VALUE_BYTES_INLINE_MAX > 4096);
+    assert!(RUN_READ_BYTES.is_multiple_of(VALUE_PIECE_BYTES) && INLINE_VALUE_BYTES_MAX > 4096);
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);

@@ -36,7 +36,7 @@ impl ShardOptions {
             checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
             warm_on_start: false,
             part_bytes: limits::PART_BYTES,
-            value_bytes_inline: limits::VALUE_BYTES_INLINE_MAX,
+            value_bytes_inline: limits::INLINE_VALUE_BYTES_MAX,
             value_file_bytes: limits::VALUE_FILE_BYTES,
         }
     }

@@ -54,7 +54,7 @@ impl ValueFile {
     pub async fn payload(&self, at: &ValueRef) -> Result<Payload, LoadError> {
         self.reads.set(self.reads.get() + 1);
         let mut fill = SharedFill::new(at.len as usize);
-        self.pieces(at, limits::VALUE_READS_MAX, async |piece| {
+        self.pieces(at, limits::VALUE_READ_AHEAD_BYTES / limits::RUN_READ_BYTES, async |piece| {
             fill.push(piece);
             Ok::<(), LoadError>(())
         })
