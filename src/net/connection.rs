@@ -302,7 +302,7 @@ impl Connection {
 
     // ---- large values
 
-    /// Reads a large value and starts its write; it is answered in its turn.
+    /// Reads a large value, writes it and answers.
     async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
         self.send_owed_continue();
         loop {
@@ -327,11 +327,9 @@ impl Connection {
             }
         }
         self.wire.may_hold(0);
-        let close = shell.close;
         self.open.push_back((put.start(&self.node), shell));
-        if close {
-            self.answer_all().await;
-        }
+        // A read behind it must see it.
+        self.answer_all().await;
     }
 
     /// False when the connection ends.
