@@ -327,6 +327,11 @@ impl ShardState {
             self.values.push(file);
         }
         self.values.sort_by_key(|file| file.id);
+        self.forget_unused_values();
+    }
+
+    /// Names no value file to which no run refers.
+    pub fn forget_unused_values(&mut self) {
         let used: BTreeSet<RunId> =
             self.runs.iter().flat_map(|run| &run.values).map(|used| used.file).collect();
         self.values.retain(|file| used.contains(&file.id));

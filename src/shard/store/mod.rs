@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// Takes in what is known to be the newest version in the runs; false when it was there.
-    pub fn warm(&mut self, place: &Place, version: Version) -> bool {
+    pub fn warm(&mut self, place: &Place, version: &Version) -> bool {
         let is_new = self.cache.get(place.tablet, &place.key).is_none();
         if is_new {
             self.cache.insert(place.tablet, &place.key, version);
