@@ -49,7 +49,7 @@ echo "sent $sent bytes, written $written: write amplification $(ratio $written $
 echo "  log $(metric log_written_bytes_total), checkpoints $(metric checkpoint_written_bytes_total), compactions $(metric compaction_written_bytes_total)"
 room=$(du -sb --exclude log "$WORK/data" | cut -f1)
 echo "room without the log $room for $((VALUES * VALUE_BYTES)) bytes that live: $(ratio $room $((VALUES * VALUE_BYTES)))"
-curl -s -X POST "$URL/v1/compact" >/dev/null
+curl -s -X POST "$URL/v1/compact?wait=true" >/dev/null
 settle
 room=$(du -sb --exclude log "$WORK/data" | cut -f1)
 echo "after a compaction: $(ratio $room $((VALUES * VALUE_BYTES)))"
@@ -59,7 +59,7 @@ stalls=$(metric turn_stalls_total)
 for number in $(seq "$HUGE"); do
     curl -sf -X PUT --data-binary @"$WORK/huge" "$URL/v1/kv/default/$((1000000 + number))" || fail "a put of 16 MiB"
 done
-curl -s -X POST "$URL/v1/compact" >/dev/null
+curl -s -X POST "$URL/v1/compact?wait=true" >/dev/null
 for number in $(seq "$HUGE"); do
     curl -sf "$URL/v1/kv/default/$((1000000 + number))" | cmp -s - "$WORK/huge" || fail "a value of 16 MiB differs"
 done
