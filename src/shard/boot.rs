@@ -172,7 +172,7 @@ fn room_for_checkpoint(core: &Core) -> u64 {
     let step = (2 * limits::COMPACTION_GROUP_RUNS as u64 * core.part_bytes).min(runs + written);
     let segments = 2 * limits::LOG_AHEAD_SEGMENTS as u64 + 1;
     let (_, value_bytes) = engine.store.shelf().value_files();
-    let moved = core.value_file_bytes.min(value_bytes);
+    let moved = core.value_file_bytes.min(value_bytes) / 2;
     written + moved + step + segments * core.segments.bytes()
 }
 
