@@ -73,6 +73,8 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 60_000;
 /// After a crash LSNs and versions jump ahead by more than could have been given out unsynced.
 pub const CRASH_JUMP_RECORDS: u64 = 1 << 24;
 
+/// A longer payload is held until its blocks are built, where others are copied when they are logged.
+pub const LOG_COPIED_PAYLOAD_BYTES_MAX: usize = 64 * KIB;
 /// Zeros that go into a segment in one write: a log write may have to wait behind it.
 pub const LOG_FILL_BYTES: usize = 128 * KIB;
 /// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
@@ -81,6 +83,8 @@ pub const LOG_AHEAD_SEGMENTS: usize = 2;
 pub const LOG_SPARE_SEGMENTS_MAX: usize = 2;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
+/// Payloads that are given back at a time: pages of large ones go back to the system.
+pub const DROP_BYTES: usize = 4 * MIB;
 /// Entries that a checkpoint takes at a time.
 pub const CHECKPOINT_STRETCH_RECORDS: usize = 32;
 /// Records that recovery takes up before it looks at the clock.
@@ -115,7 +119,23 @@ pub const COMPACTION_STRETCH_RECORDS: usize = 64;
 /// for them is left alone.
 pub const SEALED_EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 pub const SEALED_EXPIRY_PAUSE: Duration = Duration::from_secs(600);
-/// Bytes of blocks that one batch of point reads has under way.
+/// A larger payload lies apart from its run, in a value file.
+pub const INLINE_VALUE_BYTES_MAX: usize = 32 * KIB;
+/// Size of a value file, about: it ends behind the value that reaches it.
+pub const VALUE_FILE_BYTES: u64 = 64 * MIB as u64;
+/// What of a value is hashed and copied at a time.
+pub const VALUE_PIECE_BYTES: usize = 64 * KIB;
+/// What one read of a value has under way, in reads of [`RUN_READ_BYTES`].
+pub const VALUE_READ_AHEAD_BYTES: usize = MIB;
+/// Value files are rewritten when more than one byte of so many that live is dead; and each that is less than
+/// half alive.
+pub const LIVE_VALUE_BYTES_PER_DEAD_BYTE: u64 = 3;
+/// Level 0 goes down when it refers to one byte of values of so many that the levels below refer to: as much
+/// may be hidden by it.
+pub const DEEP_VALUE_BYTES_PER_FRESH_BYTE: u64 = 8;
+/// One value takes at most one byte of so many of the cache of warm values.
+pub const CACHE_BYTES_PER_VALUE_BYTE: u64 = 512;
+/// Bytes of blocks, or of large values, that one batch of point reads has under way.
 pub const COLD_BATCH_BYTES_MAX: usize = 16 * MIB;
 /// One byte of so many of the memory is for values read from runs.
 pub const MEMORY_BYTES_PER_CACHE_BYTE: u64 = 4;
@@ -200,6 +220,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const TARGET_BYTES_MAX: usize = 8 * KIB;
 /// Whole body of a request that is not a bulk stream.
 pub const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
+/// A value of a known length beyond this is taken as it comes, not when all of it is there.
+pub const WHOLE_VALUE_BYTES_MAX: usize = 256 * KIB;
 /// One line of a bulk stream: a value of the largest size in base64, and its frame.
 pub const BULK_LINE_BYTES_MAX: usize = VALUE_BYTES_MAX / 3 * 4 + MIB;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
@@ -291,6 +313,7 @@ const _: () = {
     );
     assert!(LOG_BLOCK_BYTES_MAX <= LOG_SEGMENT_BYTES_MIN);
     assert!(RUN_CHUNK_BYTES.is_multiple_of(4096) && RUN_READ_BYTES.is_multiple_of(4096));
+    assert!(RUN_READ_BYTES.is_multiple_of(VALUE_PIECE_BYTES) && INLINE_VALUE_BYTES_MAX > 4096);
     assert!(LOG_BLOCK_FILL_BYTES < LOG_BLOCK_BYTES_MAX);
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);

@@ -126,6 +126,58 @@ fn the_answer_to_a_body_too_large_survives_the_body() {
     });
 }
 
+/// A value that is taken as it comes: in its turn among other requests, and not at all when it does not come whole.
+#[test]
+fn a_large_value_is_taken_as_it_comes() {
+    let mut served = Served::start(21, 2);
+    served.talk(|talk| async move {
+        let value: Vec<u8> = (0..3 * limits::WHOLE_VALUE_BYTES_MAX + 5).map(|at| (at * 31) as u8).collect();
+        for key in 0..4 {
+            let target = format!("/v1/kv/default/{key}");
+            let pipeline = [
+                request("PUT", &target, "", "before"),
+                request("PUT", &target, "Content-Type: image/png\r\n", &value),
+                request("GET", &target, "", ""),
+                request("PUT", &target, "If-Match: *\r\n", "behind"),
+                request("GET", &target, "", ""),
+                request("PUT", &target, "If-None-Match: *\r\n", &value),
+                request("PUT", &target, "", &value),
+            ];
+            let client = talk.connect().await;
+            for piece in pipeline.concat().chunks(70_001) {
+                client.send(piece).await;
+            }
+            for (status, body) in [
+                (201, None),
+                (204, None),
+                (200, Some(&value[..])),
+                (204, None),
+                (200, Some(&b"behind"[..])),
+                (412, None),
+                (204, None),
+            ] {
+                let answer = client.answer().await;
+                assert_eq!(answer.status, status, "key {key}");
+                assert!(body.is_none_or(|body| answer.body == body), "key {key}");
+            }
+        }
+        // Refused by its head, and cut in the middle: nothing of it is there.
+        let refused = [("/v1/kv/none/1", "", 404), ("/v1/kv/default/x", "", 422)];
+        for (target, lines, status) in refused {
+            assert_eq!(talk.ask("PUT", target, lines, &value).await.status, status, "{target}");
+        }
+        let client = talk.connect().await;
+        let put = request("PUT", "/v1/kv/default/9", "Expect: 100-continue\r\n", &value);
+        let head = put.len() - value.len();
+        client.send(&put[..head]).await;
+        assert_eq!(client.answer().await.status, 100);
+        client.send(&put[head..put.len() - 1]).await;
+        assert_eq!(client.answer().await.status, 408, "the last byte does not come in time");
+        assert!(client.is_closed().await);
+        assert_eq!(talk.ask("GET", "/v1/kv/default/9", "", "").await.status, 404);
+    });
+}
+
 #[test]
 fn connections_end_when_the_client_wants_it() {
     let mut served = Served::start(4, 1);

@@ -150,7 +150,7 @@ fn verify(cluster: &mut Cluster) -> Vec<String> {
     found.take()
 }
 
-/// What a node makes of a run with a flipped bit: no wrong value, and `verify` finds it.
+/// What a node makes of a run, or of a value file, with a flipped bit: no wrong value, and `verify` finds it.
 fn read_rotten(disk: Disk, path: &str, what: &str) -> usize {
     let mut cluster = boot(disk);
     cluster.start().unwrap_or_else(|error| panic!("{what}: a run keeps the node from starting: {error}"));
@@ -192,6 +192,25 @@ fn a_flipped_bit_in_a_run_is_found_and_never_read() {
         }
     }
     assert!(harmless > 0 && refused > harmless, "{harmless} harmless, {refused} refused");
+}
+
+#[test]
+fn a_flipped_bit_in_a_value_file_is_found_and_never_read() {
+    let disk = closed_node(true);
+    let (path, len) = file(&disk, ".values");
+    let mut rng = Rng::new(6);
+    let (mut harmless, mut refused) = (0, 0);
+    for offset in (0..len).step_by(61) {
+        let bit = rng.below(8) as u8;
+        let mut rotten = disk.clone();
+        rotten.flip_bit(&path, offset, bit);
+        match read_rotten(rotten, &path, &format!("bit {bit} of byte {offset} of {path}")) {
+            0 => harmless += 1,
+            1 => refused += 1,
+            more => panic!("byte {offset}: {more} keys are refused for one value"),
+        }
+    }
+    assert!(harmless > 0 && refused > 2 * harmless, "{harmless} harmless, {refused} refused");
 }
 
 #[test]

@@ -101,7 +101,9 @@ async fn check(node: &Node, model: &Model, what: &str) {
 fn every_key_has_its_last_value_whatever_is_merged() {
     for seed in 0..SEEDS {
         // Level 0 gets parts that overlap nothing of the deepest level, and levels between come about.
-        let options = ShardOptions { part_bytes: 8 * 1024, checkpoint_log_bytes: 1 << 30, ..options() };
+        let (part_bytes, value_bytes_inline) = (8 * 1024, 550);
+        let options =
+            ShardOptions { part_bytes, value_bytes_inline, checkpoint_log_bytes: 1 << 30, ..options() };
         let mut cluster = Cluster::boot(seed, Disk::default(), SimConfig::cores(1), &options);
         cluster.start().expect("a new node starts");
         let node = cluster.nodes[0].clone();

@@ -107,7 +107,7 @@ fn fill(from: &Path, before: Option<&Path>, to: &Path) -> Result<(Copied, Copied
     }
     for file in &tree.files {
         let (source, target) = (from.join(file), to.join(file));
-        let is_run = file.extension().is_some_and(|extension| extension == "run");
+        let is_run = file.extension().is_some_and(|extension| extension == "run" || extension == "values");
         let same = before.map(|before| before.join(file)).filter(|old| is_run && same_run(old, &source));
         match same {
             Some(old) => {

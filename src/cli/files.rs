@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use crate::shard::snapshot::{DESCRIPTION_FILE, Snapshot};
 
-/// The end of a run, where the hashes of all its parts are.
+/// The end of a run or a value file, where the hashes of all its parts are.
 const TAIL_BYTES: u64 = 8192;
 const PIECE_BYTES: usize = 256 * 1024;
 

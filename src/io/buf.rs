@@ -2,8 +2,10 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// The unit of direct I/O: file offsets, lengths and memory addresses are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
@@ -40,6 +42,40 @@ impl AlignedBuf {
         let mut buf = AlignedBuf::zeroed(bytes.len());
         buf[..bytes.len()].copy_from_slice(bytes);
         buf
+    }
+}
+
+/// Bytes that are filled from the front, piece by piece, and shared when they are whole. Nothing is cleared
+/// before: whoever fills a large one in slices pays for it in slices.
+pub struct SharedFill {
+    // Invariant: the first `filled` bytes are initialised, and nobody else has a hold on them.
+    bytes: Arc<[MaybeUninit<u8>]>,
+    filled: usize,
+}
+
+impl SharedFill {
+    pub fn new(len: usize) -> SharedFill {
+        SharedFill { bytes: Arc::new_uninit_slice(len), filled: 0 }
+    }
+
+    /// Bytes that are still to come.
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.filled
+    }
+
+    pub fn push(&mut self, piece: &[u8]) {
+        let bytes = Arc::get_mut(&mut self.bytes).expect("not shared before it is whole");
+        let place = &mut bytes[self.filled..self.filled + piece.len()];
+        // SAFETY: `place` is as long as `piece`, and they do not overlap: one is borrowed mutably.
+        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), place.as_mut_ptr().cast(), piece.len()) };
+        self.filled += piece.len();
+    }
+
+    /// Panics when bytes are missing.
+    pub fn finish(self) -> Arc<[u8]> {
+        assert_eq!(self.left(), 0, "bytes are missing");
+        // SAFETY: all bytes were filled, by the invariant.
+        unsafe { self.bytes.assume_init() }
     }
 }
 
@@ -91,5 +127,23 @@ mod tests {
         }
         let buf = AlignedBuf::padded(b"abc");
         assert_eq!(&buf[..4], b"abc\0");
+    }
+
+    #[test]
+    fn pieces_come_together() {
+        let mut fill = SharedFill::new(7);
+        for piece in [&b"ab"[..], b"", b"cdefg"] {
+            fill.push(piece);
+        }
+        assert_eq!(*fill.finish(), *b"abcdefg");
+        assert!(SharedFill::new(0).finish().is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes are missing")]
+    fn what_is_not_whole_is_not_shared() {
+        let mut fill = SharedFill::new(3);
+        fill.push(b"ab");
+        fill.finish();
     }
 }

@@ -15,7 +15,7 @@ use super::parser::head::{Head, Method};
 use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
 use super::problem::Problem;
 use super::response::{Body, Frame, NDJSON, Response, Rest, Source, append_end, append_piece};
-use super::routes::{self, Class, Started, Work, bulk};
+use super::routes::{self, Class, LargePut, Started, Work, bulk};
 use super::seat::Doing;
 use super::wire::{Filled, Wire};
 use crate::limits;
@@ -40,6 +40,7 @@ enum Turn {
     /// The next request is not all there.
     Hungry,
     Bulk(Box<(bulk::Plan, Shell)>),
+    LargePut(Box<(LargePut, Shell)>),
     /// Nothing more is read.
     Last,
 }
@@ -82,6 +83,7 @@ impl Connection {
             match turn {
                 Turn::Hungry if self.ending.is_none() => self.take_more().await,
                 Turn::Bulk(bulk) => self.run_bulk(bulk.0, bulk.1).await,
+                Turn::LargePut(put) => self.take_large_put(put.0, put.1).await,
                 Turn::Again | Turn::Hungry | Turn::Last => {}
             }
         }
@@ -153,6 +155,7 @@ impl Connection {
         streams: bool,
     ) -> ControlFlow<Turn> {
         let work = match started {
+            Ok(Started::LargePut(put)) => return ControlFlow::Break(Turn::LargePut(Box::new((*put, shell)))),
             Ok(Started::Bulk(plan)) => return ControlFlow::Break(Turn::Bulk(Box::new((plan, shell)))),
             Ok(Started::Work(work)) => work,
             Err(problem) => Work::Ready(problem.into()),
@@ -293,6 +296,61 @@ impl Connection {
             self.wire.flush_if_large().await;
             if self.wire.is_gone() {
                 return;
+            }
+        }
+    }
+
+    // ---- large values
+
+    /// Reads a large value, writes it and answers.
+    async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
+        self.send_owed_continue();
+        loop {
+            let mut input = self.wire.inbound.bytes();
+            let before = input.len();
+            let part = self.reader.next_part(&mut input);
+            let used = before - input.len();
+            if let Ok(Part::Data(data)) = part {
+                put.push(data);
+            }
+            let (is_more, is_end) = (part == Ok(Part::More), part == Ok(Part::End));
+            if part.is_err() {
+                self.ending = Some(Ending::Unread);
+                return;
+            }
+            self.wire.inbound.consume(used);
+            if is_end {
+                break;
+            }
+            if is_more && !self.take_more_of_value(&put).await {
+                return;
+            }
+        }
+        self.wire.may_hold(0);
+        self.open.push_back((put.start(&self.node), shell));
+        // A read behind it must see it.
+        self.answer_all().await;
+    }
+
+    /// False when the connection ends.
+    async fn take_more_of_value(&mut self, put: &LargePut) -> bool {
+        self.wire.flush().await;
+        if !self.wire.inbound.is_empty() {
+            return true;
+        }
+        if !self.wire.may_hold(put.held_bytes()) {
+            self.answer_last(too_many_bodies()).await;
+            return false;
+        }
+        match self.wire.fill(Doing::Body).await {
+            Filled::More => true,
+            Filled::Expired => {
+                self.answer_last(timed_out()).await;
+                false
+            }
+            Filled::Ended | Filled::Drained => {
+                self.ending = Some(Ending::Plain);
+                false
             }
         }
     }

@@ -183,8 +183,8 @@ async fn watch_disk(node: &Node, core: &Core) {
     }
 }
 
-/// Bytes of a seal of all that is in memory, of the largest step of a compaction, and of the segments that
-/// may be filled and made before this is looked at again.
+/// Bytes of a seal of all that is in memory, of the largest step of a compaction with the values that it moves,
+/// and of the segments that may be filled and made before this is looked at again.
 fn room_for_checkpoint(core: &Core) -> u64 {
     let engine = core.engine.borrow();
     let weight = |tablet: &super::tablet::Tablet| {
@@ -195,7 +195,9 @@ fn room_for_checkpoint(core: &Core) -> u64 {
     let runs: u64 = engine.store.levels().iter().map(|part| part.meta.file_len).sum();
     let step = (2 * limits::COMPACTION_GROUP_RUNS as u64 * core.part_bytes).min(runs + written);
     let segments = 2 * limits::LOG_AHEAD_SEGMENTS as u64 + 1;
-    written + step + segments * core.segments.bytes()
+    let (_, value_bytes) = engine.store.shelf().value_files();
+    let moved = core.value_file_bytes.min(value_bytes) / 2;
+    written + moved + step + segments * core.segments.bytes()
 }
 
 /// Reads what stays resident of every run, so that no request has to wait for it; values too, if so configured.

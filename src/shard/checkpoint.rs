@@ -22,12 +22,12 @@ use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::node::Node;
 use super::record::Refusal;
-use super::run::{EntryRef, TabletInfo};
+use super::run::{Body, EntryRef, TabletInfo};
 use super::runs::run_file_name;
 use super::state::TabletState;
+use super::store::LAST;
 use super::store::error::StoreError;
-use super::store::parts_out::PartsOut;
-use super::store::{LAST, Part};
+use super::store::parts_out::{PartsOut, Written};
 use crate::limits;
 use crate::types::{CollectionId, Epoch, Lsn, RunId, TabletId};
 
@@ -110,21 +110,21 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
     let level = if first { LAST } else { 0 };
     let mut out = PartsOut::new(core, level, core.part_bytes, covered);
     let written = async {
-        write_deltas(node, core, &mut out, first).await?;
+        write_deltas(node, core, &mut out, covered, first).await?;
         // Whatever replaced a version before the scan came by must be in the durable log.
         core.settle_down().await?;
         out.take().await
     };
-    let parts = match written.await {
-        Ok(parts) => parts,
+    let written = match written.await {
+        Ok(written) => written,
         Err(error) => {
             core.checkpoint_undone(log_bytes);
             out.abandon().await;
             return Err(error);
         }
     };
-    core.note_checkpoint(parts.iter().map(|part| part.meta.file_len).sum());
-    publish(core, covered, parts, counts).await?;
+    core.note_checkpoint(written.bytes());
+    publish(core, covered, written, counts).await?;
     drop_sealed(core, covered).await;
     super::split::propose(node, core);
     Ok(())
@@ -134,6 +134,7 @@ async fn write_deltas(
     node: &Node,
     core: &Core,
     out: &mut PartsOut<'_>,
+    covered: Lsn,
     bottom: bool,
 ) -> Result<(), StoreError> {
     for (collection, tablet) in tablets_in_order(core) {
@@ -142,9 +143,13 @@ async fn write_deltas(
         let mut at: Option<Key> = None;
         loop {
             out.make_room().await?;
-            at = write_stretch(core, out, &info, at, bottom);
-            if at.is_none() {
-                break;
+            match write_stretch(core, out, &info, at, covered, bottom) {
+                Stretch::End => break,
+                Stretch::UpTo(key) => at = Some(key),
+                Stretch::Large(key, version) => {
+                    write_large(out, &info, &key, &version).await?;
+                    at = Some(key);
+                }
             }
             slice.checkpoint().await;
         }
@@ -175,23 +180,41 @@ pub fn tablet_info(
     Some(TabletInfo { collection, tablet, epoch: present.epoch, key_type, next_seq: present.next_seq })
 }
 
-/// Pushes the next entries of a tablet; gives the key to go on behind, `None` at the end (also when the
-/// tablet was dropped meanwhile).
+/// How far a stretch of a tablet came.
+enum Stretch {
+    /// Go on behind this key.
+    UpTo(Key),
+    /// This version comes next; its value is written in slices.
+    Large(Key, Version),
+    /// Also when the tablet was dropped meanwhile.
+    End,
+}
+
+/// Pushes the next entries of a tablet.
 fn write_stretch(
     core: &Core,
     out: &mut PartsOut<'_>,
     info: &TabletInfo,
     at: Option<Key>,
+    covered: Lsn,
     bottom: bool,
-) -> Option<Key> {
+) -> Stretch {
     let engine = core.engine.borrow();
-    let tablet = engine.tablets.get(info.tablet)?;
+    let Some(tablet) = engine.tablets.get(info.tablet) else { return Stretch::End };
     let start = at.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut last = None;
     let mut key_bytes = Vec::new();
     let stretch = tablet.delta.range(start, Bound::Unbounded).take(limits::CHECKPOINT_STRETCH_RECORDS);
     for (key, version) in stretch {
         last = Some(key);
+        let payload_bytes = version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
+        if out.lies_apart(payload_bytes) {
+            // What came behind `covered` stays in log and delta, and the next seal takes it: once is enough.
+            if version.lsn <= covered && tablet.covers(key) {
+                return Stretch::Large(key.clone(), version.clone());
+            }
+            continue;
+        }
         // What moved away belongs to another shard.
         if tablet.covers(key) && !(bottom && version.payload.is_none()) {
             key_bytes.clear();
@@ -201,7 +224,19 @@ fn write_stretch(
             }
         }
     }
-    last.cloned()
+    last.cloned().map_or(Stretch::End, Stretch::UpTo)
+}
+
+async fn write_large(
+    out: &mut PartsOut<'_>,
+    info: &TabletInfo,
+    key: &Key,
+    version: &Version,
+) -> Result<(), StoreError> {
+    let payload = version.payload.as_ref().expect("a large value");
+    let at = out.values().put(payload.as_bytes()).await?;
+    out.push(info, EntryRef { body: Body::Apart(at), ..entry(info.tablet, &key.to_vec(), version) });
+    Ok(())
 }
 
 fn entry<'a>(tablet: TabletId, key: &'a [u8], version: &'a Version) -> EntryRef<'a> {
@@ -211,7 +246,7 @@ fn entry<'a>(tablet: TabletId, key: &'a [u8], version: &'a Version) -> EntryRef<
         lsn: version.lsn,
         seq: version.seq,
         expires: (version.expires != NEVER && version.payload.is_some()).then_some(version.expires),
-        payload: version.payload.as_ref().map(|payload| payload.as_bytes()),
+        body: version.payload.as_ref().map_or(Body::Tombstone, |payload| Body::Here(payload.as_bytes())),
     }
 }
 
@@ -219,18 +254,19 @@ fn entry<'a>(tablet: TabletId, key: &'a [u8], version: &'a Version) -> EntryRef<
 async fn publish(
     core: &Core,
     covered: Lsn,
-    parts: Vec<Rc<Part>>,
+    written: Written,
     counts: Vec<(TabletId, u64, Epoch)>,
 ) -> Result<(), Refusal> {
+    let parts = &written.parts;
     let newest = parts.iter().map(|part| part.meta.lsn_max).max().unwrap_or(Lsn::ZERO);
     assert!(core.engine.borrow().durable() >= newest.max(covered), "a part ahead of its log");
     let first_segment = core.segments.first_needed(covered);
     let loaded: Vec<RunId> = core.ledger.state().loaded_runs.iter().map(|run| run.id).collect();
-    let metas: Vec<_> = parts.iter().map(|part| part.meta.clone()).collect();
+    let replacement = written.replacement();
     core.commit_state(|state| {
         // What was loaded from them is in the parts.
         state.loaded_runs.clear();
-        state.replace_runs(&[], metas);
+        state.replace_runs(&[], replacement);
         state.set_covered(covered);
         state.first_segment = first_segment;
         let count = |(tablet, records, epoch): &(TabletId, u64, Epoch)| TabletState {
@@ -243,7 +279,7 @@ async fn publish(
         state.tablets = counts.iter().map(count).collect();
     })
     .await?;
-    core.install_parts(&[], &parts);
+    core.install_parts(&[], parts);
     core.segments.trim(first_segment).await;
     // A snapshot that is being made may want them; the next start removes what is left.
     let unwanted = if core.snapshots.is_linking() { Vec::new() } else { loaded };

@@ -28,6 +28,7 @@ use super::segments::Segments;
 use super::snapshot_part::Desk;
 use super::state::{ShardState, TabletState};
 use super::stats::Latency;
+use super::store::parts_out::Written;
 use super::store::policy::Reason;
 use super::store::read::read_all;
 use super::store::{Before, ColdRead, Part, Shelf};
@@ -58,6 +59,10 @@ pub struct Core {
     pub compactions: Cell<checkpoint::Progress>,
     /// Size of a run file, about.
     pub part_bytes: u64,
+    /// A larger payload lies in a value file.
+    pub value_bytes_inline: usize,
+    /// Size of a value file, about.
+    pub value_file_bytes: u64,
     /// Parts that no manifest names any more; their files go when nobody reads them.
     retired: RefCell<Vec<Rc<Part>>>,
     /// Writes that wait for a run to be read.
@@ -131,6 +136,8 @@ impl Core {
             compaction_wanted: Signal::default(),
             compactions: Cell::default(),
             part_bytes: options.part_bytes,
+            value_bytes_inline: options.value_bytes_inline,
+            value_file_bytes: options.value_file_bytes,
             retired: RefCell::default(),
             parked: RefCell::default(),
             shelf: engine.store.shelf().clone(),
@@ -195,8 +202,7 @@ impl Core {
         let core = self.clone();
         self.runtime.spawn(Class::Foreground, async move {
             let place = read.place().clone();
-            let found = core.read_for_good(read).await;
-            let before = found.map(|version| version.map_or(Before::Absent, |v| Before::of_version(&v)));
+            let before = core.read_before(read).await;
             let writes = core.parked.borrow_mut().take(place.tablet, &place.key);
             let wall = core.runtime.wall();
             let mut refused = Vec::new();
@@ -216,27 +222,43 @@ impl Core {
         });
     }
 
-    /// A point read that is true of the runs of now: what went from the delta into a run meanwhile was not in those
-    /// that were read.
-    async fn read_for_good(&self, mut read: ColdRead) -> Result<Option<Version>, Refusal> {
-        loop {
-            let (place, levels) = (read.place().clone(), read.levels().clone());
-            let found = self.read_cold(read).await?;
-            let now = self.engine.borrow().store.levels().clone();
-            if Rc::ptr_eq(&levels, &now) {
-                return Ok(found);
-            }
-            read = ColdRead::new(now, place);
-        }
-    }
-
     /// Carries a point read out; what it finds stays warm.
     pub async fn read_cold(&self, read: ColdRead) -> Result<Option<Version>, Refusal> {
-        let found = read.run().await.map_err(|error| self.note_damage(&error))?;
+        let version = async {
+            match read.run().await? {
+                Some(stored) => stored.version().await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let found = version.await.map_err(|error| self.note_damaged_read(&read, &error))?;
         if let Some(version) = &found {
             self.engine.borrow_mut().store.remember(&read, version);
         }
         Ok(found)
+    }
+
+    /// What a write would replace: without the value, if that lies apart. True of the runs of now: what went from
+    /// the delta into a run meanwhile was not in those that were read.
+    pub async fn read_before(&self, mut read: ColdRead) -> Result<Before, Refusal> {
+        loop {
+            let found = read.run().await.map_err(|error| self.note_damaged_read(&read, &error))?;
+            let now = self.engine.borrow().store.levels().clone();
+            if !Rc::ptr_eq(read.levels(), &now) {
+                read = ColdRead::new(now, read.place().clone());
+                continue;
+            }
+            let Some(stored) = found else { return Ok(Before::Absent) };
+            let before = stored.before();
+            if let Some(version) = stored.in_memory() {
+                self.engine.borrow_mut().store.remember(&read, &version);
+            }
+            return Ok(before);
+        }
+    }
+
+    fn note_damaged_read(&self, read: &ColdRead, error: &super::runs::LoadError) -> Refusal {
+        tracing::error!(shard = %self.shard(), place = ?read.place(), "a record could not be read");
+        self.note_damage(error)
     }
 
     /// As [`Core::read_cold`], for many.
@@ -274,10 +296,10 @@ impl Core {
     // ---- runs
 
     /// Makes the manifest name other runs, then reads them.
-    pub async fn replace_parts(&self, out: &[RunId], into: Vec<Rc<Part>>) -> Result<(), Refusal> {
-        let metas: Vec<_> = into.iter().map(|part| part.meta.clone()).collect();
-        self.commit_state(|state| state.replace_runs(out, metas)).await?;
-        self.install_parts(out, &into);
+    pub async fn replace_parts(&self, out: &[RunId], into: Written) -> Result<(), Refusal> {
+        let replacement = into.replacement();
+        self.commit_state(|state| state.replace_runs(out, replacement)).await?;
+        self.install_parts(out, &into.parts);
         Ok(())
     }
 
@@ -293,7 +315,7 @@ impl Core {
         self.compaction_wanted.notify();
     }
 
-    /// Removes files of parts that nobody reads any more.
+    /// Removes files of parts and of values that nobody reads any more.
     pub async fn sweep_retired(&self) {
         let unread: Vec<Rc<Part>> =
             self.retired.borrow_mut().extract_if(.., |part| Part::is_unread(part)).collect();
@@ -304,6 +326,11 @@ impl Core {
                 self.retired.borrow_mut().push(part);
             }
         }
+        // Whether a commit that failed counts shows at the next start: then what it names must be there.
+        if self.engine.borrow().is_poisoned() {
+            return;
+        }
+        self.shelf.sweep_values(|id| self.ledger.state().names_values(id)).await;
     }
 
     /// As `submit`, for any `count` records that `write` puts into the engine one by one.

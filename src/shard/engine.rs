@@ -18,7 +18,7 @@ use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
 use super::payload::Payload;
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
-use super::staged::{LogAs, Staged, StagedEffect, kind_of};
+use super::staged::{self, LogAs, Staged, StagedEffect, kind_of};
 pub use super::staged::{Looked, Taken};
 use super::store::{Before, ColdRead, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
@@ -239,12 +239,11 @@ impl Engine {
         let tablet = self.tablets.get_mut(id).expect("looked up by the caller");
         let seq = tablet.stage(&key, lsn, expires);
         let (collection, epoch) = (tablet.collection, tablet.epoch);
-        let payload = put.as_ref().map_or(&[][..], |(payload, _)| payload.as_bytes());
         let expiry = expires.filter(|expires| *expires != NEVER);
         let replaces = how.replaces;
         let meta =
             Meta { commit_ts, seq, collection, tablet: id, epoch, expiry, replaces, ..Meta::new(kind) };
-        self.log.append(&RecordParts { meta, key: &key.to_vec(), payload });
+        staged::log(&mut self.log, meta, &key, put.as_ref().map(|(payload, _)| payload));
         match kind {
             Kind::Put => self.counters.puts += 1,
             _ => self.count_delete(),
@@ -380,13 +379,13 @@ impl Engine {
             return Err(Refusal::DiskFull);
         }
         let Cargo { key, mut version } = cargo;
-        let payload = version.payload.as_ref().map_or(&[][..], |payload| payload.as_bytes());
-        self.check_memory(memory_of(&key, payload.len()))?;
-        self.check_backlog(key.len() + payload.len())?;
+        let bytes = version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
+        self.check_memory(memory_of(&key, bytes))?;
+        self.check_backlog(key.len() + bytes)?;
         let kind = if version.payload.is_some() { Kind::Put } else { Kind::Delete };
         let expiry = (version.expires != NEVER).then_some(version.expires);
         let meta = Meta { seq: version.seq, collection, tablet, expiry, replaces, ..self.next_meta(kind) };
-        let lsn = self.log.append(&RecordParts { meta, key: &key.to_vec(), payload });
+        let lsn = staged::log(&mut self.log, meta, &key, version.payload.as_ref());
         version.lsn = lsn;
         let seq = version.seq;
         self.tablets.entry(tablet, collection);

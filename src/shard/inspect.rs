@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::runs::{self, LoadError, parse_run_file_name, run_file_name};
 use super::state::{LoadedRun, RunMeta, ShardState};
+use super::value_check;
 use crate::io::buf::AlignedBuf;
 use crate::io::log::{
     Cause, Damage, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
@@ -55,6 +56,10 @@ pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Report {
         }
         None => findings.extend(verify_runs_alone(runtime, dir, shard).await),
     }
+    findings.extend(match &state {
+        Some(state) => value_check::verify(runtime, &dir.join("runs"), shard, state).await,
+        None => value_check::verify_alone(runtime, &dir.join("runs"), shard).await,
+    });
     match verify_log(runtime, &dir.join("log"), shard, state.as_ref()).await {
         Ok(damage) => findings.extend(damage),
         // The manifest's finding says already that nothing is there.

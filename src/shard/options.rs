@@ -22,6 +22,10 @@ pub struct ShardOptions {
     /// Size of a run file, about: what compaction moves at a time.
     pub part_bytes: u64,
     pub balance: BalanceOptions,
+    /// A larger payload lies in a value file.
+    pub value_bytes_inline: usize,
+    /// Size of a value file, about.
+    pub value_file_bytes: u64,
 }
 
 impl ShardOptions {
@@ -35,6 +39,8 @@ impl ShardOptions {
             warm_on_start: false,
             part_bytes: limits::PART_BYTES,
             balance: BalanceOptions::default(),
+            value_bytes_inline: limits::INLINE_VALUE_BYTES_MAX,
+            value_file_bytes: limits::VALUE_FILE_BYTES,
         }
     }
 

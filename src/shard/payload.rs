@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use crate::io::buf::SharedFill;
 use crate::limits;
 
 const KNOWN_TYPES: [&str; 4] =
@@ -45,6 +46,11 @@ impl Payload {
         value_start(bytes).map(|_| Payload(bytes.into()))
     }
 
+    /// As [`Payload::from_bytes`], without a copy.
+    pub fn from_shared(bytes: Arc<[u8]>) -> Option<Payload> {
+        value_start(&bytes).map(|_| Payload(bytes))
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -61,6 +67,10 @@ impl Payload {
         &self.0[self.start()..]
     }
 
+    pub fn shared_bytes(&self) -> &Arc<[u8]> {
+        &self.0
+    }
+
     /// The shared bytes and where the value begins in them: lets a large value be sent without a copy.
     pub fn shared_value(&self) -> (Arc<[u8]>, usize) {
         (self.0.clone(), self.start())
@@ -68,6 +78,33 @@ impl Payload {
 
     fn start(&self) -> usize {
         value_start(&self.0).expect("a payload is well-formed by construction")
+    }
+}
+
+/// A payload of which the value comes piece by piece: no step is longer for a larger value.
+pub struct PayloadFill(SharedFill);
+
+impl PayloadFill {
+    /// As [`Payload::new`], for a value of so many bytes.
+    pub fn new(content_type: &str, value_bytes: usize) -> PayloadFill {
+        let head = Payload::new(content_type, &[]);
+        let mut fill = SharedFill::new(head.as_bytes().len() + value_bytes);
+        fill.push(head.as_bytes());
+        PayloadFill(fill)
+    }
+
+    /// Bytes of the value that are still to come.
+    pub fn left(&self) -> usize {
+        self.0.left()
+    }
+
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.push(piece);
+    }
+
+    /// Panics when bytes are missing.
+    pub fn finish(self) -> Payload {
+        Payload::from_shared(self.0.finish()).expect("it begins with the head of a payload")
     }
 }
 
@@ -106,7 +143,10 @@ mod tests {
             for value in [&b""[..], b"x", b"{\"a\":1}"] {
                 let payload = Payload::new(content_type, value);
                 assert_eq!((payload.content_type(), payload.value()), (content_type, value));
-                assert_eq!(Payload::from_bytes(payload.as_bytes()), Some(payload));
+                assert_eq!(Payload::from_bytes(payload.as_bytes()), Some(payload.clone()));
+                let mut fill = PayloadFill::new(content_type, value.len());
+                value.chunks(2).for_each(|piece| fill.push(piece));
+                assert_eq!((fill.left(), fill.finish()), (0, payload));
             }
         }
     }

@@ -63,11 +63,11 @@ async fn walk(core: &Core, id: TabletId) -> Option<u64> {
         };
         let mut visited = 0;
         let more = page
-            .walk(|key, version| {
+            .walk(async |key, stored| {
                 visited += 1;
-                records += u64::from(version.payload.is_some());
+                records += u64::from(stored.is_record());
                 after = Some(key.clone());
-                visited < limit
+                Ok(visited < limit)
             })
             .await;
         match more {

@@ -193,8 +193,20 @@ async fn sort_out_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Re
             return Err(StartError::Run(runs::LoadError::Length { path, wanted, found }));
         }
     }
+    let named =
+        |entry: &crate::io::op::DirEntry| Some((runs::parse_value_file_name(&entry.name)?, entry.len));
+    let lens: BTreeMap<RunId, u64> = entries.iter().filter_map(named).collect();
+    for file in &state.values {
+        let (wanted, found) = (file.file_len, lens.get(&file.id).copied().unwrap_or(0));
+        if wanted != found {
+            let path = dirs.runs.join(runs::value_file_name(file.id));
+            return Err(StartError::Run(runs::LoadError::Length { path, wanted, found }));
+        }
+    }
     for entry in entries {
-        if runs::parse_run_file_name(&entry.name).is_some_and(|id| !state.names_run(id)) {
+        let run = runs::parse_run_file_name(&entry.name).is_some_and(|id| !state.names_run(id));
+        let values = runs::parse_value_file_name(&entry.name).is_some_and(|id| !state.names_values(id));
+        if run || values {
             let path = dirs.runs.join(&entry.name);
             runtime.remove_file(path.clone()).await.map_err(|error| io_at(&path, error))?;
         }
@@ -370,6 +382,7 @@ async fn open(
     let Replayed { tablets, catalogue, bytes, .. } = replayed;
     let clock = HybridClock::resume(clock);
     let shelf = Shelf::new(node.runtime().clone(), dirs.runs.clone());
+    state.values.iter().for_each(|file| shelf.add_values(*file));
     let parts = state.runs.iter().map(|run| Rc::new(Part::new(shelf.clone(), run.clone())));
     let levels = Levels::new(parts);
     let store = Store::new(shelf, levels, options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE);

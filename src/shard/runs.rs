@@ -5,16 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::delta::{NEVER, Version};
+use super::file_out::FileOut;
 use super::key::Key;
 use super::payload::Payload;
 use super::run::{
-    EntryRef, FinishedRun, Footer, LoadStep, Resident, ResidentLoader, RunError, RunFile, RunReader, RunTail,
-    RunWriter, TailStep, Why,
+    Body, EntryRef, FinishedRun, Footer, LoadStep, Resident, ResidentLoader, RunError, RunFile, RunReader,
+    RunTail, RunWriter, TailStep, Why,
 };
 use super::state::LoadedRun;
 use super::tablets::Tablets;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
-use crate::io::op::{OpenMode, Sync};
+use crate::io::op::OpenMode;
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::types::{CollectionId, FileOffset, RunId, TabletId};
@@ -28,7 +29,16 @@ pub fn parse_run_file_name(name: &str) -> Option<RunId> {
     (run_file_name(id) == name).then_some(id)
 }
 
-/// Why a run that the manifest names cannot be loaded.
+pub fn value_file_name(id: RunId) -> String {
+    format!("{:016x}.values", id.0)
+}
+
+pub fn parse_value_file_name(name: &str) -> Option<RunId> {
+    let id = RunId(u64::from_str_radix(name.strip_suffix(".values")?, 16).ok()?);
+    (value_file_name(id) == name).then_some(id)
+}
+
+/// Why a run or a value file that the manifest names cannot be read.
 #[derive(Debug)]
 pub enum LoadError {
     Io {
@@ -92,14 +102,20 @@ pub async fn load(
         let info = &tablet.info;
         tablets.raise_seq(info.tablet, info.collection, info.next_seq);
     }
+    let mut stray = false;
     source
         .read_all(|entry, payload| {
+            // That format knew of no values apart.
+            stray |= matches!(entry.body, Body::Apart(_));
             let expires = entry.expires.unwrap_or(NEVER);
             let version = Version { lsn: entry.lsn, seq: entry.seq, expires, payload };
             let collection = collection_of(&source.reader, entry.tablet);
             tablets.restore(entry.tablet, collection, Key::from_bytes(entry.key), version, false);
         })
         .await?;
+    if stray {
+        return Err(LoadError::Payload { path: source.path });
+    }
     source.check_keys().await
 }
 
@@ -109,6 +125,17 @@ pub async fn check(runtime: &Runtime, dir: &Path, run: RunFile) -> Result<(), Lo
     source.read_all(|_, _| ()).await?;
     source.check_keys().await?;
     source.check_derived(run).await
+}
+
+/// Hands over every entry of a run, in order.
+pub async fn read_entries(
+    runtime: &Runtime,
+    dir: &Path,
+    run: RunFile,
+    mut take: impl FnMut(CollectionId, &EntryRef<'_>),
+) -> Result<(), LoadError> {
+    let source = RunSource::open(runtime, dir, run).await?;
+    source.read_all(|entry, _| take(collection_of(&source.reader, entry.tablet), &entry)).await
 }
 
 /// As [`check`], by what the file says of itself: for when no manifest can be read.
@@ -163,7 +190,7 @@ impl RunSource {
         read.map_err(|error| LoadError::Io { path: self.path.clone(), error })
     }
 
-    /// Hands over every entry, in order.
+    /// Hands over every entry, in order, with its payload unless that lies apart.
     async fn read_all(&self, mut take: impl FnMut(EntryRef<'_>, Option<Payload>)) -> Result<(), LoadError> {
         let mut slice = self.runtime.slice();
         let mut block = 0;
@@ -172,7 +199,10 @@ impl RunSource {
             let entries = self.reader.entries(&span, &bytes).map_err(|error| self.damaged(error))?;
             for (index, entry) in entries.enumerate() {
                 let entry = entry.map_err(|error| self.damaged(error))?;
-                let payload = entry.payload.map(Payload::from_bytes);
+                let payload = match entry.body {
+                    Body::Here(payload) => Some(Payload::from_bytes(payload)),
+                    Body::Tombstone | Body::Apart(_) => None,
+                };
                 if payload == Some(None) {
                     return Err(LoadError::Payload { path: self.path.clone() });
                 }
@@ -248,9 +278,7 @@ async fn read(file: &File, offset: FileOffset, len: usize) -> io::Result<Vec<u8>
 pub struct RunOut {
     runtime: Runtime,
     id: RunId,
-    path: PathBuf,
-    file: File,
-    offset: u64,
+    file: FileOut,
 }
 
 impl RunOut {
@@ -259,24 +287,15 @@ impl RunOut {
     }
 
     pub async fn create(runtime: &Runtime, dir: &Path, id: RunId) -> io::Result<RunOut> {
-        let path = dir.join(run_file_name(id));
-        let file = runtime.open(path.clone(), OpenMode::CreateNew).await?;
-        Ok(RunOut { runtime: runtime.clone(), id, path, file, offset: 0 })
+        let file = FileOut::create(runtime, dir.join(run_file_name(id))).await?;
+        Ok(RunOut { runtime: runtime.clone(), id, file })
     }
 
     /// Writes what is ready.
     pub async fn drain(&mut self, writer: &mut RunWriter) -> io::Result<()> {
         while let Some(chunk) = writer.take_ready() {
-            self.write(chunk).await?;
+            self.file.write(chunk).await?;
         }
-        Ok(())
-    }
-
-    async fn write(&mut self, chunk: AlignedBuf) -> io::Result<()> {
-        let began = self.runtime.now();
-        let chunk = self.file.write(FileOffset(self.offset), chunk, Sync::No).await?;
-        self.offset += chunk.len() as u64;
-        self.runtime.rest_after(began).await;
         Ok(())
     }
 
@@ -285,17 +304,16 @@ impl RunOut {
         let mut slice = self.runtime.slice();
         loop {
             match tail.next_chunk(&mut || self.runtime.thread_cpu_ns()) {
-                TailStep::Chunk(chunk) => self.write(chunk).await?,
+                TailStep::Chunk(chunk) => self.file.write(chunk).await?,
                 TailStep::Working => {}
                 TailStep::Done => break,
             }
             slice.checkpoint().await;
         }
-        self.file.sync().await?;
-        let dir = self.path.parent().expect("a run lies in a directory").to_owned();
-        self.runtime.sync_dir(dir).await?;
+        let written = self.file.written();
+        let file = self.file.finish().await?;
         let (finished, resident) = tail.finished();
-        assert_eq!(finished.file.len, self.offset, "every byte of the run was written");
-        Ok((finished, resident, self.file))
+        assert_eq!(finished.file.len, written, "every byte of the run was written");
+        Ok((finished, resident, file))
     }
 }

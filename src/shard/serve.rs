@@ -10,7 +10,7 @@ use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::stats::{CollectionStats, Phase, ShardStats};
-use super::store::Levels;
+use super::store::{Levels, value_policy};
 use super::{balance, control, jobs, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
@@ -297,6 +297,8 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.runs = levels.iter().count() as u64;
     stats.fresh_runs = levels.fresh().len() as u64;
     stats.run_bytes = levels.iter().map(|part| part.meta.file_len).sum();
+    (stats.value_files, stats.value_file_bytes) = engine.store.shelf().value_files();
+    (stats.value_live_bytes, _) = value_policy::live_and_dead(levels);
     stats.resident_bytes = engine.store.resident_bytes();
     stats.cache_bytes = engine.store.cache_bytes();
     stats.cache_hits = engine.store.hits;
@@ -304,6 +306,7 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     let shelf = engine.store.shelf();
     stats.cold_reads = shelf.cold_reads.get();
     stats.block_reads = shelf.block_reads.get();
+    stats.value_reads = shelf.value_reads.get();
     stats.rebuilt_indexes = shelf.rebuilt.get();
     stats.damaged_reads = numbers.damaged_reads;
     stats.decisions = numbers.decisions.clone();

@@ -18,7 +18,7 @@ use super::core::Core;
 use super::operations::Operations;
 use super::options::ShardOptions;
 use super::record::Refusal;
-use super::runs::run_file_name;
+use super::runs::{run_file_name, value_file_name};
 use super::state::ShardState;
 use super::store::Levels;
 use super::store::error::StoreError;
@@ -50,7 +50,7 @@ struct Cut {
     number: u64,
     lsn: Lsn,
     state: ShardState,
-    /// Keeps the files of the runs.
+    /// Keeps the files of the runs and of their values.
     levels: Rc<Levels>,
     records: u64,
 }
@@ -169,6 +169,10 @@ async fn link_cut(core: &Core, cut: &Cut, into: &Path) -> Result<Linked, StoreEr
         let name = run_file_name(*id);
         runtime.link(core.runs_dir.join(&name), runs_dir.join(&name)).await?;
     }
+    for file in &cut.state.values {
+        let name = value_file_name(file.id);
+        runtime.link(core.runs_dir.join(&name), runs_dir.join(&name)).await?;
+    }
     let segments = core.segments.link_from(cut.state.first_segment);
     for id in &segments {
         let name = segment_file_name(*id);
@@ -179,7 +183,8 @@ async fn link_cut(core: &Core, cut: &Cut, into: &Path) -> Result<Linked, StoreEr
     let created = Manifest::create(runtime, &shard_dir, core.shard(), &cut.state.encode()).await;
     created.map_err(manifest_error)?;
     let run_bytes: u64 = runs.iter().map(|(_, bytes)| bytes).sum();
-    let bytes = run_bytes + segments.len() as u64 * core.segments.bytes();
+    let value_bytes: u64 = cut.state.values.iter().map(|file| file.file_len).sum();
+    let bytes = run_bytes + value_bytes + segments.len() as u64 * core.segments.bytes();
     Ok(Linked { bytes, records: cut.records })
 }
 

@@ -9,7 +9,8 @@ use super::key::Key;
 use super::payload::Payload;
 use super::record::{Durability, Found, Write};
 use super::store::ColdRead;
-use crate::io::log::Kind;
+use crate::io::log::{Kind, LogBuilder, Meta, RecordParts};
+use crate::limits;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
 
 /// What a point read finds without reading a file.
@@ -61,6 +62,16 @@ pub fn kind_of(form: Form) -> Kind {
     match form {
         Form::Ranges => Kind::Catalogue,
         Form::Placed => Kind::PlacedCatalogue,
+    }
+}
+
+/// Appends a record to the log; a large payload is shared with it.
+pub fn log(log: &mut LogBuilder, meta: Meta, key: &Key, payload: Option<&Payload>) -> Lsn {
+    let bytes = payload.map_or(&[][..], Payload::as_bytes);
+    let record = RecordParts { meta, key: &key.to_vec(), payload: bytes };
+    match payload.filter(|_| bytes.len() > limits::LOG_COPIED_PAYLOAD_BYTES_MAX) {
+        Some(payload) => log.append_shared(&record, payload.shared_bytes().clone()),
+        None => log.append(&record),
     }
 }
 

@@ -14,22 +14,24 @@
 //!   | u64 highest LSN | u64 first expiry | first place | last place
 //!   place: u32 collection | u32 tablet | bytes key
 //! u64 replay to LSN (0 when flag 4 is not set) | u32 gaps, each: u64 after LSN | u64 before LSN
+//! u32 value files, each: u64 id | u64 file length | u64 footer hash | u64 value bytes
+//! for each of the runs above: u32 value files that it refers to, each: u64 id | u64 bytes
 //! ```
 //!
-//! Version 1 has no records of tablets, and ends with the catalogue. Version 3 is version 2 with flag 8, which older
-//! servers do not know.
+//! Version 2 ends with the gaps, and has no placements.
+//! Version 1 has no records of tablets, and ends with the catalogue.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::catalogue::{Catalogue, Form};
 use super::key::Key;
-use super::run::RunFile;
+use super::run::{RunFile, ValueMeta};
 use super::store::{LAST, Place, Span};
 use crate::io::codec::{Put, Reader, Truncated};
 use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId, WallMs};
 
 const VERSION: u16 = 3;
-const VERSION_WITHOUT_PLACEMENTS: u16 = 2;
 const FLAG_CLEAN: u8 = 1;
 const FLAG_CATALOGUE: u8 = 2;
 const FLAG_SNAPSHOT: u8 = 4;
@@ -49,6 +51,16 @@ pub struct RunMeta {
     /// The first time at which one of its records is over; [`super::delta::NEVER`] when none will be.
     pub first_expiry: WallMs,
     pub span: Span,
+    /// In order of files, each once.
+    pub values: Vec<ValueUse>,
+}
+
+/// What a run refers to in a value file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueUse {
+    pub file: RunId,
+    /// Padding included.
+    pub bytes: u64,
 }
 
 /// A run written before runs were read in place. It covers the log in `(from, to]`; its records are loaded
@@ -87,6 +99,8 @@ pub struct ShardState {
     pub loaded_runs: Vec<LoadedRun>,
     /// Those of level 0 from the oldest.
     pub runs: Vec<RunMeta>,
+    /// Those that runs refer to, and no others; in order of ids.
+    pub values: Vec<ValueMeta>,
     pub tablets: Vec<TabletState>,
     /// Shard 0's.
     pub catalogue: Option<Catalogue>,
@@ -101,6 +115,13 @@ pub struct ShardState {
 pub struct LsnGap {
     pub after: Lsn,
     pub before: Lsn,
+}
+
+/// Runs that are to be named, and the value files that were written with them.
+#[derive(Clone, Debug, Default)]
+pub struct Replacement {
+    pub runs: Vec<RunMeta>,
+    pub values: Vec<ValueMeta>,
 }
 
 /// What is kept of a tablet.
@@ -167,7 +188,7 @@ impl ShardState {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let placed = self.catalogue.as_ref().is_some_and(|catalogue| catalogue.form() == Form::Placed);
-        out.put_u16(if placed { VERSION } else { VERSION_WITHOUT_PLACEMENTS });
+        out.put_u16(VERSION);
         let clean = if self.clean { FLAG_CLEAN } else { 0 };
         let catalogue = if self.catalogue.is_some() { FLAG_CATALOGUE } else { 0 };
         let snapshot = if self.replay_to.is_some() { FLAG_SNAPSHOT } else { 0 };
@@ -208,6 +229,19 @@ impl ShardState {
         for gap in &self.gaps {
             out.put_u64(gap.after.0);
             out.put_u64(gap.before.0);
+        }
+        out.put_u32(self.values.len() as u32);
+        for file in &self.values {
+            for number in [file.id.0, file.file_len, file.footer_hash, file.value_bytes] {
+                out.put_u64(number);
+            }
+        }
+        for run in &self.runs {
+            out.put_u32(run.values.len() as u32);
+            for used in &run.values {
+                out.put_u64(used.file.0);
+                out.put_u64(used.bytes);
+            }
         }
         out
     }
@@ -262,16 +296,56 @@ impl ShardState {
                 state.gaps.push(LsnGap { after: Lsn(reader.u64()?), before: Lsn(reader.u64()?) });
             }
         }
+        if version > 2 {
+            state.decode_values(&mut reader)?;
+        }
         Ok(state)
     }
 
-    /// Takes runs away and names others.
-    pub fn replace_runs(&mut self, out: &[RunId], into: impl IntoIterator<Item = RunMeta>) {
+    fn decode_values(&mut self, reader: &mut Reader<'_>) -> Result<(), StateError> {
+        for _ in 0..reader.u32()? {
+            let id = RunId(reader.u64()?);
+            let [file_len, footer_hash, value_bytes] = [reader.u64()?, reader.u64()?, reader.u64()?];
+            self.values.push(ValueMeta { id, file_len, footer_hash, value_bytes });
+        }
+        for run in &mut self.runs {
+            for _ in 0..reader.u32()? {
+                run.values.push(ValueUse { file: RunId(reader.u64()?), bytes: reader.u64()? });
+            }
+        }
+        let sorted = self.values.is_sorted_by_key(|file| file.id);
+        let mut uses = self.runs.iter().flat_map(|run| &run.values);
+        let named = sorted && uses.all(|used| self.names_values(used.file));
+        if named { Ok(()) } else { Err(StateError::Malformed) }
+    }
+
+    /// Takes runs away and names others, with the value files that came with them; value files that nothing
+    /// refers to any more go.
+    pub fn replace_runs(&mut self, out: &[RunId], into: Replacement) {
         self.runs.retain(|run| !out.contains(&run.id));
-        for run in into {
+        for run in into.runs {
             self.next_run = self.next_run.max(run.id.next());
             self.runs.push(run);
         }
+        for file in into.values {
+            self.next_run = self.next_run.max(file.id.next());
+            self.values.push(file);
+        }
+        self.values.sort_by_key(|file| file.id);
+        self.forget_unused_values();
+    }
+
+    /// Names no value file to which no run refers.
+    pub fn forget_unused_values(&mut self) {
+        let used: BTreeSet<RunId> =
+            self.runs.iter().flat_map(|run| &run.values).map(|used| used.file).collect();
+        self.values.retain(|file| used.contains(&file.id));
+        assert_eq!(self.values.len(), used.len(), "a run refers to a value file that is not there");
+    }
+
+    /// Whether a value file counts.
+    pub fn names_values(&self, id: RunId) -> bool {
+        self.values.binary_search_by_key(&id, |file| file.id).is_ok()
     }
 
     /// Whether a record of the log counts, as far as its LSN tells.
@@ -328,6 +402,7 @@ fn decode_run(reader: &mut Reader<'_>) -> Result<RunMeta, StateError> {
         lsn_max: Lsn(lsn_max?),
         first_expiry: WallMs(first_expiry?),
         span: Span { first: decode_place(reader)?, last: decode_place(reader)? },
+        values: Vec::new(),
     })
 }
 
@@ -385,7 +460,9 @@ mod tests {
                 lsn_max: Lsn(8),
                 first_expiry: WallMs(99),
                 span: Span { first: place(b"a"), last: place(b"zebra crossing") },
+                values: vec![ValueUse { file: RunId(3), bytes: 40960 }],
             }],
+            values: vec![ValueMeta { id: RunId(3), file_len: 53248, footer_hash: 0xfe, value_bytes: 45056 }],
             tablets: vec![TabletState {
                 tablet: TabletId(1),
                 collection: CollectionId(1),
@@ -422,6 +499,38 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(ShardState::decode(&bytes[..len]).is_err(), "cut at {len}");
         }
+    }
+
+    #[test]
+    fn a_value_file_is_named_as_long_as_a_run_refers_to_it() {
+        let mut state = sample();
+        let run = |id, files: &[u64]| RunMeta {
+            id: RunId(id),
+            values: files.iter().map(|file| ValueUse { file: RunId(*file), bytes: 4096 }).collect(),
+            ..sample().runs.remove(0)
+        };
+        let file = |id| ValueMeta { id: RunId(id), ..sample().values[0] };
+        let named = |state: &ShardState| state.values.iter().map(|file| file.id.0).collect::<Vec<_>>();
+        let into = Replacement { runs: vec![run(6, &[3, 7])], values: vec![file(7), file(8)] };
+        state.replace_runs(&[], into);
+        assert_eq!((named(&state), state.next_run), (vec![3, 7], RunId(9)), "nothing refers to 8");
+        state.replace_runs(&[RunId(5)], Replacement::default());
+        assert_eq!(named(&state), [3, 7], "another run refers to 3");
+        state.replace_runs(&[RunId(6)], Replacement { runs: vec![run(9, &[7])], values: Vec::new() });
+        assert_eq!(named(&state), [7]);
+        assert_eq!(ShardState::decode(&state.encode()), Ok(state));
+    }
+
+    /// What servers of before wrote.
+    #[test]
+    fn version_2_is_still_read() {
+        let mut old = sample();
+        (old.values, old.runs[0].values) = (Vec::new(), Vec::new());
+        let mut bytes = old.encode();
+        bytes[0] = 2;
+        // Neither value files nor uses of them.
+        bytes.truncate(bytes.len() - 8);
+        assert_eq!(ShardState::decode(&bytes), Ok(old));
     }
 
     #[test]

@@ -85,6 +85,12 @@ pub struct ShardStats {
     /// Those of level 0.
     pub fresh_runs: u64,
     pub run_bytes: u64,
+    /// Files of large values, and how much of the values in them runs refer to.
+    pub value_files: u64,
+    pub value_file_bytes: u64,
+    pub value_live_bytes: u64,
+    /// Large values that were read.
+    pub value_reads: u64,
     pub compactions: u64,
     pub compaction_failures: u64,
     pub compaction_read_bytes: u64,

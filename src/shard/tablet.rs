@@ -9,6 +9,7 @@ use super::heat::Heat;
 use super::key::Key;
 use super::record::{Condition, Scan};
 use super::store::Before;
+use crate::limits;
 use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, WallMs};
 
 /// The version that a key will have when everything logged so far is applied.
@@ -169,9 +170,13 @@ impl Tablet {
             return (Vec::new(), None);
         }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let (mut sealed, mut last) = (Vec::new(), None);
+        let (mut sealed, mut last, mut bytes) = (Vec::new(), None, 0);
         for (key, version) in self.delta.range(start, Bound::Unbounded).take(count) {
+            if bytes > limits::DROP_BYTES {
+                break;
+            }
             last = Some(key.clone());
+            bytes += version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
             // What a write in flight will replace is counted by what is here.
             if version.lsn <= covered && !self.staged.contains_key(key) {
                 sealed.push((key.clone(), version.clone()));

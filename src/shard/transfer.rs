@@ -16,7 +16,7 @@ use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
 use super::record::{Refusal, Scan};
-use super::store::{Before, DeltaPage};
+use super::store::DeltaPage;
 use super::tablet::Tablet;
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, promise};
@@ -173,13 +173,14 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
             DeltaPage::of(present, &scan, WallMs::ZERO, engine.store.levels())
         };
         let (mut last, mut seen) = (None, 0);
-        let walked = page.walk(|key, version| {
+        let walked = page.walk(async |key, stored| {
             seen += 1;
             last = Some(key.clone());
+            let version = stored.version().await?;
             if version.payload.is_some() {
                 convoy.load(key.clone(), version);
             }
-            seen < limits::SHIP_RECORDS_MAX && !convoy.is_full()
+            Ok(seen < limits::SHIP_RECORDS_MAX && !convoy.is_full())
         });
         let more = walked.await.map_err(|error| core.note_damage(&error))?;
         if convoy.is_full() {
@@ -288,7 +289,7 @@ pub async fn ship_in(
         let before = core.engine.borrow().before_arrival(tablet, collection, &cargo.key);
         let before = match before {
             Ok(before) => before,
-            Err(read) => core.read_cold(read).await?.map_or(Before::Absent, |v| Before::of_version(&v)),
+            Err(read) => core.read_before(read).await?,
         };
         arrivals.push((cargo, before.is_record()));
     }

@@ -22,12 +22,14 @@ pub struct Cluster {
     pub sim: Sim,
 }
 
-/// Small segments, so that workloads cross their ends.
+/// Small segments, so that workloads cross their ends; and values that are soon large.
 pub fn options() -> ShardOptions {
     ShardOptions {
         log_segment_bytes: limits::LOG_SEGMENT_BYTES_MIN,
         checkpoint_log_bytes: 64 * 1024,
         part_bytes: 16 * 1024,
+        value_bytes_inline: 2 * 1024,
+        value_file_bytes: 64 * 1024,
         memory_bytes: 64 << 20,
         ..ShardOptions::new("/")
     }

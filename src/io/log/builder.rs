@@ -10,9 +10,10 @@
 //! Must not know: files, when to write, who waits.
 //!
 //! A record is copied twice: into the pending bytes and from there into its block. More would be
-//! waste; less would fix the length of a block before it is known.
+//! waste; less would fix the length of a block before it is known. A large payload is copied once, block by block.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use super::pending::Pending;
@@ -136,10 +137,26 @@ impl LogBuilder {
 
     /// Adds a record and returns its LSN. Panics when the record exceeds a limit.
     pub fn append(&mut self, record: &RecordParts<'_>) -> Lsn {
-        let lsn = self.next_lsn;
-        self.pending.extend(record.head(lsn).bytes());
-        self.pending.extend(record.key);
+        self.append_front(record);
         self.pending.extend(record.payload);
+        self.note_end()
+    }
+
+    /// As [`LogBuilder::append`], of a record whose payload these bytes are: they are held, not copied.
+    pub fn append_shared(&mut self, record: &RecordParts<'_>, payload: Arc<[u8]>) -> Lsn {
+        assert!(std::ptr::eq(record.payload, &*payload), "the bytes are the payload");
+        self.append_front(record);
+        self.pending.extend_shared(payload);
+        self.note_end()
+    }
+
+    fn append_front(&mut self, record: &RecordParts<'_>) {
+        self.pending.extend(record.head(self.next_lsn).bytes());
+        self.pending.extend(record.key);
+    }
+
+    fn note_end(&mut self) -> Lsn {
+        let lsn = self.next_lsn;
         self.ends.push_back((self.taken + self.pending.len() as u64, lsn));
         self.next_lsn = lsn.next();
         lsn

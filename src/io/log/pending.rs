@@ -1,18 +1,34 @@
 //! Encoded records that wait for a block, in chunks of a fixed size.
 //!
 //! One growing buffer would be copied as it grows and freed in one go, which holds the core for
-//! milliseconds once there are megabytes in it. A chunk costs the same whatever waits behind it.
+//! milliseconds once there are megabytes in it. A chunk costs the same whatever waits behind it. A large payload
+//! is no copy: it is shared with whoever wrote it until it is in blocks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::limits;
 
 const CHUNK_BYTES: usize = limits::LOG_BLOCK_BYTES_MAX;
 
-/// Invariant: every chunk but the last is full, and only the first has bytes that were taken.
+enum Chunk {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Invariant: no chunk is empty but an own one at the end, and only the first has bytes that were taken.
 #[derive(Default)]
 pub(super) struct Pending {
-    chunks: VecDeque<Vec<u8>>,
+    chunks: VecDeque<Chunk>,
     /// Bytes of the first chunk that were taken.
     taken: usize,
     len: usize,
@@ -39,12 +55,24 @@ impl Pending {
         }
     }
 
-    fn chunk_with_room(&mut self) -> &mut Vec<u8> {
-        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK_BYTES) {
-            let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
-            self.chunks.push_back(chunk);
+    /// Without a copy.
+    pub fn extend_shared(&mut self, bytes: Arc<[u8]>) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.chunks.push_back(Chunk::Shared(bytes));
         }
-        self.chunks.back_mut().expect("it was just put there")
+    }
+
+    fn chunk_with_room(&mut self) -> &mut Vec<u8> {
+        let has_room = |chunk: &Chunk| matches!(chunk, Chunk::Own(bytes) if bytes.len() < CHUNK_BYTES);
+        if !self.chunks.back().is_some_and(has_room) {
+            let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
+            self.chunks.push_back(Chunk::Own(chunk));
+        }
+        match self.chunks.back_mut() {
+            Some(Chunk::Own(chunk)) => chunk,
+            _ => unreachable!("it was just put there"),
+        }
     }
 
     /// Moves the first bytes into `out`, which must not be longer than what waits.
@@ -52,7 +80,7 @@ impl Pending {
         assert!(out.len() <= self.len, "more was taken than waits");
         self.len -= out.len();
         while !out.is_empty() {
-            let chunk = &self.chunks[0][self.taken..];
+            let chunk = &self.chunks[0].bytes()[self.taken..];
             let (now, later) = out.split_at_mut(out.len().min(chunk.len()));
             now.copy_from_slice(&chunk[..now.len()]);
             self.taken += now.len();
@@ -62,11 +90,12 @@ impl Pending {
     }
 
     fn drop_taken(&mut self) {
-        if self.taken == self.chunks[0].len() {
+        if self.taken == self.chunks[0].bytes().len() {
             self.taken = 0;
-            let mut chunk = self.chunks.pop_front().expect("it was just read");
-            chunk.clear();
-            self.spare = Some(chunk);
+            if let Some(Chunk::Own(mut chunk)) = self.chunks.pop_front() {
+                chunk.clear();
+                self.spare = Some(chunk);
+            }
         }
     }
 }
@@ -79,23 +108,30 @@ mod tests {
     proptest! {
         /// Steps are lengths: what goes in, and what then comes out if there is as much.
         #[test]
-        fn bytes_leave_as_they_came(steps in prop::collection::vec((0..3 * CHUNK_BYTES, 0..3 * CHUNK_BYTES), 1..12)) {
+        fn bytes_leave_as_they_came(
+            steps in prop::collection::vec((0..3 * CHUNK_BYTES, 0..3 * CHUNK_BYTES, prop::bool::ANY), 1..12)
+        ) {
             let mut pending = Pending::default();
             let (mut next_in, mut next_out) = (0_u64, 0_u64);
             let byte = |at: &mut u64| {
                 *at += 1;
                 (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
             };
-            for (len_in, len_out) in steps {
+            let mut shared_chunks = 0;
+            for (len_in, len_out, shared) in steps {
                 let bytes: Vec<u8> = (0..len_in).map(|_| byte(&mut next_in)).collect();
-                pending.extend(&bytes);
+                match shared {
+                    true => pending.extend_shared(bytes.into()),
+                    false => pending.extend(&bytes),
+                }
+                shared_chunks += usize::from(shared);
                 let mut out = vec![0; len_out.min(pending.len())];
                 pending.take_into(&mut out);
                 for found in out {
                     prop_assert_eq!(found, byte(&mut next_out));
                 }
                 prop_assert_eq!(pending.len() as u64, next_in - next_out);
-                prop_assert!(pending.chunks.len() <= pending.len() / CHUNK_BYTES + 2);
+                prop_assert!(pending.chunks.len() <= pending.len() / CHUNK_BYTES + 2 + 2 * shared_chunks);
             }
         }
     }

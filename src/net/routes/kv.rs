@@ -73,7 +73,7 @@ pub fn path_key(collection: &Collection, segment: &str) -> Result<Key, Problem> 
     Ok(Key::parse(collection.definition.key_type, &decode_segment(segment)?)?)
 }
 
-fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
+pub(super) fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
     let mut query = Query::parse(head.query)?;
     let text = query.take("ttl");
     query.finish()?;
@@ -81,7 +81,7 @@ fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
 }
 
 /// The type to store: what the client says, as long as it could be sent back in a header.
-fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
+pub(super) fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
     let Some(given) = head.fields.content_type.filter(|given| !given.is_empty()) else {
         return Ok(payload::OCTET_STREAM);
     };

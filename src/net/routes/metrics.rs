@@ -82,6 +82,7 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
     ("checkpoint_written", "Bytes written by checkpoints", Some(Unit::Bytes), |s| s.checkpoint_bytes),
     ("cold_reads", "Point reads that had to read a run", None, |s| s.cold_reads),
     ("block_reads", "Blocks of runs read for point reads", None, |s| s.block_reads),
+    ("value_reads", "Large values read from value files", None, |s| s.value_reads),
     ("damaged_reads", "Reads of runs that failed or met damage", None, |s| s.damaged_reads),
     ("cache_hits", "Point reads of runs answered from memory", None, |s| s.cache_hits),
     ("cache_misses", "Point reads that may be in a run and are not in memory", None, |s| s.cache_misses),
@@ -123,6 +124,9 @@ const GAUGES: &[(&str, &str, Option<Unit>, Read)] = &[
     ("runs", "Sorted runs kept", None, |s| s.runs),
     ("fresh_runs", "Sorted runs that no compaction has taken up", None, |s| s.fresh_runs),
     ("runs_size", "Bytes of the sorted runs", Some(Unit::Bytes), |s| s.run_bytes),
+    ("value_files", "Files of large values", None, |s| s.value_files),
+    ("value_files_size", "Bytes of the files of large values", Some(Unit::Bytes), |s| s.value_file_bytes),
+    ("values_live", "Bytes of large values to which runs refer", Some(Unit::Bytes), |s| s.value_live_bytes),
 ];
 
 type ReadLatency = fn(&ShardStats) -> &Latency;

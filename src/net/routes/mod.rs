@@ -11,6 +11,7 @@ mod collections;
 mod core_v1;
 mod health;
 mod kv;
+mod large_put;
 mod metrics;
 mod router;
 mod scan;
@@ -22,13 +23,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use accept::is_ndjson;
+pub use large_put::LargePut;
 pub use work::Work;
 
 use super::json::object::JsonObject;
-use super::parser::head::{Head, Method};
+use super::parser::head::{Framing, Head, Method};
 use super::parser::target::{Query, decode_segment};
 use super::parser::{Body, Request};
 use super::problem::Problem;
+use crate::limits;
 use crate::shard::catalogue::Collection;
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
@@ -222,15 +225,28 @@ pub fn class_of(head: &Head<'_>) -> Class {
     }
 }
 
-/// True for requests that take their body line by line.
+/// True for requests that take their body as it comes: line by line, or a large value.
 pub fn streams(head: &Head<'_>) -> bool {
-    head.method == Method::Post
-        && matches!(Resource::find(head.path, head.method), Some(Resource::Bulk { .. }))
+    match head.method {
+        Method::Post => matches!(Resource::find(head.path, head.method), Some(Resource::Bulk { .. })),
+        Method::Put => {
+            is_large(head.framing)
+                && matches!(Resource::find(head.path, head.method), Some(Resource::Record { .. }))
+        }
+        _ => false,
+    }
+}
+
+/// A length that is known, not too large for any request, and too much for one step.
+fn is_large(framing: Framing) -> bool {
+    let range = limits::WHOLE_VALUE_BYTES_MAX as u64 + 1..=limits::BODY_BYTES_MAX as u64;
+    matches!(framing, Framing::Length(length) if range.contains(&length))
 }
 
 pub enum Started {
     Work(Work),
     Bulk(bulk::Plan),
+    LargePut(Box<LargePut>),
 }
 
 /// Starts a request. A problem means that nothing was started.
@@ -239,6 +255,11 @@ pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
     let resource = Resource::find(head.path, head.method).ok_or_else(Problem::no_such_route)?;
     if let (Resource::Bulk { collection }, Method::Post) = (resource, head.method) {
         return bulk::plan(node, head, collection).map(Started::Bulk);
+    }
+    if let (Resource::Record { collection, key }, Method::Put, Body::Stream) =
+        (resource, head.method, request.body)
+    {
+        return LargePut::plan(node, head, collection, key).map(|put| Started::LargePut(Box::new(put)));
     }
     start_work(node, request, resource).map(Started::Work)
 }
@@ -336,7 +357,7 @@ fn whole_body<'a>(request: &Request<'a>) -> Result<&'a [u8], Problem> {
     refuse_content_coding(&request.head)?;
     match request.body {
         Body::Whole(body) => Ok(body),
-        Body::Stream => unreachable!("only the bulk route streams"),
+        Body::Stream => unreachable!("a streamed body is taken part by part"),
     }
 }
 

@@ -9,7 +9,7 @@
 use super::{RepairError, ShardFiles, log};
 use crate::io::manifest::Manifest;
 use crate::io::runtime::Runtime;
-use crate::shard::runs::run_file_name;
+use crate::shard::runs::{run_file_name, value_file_name};
 use crate::shard::state::ShardState;
 
 pub struct Found {
@@ -49,7 +49,10 @@ async fn is_complete(runtime: &Runtime, files: &ShardFiles, state: &ShardState) 
         .iter()
         .map(|run| (run.id, run.file_len))
         .chain(state.loaded_runs.iter().map(|run| (run.id, run.file_len)));
-    if !named.all(|(id, len)| lens.get(&run_file_name(id)) == Some(&len)) {
+    let mut values = state.values.iter().map(|file| (value_file_name(file.id), file.file_len));
+    if !named.all(|(id, len)| lens.get(&run_file_name(id)) == Some(&len))
+        || !values.all(|(name, len)| lens.get(&name) == Some(&len))
+    {
         return Ok(false);
     }
     // With a hole in the log as well nobody can tell whether this is the last state.

@@ -234,6 +234,8 @@ pub async fn apply(
             }
         }
     }
+    // What only lost entries referred to.
+    state.forget_unused_values();
     if !plan.runs.is_empty() {
         // Counted anew by the next start.
         state.tablets.iter_mut().for_each(|tablet| tablet.epoch = Epoch::ZERO);
@@ -265,6 +267,9 @@ async fn put_aside(runtime: &Runtime, plan: &Plan, aside: &Path) -> Result<(), R
     }
     for entry in runtime.list(plan.files.runs()).await? {
         let damaged = plan.runs.iter().any(|run| run_file_name(run.meta.id) == entry.name);
+        if super::runs::parse_value_file_name(&entry.name).is_some_and(|id| plan.state.names_values(id)) {
+            continue;
+        }
         let id = super::runs::parse_run_file_name(&entry.name);
         if damaged || id.is_none_or(|id| !plan.state.names_run(id)) {
             names.push((plan.files.runs().join(&entry.name), there.runs().join(&entry.name)));

@@ -17,9 +17,11 @@ use super::{RepairError, ShardFiles};
 use crate::io::runtime::Runtime;
 use crate::limits;
 use crate::shard::delta::NEVER;
-use crate::shard::run::{Covered, EntryRef, Lookup, Resident, RunHeader, RunReader, RunWriter, TabletInfo};
+use crate::shard::run::{
+    Body, Covered, EntryRef, Lookup, Resident, RunHeader, RunReader, RunWriter, TabletInfo,
+};
 use crate::shard::runs::{self, RunOut, run_file_name};
-use crate::shard::state::{RunMeta, ShardState};
+use crate::shard::state::{RunMeta, ShardState, ValueUse};
 use crate::shard::store::{Part, Place, Shelf, Span};
 use crate::types::{CollectionId, Lsn, RunId, Seq, TabletId, WallMs};
 
@@ -64,6 +66,7 @@ pub async fn plan(
 ) -> Result<(Vec<RunPlan>, Tablets), RepairError> {
     let dir = files.runs();
     let shelf = Shelf::new(runtime.clone(), dir.clone());
+    state.values.iter().for_each(|file| shelf.add_values(*file));
     let mut looked = Vec::new();
     for meta in newest_first(state) {
         let damage = runs::check(runtime, &dir, meta.file()).await.err().map(|error| error.to_string());
@@ -139,7 +142,7 @@ async fn older_versions(
                 && may_have_had(damaged, &place)
                 && !newer.iter().any(|run| certainly_has(run, &place));
             if lost {
-                let older = entry.payload.map(|_| Older { lsn: entry.lsn, seq: entry.seq });
+                let older = entry.body.is_record().then_some(Older { lsn: entry.lsn, seq: entry.seq });
                 found.entry(place).or_insert(older);
             }
         }
@@ -211,6 +214,8 @@ struct Rewriting<'a> {
     tablets: &'a Tablets,
     tablet: Option<TabletId>,
     first_expiry: WallMs,
+    /// What it refers to in value files, which stay as they are.
+    uses: BTreeMap<RunId, u64>,
     pushed: usize,
 }
 
@@ -226,13 +231,15 @@ impl<'a> Rewriting<'a> {
             RunHeader { shard: files.shard, run: id, covered: Covered { after: Lsn::ZERO, through } };
         let out = RunOut::create(runtime, &files.runs(), id).await?;
         let writer = RunWriter::new(header);
-        Ok(Rewriting { out, writer, tablets, tablet: None, first_expiry: NEVER, pushed: 0 })
+        let uses = BTreeMap::new();
+        Ok(Rewriting { out, writer, tablets, tablet: None, first_expiry: NEVER, uses, pushed: 0 })
     }
 
     async fn hide(&mut self, place: &Place, older: &Older) -> Result<(), RepairError> {
         let key = place.key.to_vec();
         let Older { lsn, seq } = *older;
-        let entry = EntryRef { tablet: place.tablet, key: &key, lsn, seq, expires: None, payload: None };
+        let body = Body::Tombstone;
+        let entry = EntryRef { tablet: place.tablet, key: &key, lsn, seq, expires: None, body };
         self.push(&entry).await
     }
 
@@ -244,7 +251,10 @@ impl<'a> Rewriting<'a> {
         }
         self.first_expiry = self.first_expiry.min(entry.expires.unwrap_or(NEVER));
         self.writer.push(*entry);
-        self.pushed += entry.key.len() + entry.payload.map_or(0, <[u8]>::len);
+        self.pushed += entry.key.len() + entry.body.len_here();
+        if let Body::Apart(at) = &entry.body {
+            *self.uses.entry(at.file).or_default() += at.padded_len();
+        }
         if self.pushed >= limits::RUN_CHUNK_BYTES {
             self.pushed = 0;
             self.out.drain(&mut self.writer).await?;
@@ -269,6 +279,7 @@ impl<'a> Rewriting<'a> {
             lsn_max: finished.lsn_max,
             first_expiry: self.first_expiry,
             span: Span::from_bounds(&bounds),
+            values: self.uses.into_iter().map(|(file, bytes)| ValueUse { file, bytes }).collect(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::PAGE_BYTES;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, SLOT_BYTES, slot_at};
+use super::body::Body;
 use super::chunks::Chunks;
 use super::entry::EntryRef;
 use super::field::put_at;
@@ -74,7 +75,7 @@ pub(super) fn append_jumbo(
     entry: &EntryRef<'_>,
 ) -> (usize, u64) {
     let offset = chunks.offset();
-    let payload = entry.payload.unwrap_or_default();
+    let Body::Here(payload) = entry.body else { unreachable!("a key and a reference fit into a page") };
     let entry_len = entry.encoded_len();
     let len = lone_block_bytes(entry_len).next_multiple_of(PAGE_BYTES);
     let used = BLOCK_HEADER_BYTES + entry_len;

@@ -8,10 +8,13 @@
 //! +------+---+--------+------------+----+----+---------------+-----+---------+
 //! ```
 //!
-//! Flag 1: a tombstone, without payload and expiry. Flag 2: has an expiry (milliseconds of wall time).
+//! Flag 1: a tombstone, without payload and expiry. Flag 2: has an expiry (milliseconds of wall time). Flag 4,
+//! since version 3: the payload is a reference to a value file, see [`super::value_ref`].
 
 use super::PAYLOAD_BYTES_MAX;
+use super::body::Body;
 use super::field::{put_at, u16_at, u32_at, u64_at};
+use super::value_ref::ValueRef;
 use crate::limits::KEY_BYTES_MAX;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
 
@@ -24,6 +27,7 @@ const EXPIRY_BYTES: usize = 8;
 
 const TOMBSTONE: u8 = 1;
 const EXPIRES: u8 = 2;
+const APART: u8 = 4;
 
 /// Largest encoded entry, in bytes.
 pub(super) const ENTRY_BYTES_MAX: usize = HEAD_BYTES + EXPIRY_BYTES + KEY_BYTES_MAX + PAYLOAD_BYTES_MAX;
@@ -37,42 +41,41 @@ pub struct EntryRef<'a> {
     pub lsn: Lsn,
     pub seq: Seq,
     pub expires: Option<WallMs>,
-    /// An encoded [`crate::shard::payload::Payload`]; `None` for a tombstone.
-    pub payload: Option<&'a [u8]>,
+    pub body: Body<'a>,
 }
 
 impl<'a> EntryRef<'a> {
     pub(super) fn encoded_len(&self) -> usize {
-        self.key_at() + self.key.len() + self.payload_bytes().len()
+        self.key_at() + self.key.len() + self.body.len_here()
     }
 
     fn key_at(&self) -> usize {
         HEAD_BYTES + if self.expires.is_some() { EXPIRY_BYTES } else { 0 }
     }
 
-    fn payload_bytes(&self) -> &'a [u8] {
-        self.payload.unwrap_or_default()
-    }
-
     /// Not plainly live: to be read before it is known whether there is a record. See [`super::marks`].
     pub(super) fn is_marked(&self) -> bool {
-        self.payload.is_none() || self.expires.is_some()
+        !self.body.is_record() || self.expires.is_some()
     }
 
     /// Panics when no reader would take the entry.
     pub(super) fn assert_encodable(&self) {
         assert!((1..=KEY_BYTES_MAX).contains(&self.key.len()), "key of {} bytes", self.key.len());
-        assert!(self.payload_bytes().len() <= PAYLOAD_BYTES_MAX, "payload too long");
-        assert!(self.payload.is_some() || self.expires.is_none(), "a tombstone does not expire");
+        assert!(self.body.len_here() <= PAYLOAD_BYTES_MAX, "payload too long");
+        assert!(self.body.is_record() || self.expires.is_none(), "a tombstone does not expire");
     }
 
     /// All but the payload into the start of `out`; returns how many bytes that are.
     pub(super) fn encode_front(&self, out: &mut [u8]) -> usize {
-        let tombstone = if self.payload.is_none() { TOMBSTONE } else { 0 };
+        let body = match self.body {
+            Body::Tombstone => TOMBSTONE,
+            Body::Here(_) => 0,
+            Body::Apart(_) => APART,
+        };
         let expires = if self.expires.is_some() { EXPIRES } else { 0 };
-        out[0] = tombstone | expires;
+        out[0] = body | expires;
         put_at(out, KEY_LEN_AT, (self.key.len() as u16).to_le_bytes());
-        put_at(out, PAYLOAD_LEN_AT, (self.payload_bytes().len() as u32).to_le_bytes());
+        put_at(out, PAYLOAD_LEN_AT, (self.body.len_here() as u32).to_le_bytes());
         put_at(out, LSN_AT, self.lsn.0.to_le_bytes());
         put_at(out, SEQ_AT, self.seq.0.to_le_bytes());
         if let Some(expires) = self.expires {
@@ -86,9 +89,13 @@ impl<'a> EntryRef<'a> {
     /// All of it into the start of `out`; returns how many bytes that are.
     pub(super) fn encode(&self, out: &mut [u8]) -> usize {
         let front = self.encode_front(out);
-        let payload = self.payload_bytes();
-        out[front..front + payload.len()].copy_from_slice(payload);
-        front + payload.len()
+        let end = front + self.body.len_here();
+        match &self.body {
+            Body::Tombstone => {}
+            Body::Here(payload) => out[front..end].copy_from_slice(payload),
+            Body::Apart(value) => out[front..end].copy_from_slice(&value.encode()),
+        }
+        end
     }
 
     /// The entry at the start of `bytes`; `None` when there is none that a writer makes.
@@ -108,16 +115,16 @@ impl<'a> EntryRef<'a> {
         };
         let key = take(key_len)?;
         let payload = take(payload_len)?;
-        let sound = match flags {
-            TOMBSTONE => payload_len == 0,
-            0 | EXPIRES => payload_len <= PAYLOAD_BYTES_MAX,
-            _ => false,
+        let body = match flags & !EXPIRES {
+            TOMBSTONE if payload.is_empty() && expires.is_none() => Body::Tombstone,
+            0 if payload_len <= PAYLOAD_BYTES_MAX => Body::Here(payload),
+            APART => Body::Apart(ValueRef::decode(payload)?),
+            _ => return None,
         };
-        if !sound || !(1..=KEY_BYTES_MAX).contains(&key_len) {
+        if !(1..=KEY_BYTES_MAX).contains(&key_len) {
             return None;
         }
-        let payload = (flags & TOMBSTONE == 0).then_some(payload);
         let (lsn, seq) = (Lsn(u64_at(head, LSN_AT)), Seq(u64_at(head, SEQ_AT)));
-        Some(EntryRef { tablet, key, lsn, seq, expires, payload })
+        Some(EntryRef { tablet, key, lsn, seq, expires, body })
     }
 }

@@ -19,6 +19,11 @@ pub enum Part {
     Filter,
     Marks,
     Footer,
+    // Of a value file.
+    ValueHeader,
+    Value,
+    ValueTable,
+    ValueFooter,
 }
 
 /// A number or a group of numbers in a part.
@@ -41,6 +46,7 @@ pub enum Field {
     Entry,
     Lsn,
     Seq,
+    Reference,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +85,10 @@ impl fmt::Display for Part {
             Part::Filter => "membership filter",
             Part::Marks => "marks",
             Part::Footer => "footer",
+            Part::ValueHeader => "header of values",
+            Part::Value => "value",
+            Part::ValueTable => "table of values",
+            Part::ValueFooter => "footer of values",
         })
     }
 }
@@ -103,6 +113,7 @@ impl fmt::Display for Field {
             Field::Entry => "entry",
             Field::Lsn => "LSN",
             Field::Seq => "version of a record",
+            Field::Reference => "reference to a value",
         })
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct Section {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     pub file: RunFile,
-    /// 1 or 2. A file of version 1 has no derived sections.
+    /// From 1 on. A file of version 1 has no derived sections.
     pub version: u16,
     pub shard: ShardId,
     pub blocks: u32,

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Index, filter and marks are derived from the rest, and not there when they would be empty. They are new
-//! in version 2; both versions are read, version 2 is written. A run in which they are damaged is whole.
+//! in version 2. A run in which they are damaged is whole. Since version 3 an entry may refer to a large value,
+//! which lies in a [`value_file`]. All versions are read, version 3 is written.
 //!
 //! Every part begins at a multiple of 4 KiB, directly behind the one before, and every byte of the file
 //! is under a hash (xxh3, 64 bits), in a chain: the manifest keeps that of the footer, the footer those of
@@ -19,7 +20,7 @@
 //! little-endian. Magic, version, features and hash keep their places in header and footer for ever, so
 //! a newer format is told from damage. Byte maps: [`header`], [`block`], [`entry`], [`u64_keys`],
 //! [`first_keys`], [`locators`], [`directory`], [`learned_section`], [`filter`], [`marks`], [`table`],
-//! [`footer`].
+//! [`footer`], [`value_ref`], [`value_file`].
 //!
 //! Invariant: entries are sorted by (collection, tablet, key), each key once; no block holds two tablets.
 //!
@@ -38,6 +39,7 @@ mod resident_keys;
 mod seal;
 
 pub mod block;
+pub mod body;
 pub mod bounds;
 pub mod directory;
 pub mod entry;
@@ -58,12 +60,16 @@ pub mod salvage;
 pub mod table;
 pub mod tail;
 pub mod u64_keys;
+pub mod value_file;
+pub mod value_ref;
+pub mod value_writer;
 pub mod watched;
 pub mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use body::Body;
 pub use bounds::{Bounds, RunKey};
 pub use directory::{TabletEntry, TabletInfo};
 pub use entry::EntryRef;
@@ -74,6 +80,9 @@ pub use loader::{LoadStep, ResidentLoader};
 pub use reader::RunReader;
 pub use resident::{Lookup, Rebuilt, Resident, Why};
 pub use tail::{FinishedRun, RunTail, TailStep};
+pub use value_file::{ValueFooter, ValueMeta};
+pub use value_ref::ValueRef;
+pub use value_writer::ValueWriter;
 pub use watched::{Remake, Watched};
 pub use writer::RunWriter;
 
@@ -83,8 +92,8 @@ use crate::limits;
 /// Everything in a run is placed in units of this.
 pub const PAGE_BYTES: usize = BLOCK_BYTES;
 
-/// What is written. Version 1 is read as well.
-const FORMAT_VERSION: u16 = 2;
+/// What is written, runs and value files. All before are read as well.
+const FORMAT_VERSION: u16 = 3;
 const DERIVED_SINCE_VERSION: u16 = 2;
 /// Feature bits that this code can read; a file with any other was written by newer code.
 const FEATURES_KNOWN: u32 = 0;

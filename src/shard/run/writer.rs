@@ -125,7 +125,7 @@ impl RunWriter {
             }
         }
         tablet.entries += 1;
-        tablet.live += u64::from(entry.payload.is_some());
+        tablet.live += u64::from(entry.body.is_record());
         tablet.info.next_seq = tablet.info.next_seq.max(entry.seq.next());
         let collection = tablet.info.collection;
         match &mut self.bounds {

@@ -7,6 +7,7 @@
 //! Invariant: an entry is the newest version in the runs of its shard; the delta is asked before. So a
 //! version that goes from the delta into a run takes the place of the one here ([`ValueCache::refresh`]),
 //! and what was read before the runs changed is not taken in ([`super::Store::remember`]).
+//! Invariant: no value takes more than its share, so that a few large ones do not push out all others.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -14,6 +15,7 @@ use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::limits;
 use crate::shard::delta::{Version, memory_of};
 use crate::shard::key::Key;
 use crate::types::TabletId;
@@ -23,6 +25,7 @@ const ITEM_BYTES_EXPECTED: u64 = 256;
 
 pub struct ValueCache {
     values: Cache<CacheKey, Version, ByBytes, BuildHasherDefault<Ready>, DefaultLifecycle<CacheKey, Version>>,
+    payload_bytes_max: u64,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -87,15 +90,23 @@ impl ValueCache {
             Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default());
         // At once, while nobody is served: growing a table of a million values would hold the core.
         values.reserve(items as usize);
-        ValueCache { values }
+        ValueCache { values, payload_bytes_max: capacity_bytes / limits::CACHE_BYTES_PER_VALUE_BYTE }
     }
 
     pub fn get(&self, tablet: TabletId, key: &Key) -> Option<&Version> {
         self.values.get(&CacheKey::new(tablet, key))
     }
 
-    pub fn insert(&mut self, tablet: TabletId, key: &Key, version: Version) {
-        self.values.insert(CacheKey::new(tablet, key), version);
+    pub fn insert(&mut self, tablet: TabletId, key: &Key, version: &Version) {
+        if self.takes(version) {
+            self.values.insert(CacheKey::new(tablet, key), version.clone());
+        }
+    }
+
+    /// A record that is not too large.
+    fn takes(&self, version: &Version) -> bool {
+        let bytes = version.payload.as_ref().map(|payload| payload.as_bytes().len() as u64);
+        bytes.is_some_and(|bytes| bytes <= self.payload_bytes_max)
     }
 
     /// The version went into a run: it takes the place of the one before, if that is warm.
@@ -104,7 +115,7 @@ impl ValueCache {
             return;
         }
         let key = CacheKey::new(tablet, key);
-        if self.values.remove(&key).is_some() && version.payload.is_some() {
+        if self.values.remove(&key).is_some() && self.takes(version) {
             self.values.insert(key, version.clone());
         }
     }

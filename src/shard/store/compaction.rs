@@ -9,8 +9,11 @@
 //! of tablets that are gone, and keys that went to another shard. A record whose time is over stays: its
 //! deletion is logged like any other (see [`super::expiry`]), so that counts stay right.
 //!
+//! Large values lie in value files, and a merge copies references to them; values move when a job says so.
+//!
 //! Invariant: a part leaves the manifest in the commit that brings those that replace it.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use super::cursor::Walk;
 use super::error::StoreError;
 use super::merge::{Merge, Next};
 use super::part::Part;
-use super::parts_out::PartsOut;
+use super::parts_out::{PartsOut, Written};
 use super::place::{Place, Span};
 use super::policy::{Belongs, Goal, Job, Policy, Reason};
 use crate::limits;
@@ -28,7 +31,7 @@ use crate::shard::decisions::Kind;
 use crate::shard::key::Key;
 use crate::shard::node::Node;
 use crate::shard::record::Refusal;
-use crate::shard::run::TabletInfo;
+use crate::shard::run::{Body, EntryRef, TabletInfo, ValueRef};
 use crate::types::{CollectionId, Lsn, RunId, TabletId};
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -36,7 +39,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Compacts whenever the policy finds a reason, as long as the shard lives.
 pub async fn keep_compacting(node: Node, core: Rc<Core>) {
-    let mut policy = Policy::new(core.part_bytes);
+    let mut policy = Policy::new(core.part_bytes, core.value_file_bytes);
     let (mut goal, mut asked) = (Goal::default(), 0);
     let mut pause = RETRY;
     loop {
@@ -147,7 +150,7 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     core.decided(Kind::Compaction, job.reason.name());
     if job.reason == Reason::Gone {
         let out: Vec<RunId> = job.upper.iter().map(|part| part.meta.id).collect();
-        return Ok(core.replace_parts(&out, Vec::new()).await?);
+        return Ok(core.replace_parts(&out, Written::default()).await?);
     }
     let span = job.upper.iter().map(|part| part.span.clone()).reduce(|a, b| a.with(&b));
     let span = span.expect("a job has parts");
@@ -162,8 +165,14 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     // All that is rewritten: parts of the lower level reach beyond the upper ones.
     let whole = lower.iter().fold(span, |span, part| span.with(&part.span));
     let mut out = PartsOut::new(core, job.to, policy.part_bytes, core.ledger.state().covered);
-    let mut merging =
-        Merging { node, core, drops_tombstones: levels.is_bottom(job.to, &whole), info: None, read_bytes: 0 };
+    let mut merging = Merging {
+        node,
+        core,
+        drops_tombstones: levels.is_bottom(job.to, &whole),
+        moves_out_of: &job.moves_out_of,
+        info: None,
+        read_bytes: 0,
+    };
     match merging.merge(&job, lower, &mut out).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -187,8 +196,8 @@ fn can_move(policy: &Policy, job: &Job, lower: &[Rc<Part>]) -> bool {
 
 async fn move_down(core: &Core, job: Job) -> Result<(), StoreError> {
     let out: Vec<RunId> = job.upper.iter().map(|part| part.meta.id).collect();
-    let moved = job.upper.iter().map(|part| part.at_level(job.to as u8)).collect();
-    Ok(core.replace_parts(&out, moved).await?)
+    let parts = job.upper.iter().map(|part| part.at_level(job.to as u8)).collect();
+    Ok(core.replace_parts(&out, Written { parts, values: Vec::new() }).await?)
 }
 
 /// One job under way.
@@ -196,6 +205,7 @@ struct Merging<'a> {
     node: &'a Node,
     core: &'a Core,
     drops_tombstones: bool,
+    moves_out_of: &'a BTreeSet<RunId>,
     /// Of the tablet that entries come from; the inner `None` when it is gone.
     info: Option<(TabletId, Option<TabletInfo>)>,
     read_bytes: u64,
@@ -235,10 +245,10 @@ impl Merging<'_> {
         }
     }
 
-    async fn publish(&mut self, replaced: &[RunId], written: Vec<Rc<Part>>) -> Result<(), StoreError> {
-        let bytes: u64 = written.iter().map(|part| part.meta.file_len).sum();
+    async fn publish(&mut self, replaced: &[RunId], written: Written) -> Result<(), StoreError> {
+        let bytes = written.bytes();
         // A part may hold versions that were written into it while the log was behind.
-        let newest = written.iter().map(|part| part.meta.lsn_max).max().unwrap_or(Lsn::ZERO);
+        let newest = written.parts.iter().map(|part| part.meta.lsn_max).max().unwrap_or(Lsn::ZERO);
         assert!(self.core.engine.borrow().durable() >= newest, "a part ahead of its log");
         self.core.replace_parts(replaced, written).await?;
         {
@@ -269,13 +279,39 @@ impl Merging<'_> {
                     return Ok(());
                 }
                 let source = next.source;
-                let full = self.keeps(&next).is_some_and(|info| out.push(&info, next.entry));
+                let full = match self.keeps(&next) {
+                    Some(info) => match self.move_value(&next, out).await? {
+                        Some(at) => {
+                            out.push(&info, EntryRef { body: Body::Apart(at), ..next.entry });
+                            true
+                        }
+                        None => out.push(&info, next.entry),
+                    },
+                    None => false,
+                };
                 if merge.advance(source) || full {
                     break;
                 }
             }
             slice.checkpoint().await;
         }
+    }
+
+    /// Writes the value of an entry elsewhere, when it is to move, or lies in a run and should not.
+    async fn move_value(
+        &mut self,
+        next: &Next<'_>,
+        out: &mut PartsOut<'_>,
+    ) -> Result<Option<ValueRef>, StoreError> {
+        Ok(match next.entry.body {
+            Body::Here(payload) if out.lies_apart(payload.len()) => Some(out.values().put(payload).await?),
+            Body::Apart(at) if self.moves_out_of.contains(&at.file) => {
+                let from = next.part.value_file(&at)?;
+                self.read_bytes += at.padded_len();
+                Some(out.values().copy(&from, &at).await?)
+            }
+            _ => None,
+        })
     }
 
     /// The tablet of an entry that stays.
@@ -287,8 +323,8 @@ impl Merging<'_> {
         if !present.covers(&Key::from_bytes(next.entry.key)) {
             return None;
         }
-        match next.entry.payload {
-            None if self.drops_tombstones => None,
+        match next.entry.body {
+            Body::Tombstone if self.drops_tombstones => None,
             _ => Some(info),
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::part::Part;
 use crate::io::buf::AlignedBuf;
 use crate::limits;
-use crate::shard::run::{EntryRef, Resident, RunError};
+use crate::shard::run::{Body, EntryRef, Resident, RunError, ValueRef};
 use crate::shard::runs::LoadError;
 use crate::types::{CollectionId, FileOffset, Lsn, Seq, TabletId, WallMs};
 
@@ -46,7 +46,13 @@ struct Slot {
     seq: Seq,
     expires: Option<WallMs>,
     key: Range<usize>,
-    payload: Option<Range<usize>>,
+    body: Placed,
+}
+
+enum Placed {
+    Tombstone,
+    Here(Range<usize>),
+    Apart(ValueRef),
 }
 
 impl Cursor {
@@ -95,7 +101,11 @@ impl Cursor {
             lsn: slot.lsn,
             seq: slot.seq,
             expires: slot.expires,
-            payload: slot.payload.clone().map(|range| &bytes[range]),
+            body: match &slot.body {
+                Placed::Tombstone => Body::Tombstone,
+                Placed::Here(range) => Body::Here(&bytes[range.clone()]),
+                Placed::Apart(at) => Body::Apart(*at),
+            },
         })
     }
 
@@ -186,7 +196,11 @@ impl Cursor {
                 seq: entry.seq,
                 expires: entry.expires,
                 key: range(entry.key),
-                payload: entry.payload.map(range),
+                body: match entry.body {
+                    Body::Tombstone => Placed::Tombstone,
+                    Body::Here(payload) => Placed::Here(range(payload)),
+                    Body::Apart(at) => Placed::Apart(at),
+                },
             });
         }
         if self.reverse {

@@ -7,13 +7,14 @@
 //! | file | what |
 //! |---|---|
 //! | [`place`] | order of records in a shard |
-//! | [`part`], [`levels`] | an open file; all of them, newest first |
+//! | [`part`], [`levels`], [`shelf`] | an open file; all of them, newest first; what they add up to |
 //! | [`read`], [`scan`] | a point read, a range, where memory does not have the answer |
 //! | [`cache`] | values that were read |
 //! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
 //! | [`parts_out`], [`expiry`] | entries to parts; records whose time is over |
 //! | [`policy`], [`compaction`] | which parts to merge, and the merge |
 //! | [`warm`], [`reindex`] | loading ahead of requests; indexes built anew |
+//! | [`stored`], [`value_file`], [`values_out`], [`value_policy`] | large values, which lie apart from runs |
 //!
 //! Invariant: of two versions of a key the newer is in the delta, or in a newer part of level 0, or in a
 //! less deep level. So the first one found is the right one.
@@ -36,15 +37,22 @@ pub mod policy;
 pub mod read;
 pub mod reindex;
 pub mod scan;
+pub mod shelf;
+pub mod stored;
+pub mod value_file;
+pub mod value_policy;
+pub mod values_out;
 pub mod warm;
 
 use std::rc::Rc;
 
 pub use levels::{LAST, Levels, Probe};
-pub use part::{Part, Shelf};
+pub use part::Part;
 pub use place::{Place, Span};
 pub use read::ColdRead;
 pub use scan::DeltaPage;
+pub use shelf::Shelf;
+pub use stored::Stored;
 
 use super::delta::{NEVER, Version};
 use super::key::Key;
@@ -183,13 +191,13 @@ impl Store {
 
     /// Keeps what a cold read found, unless the runs have changed since it began.
     pub fn remember(&mut self, read: &ColdRead, version: &Version) {
-        if Rc::ptr_eq(read.levels(), &self.levels) && version.payload.is_some() {
-            self.cache.insert(read.place().tablet, &read.place().key, version.clone());
+        if Rc::ptr_eq(read.levels(), &self.levels) {
+            self.cache.insert(read.place().tablet, &read.place().key, version);
         }
     }
 
     /// Takes in what is known to be the newest version in the runs; false when it was there.
-    pub fn warm(&mut self, place: &Place, version: Version) -> bool {
+    pub fn warm(&mut self, place: &Place, version: &Version) -> bool {
         let is_new = self.cache.get(place.tablet, &place.key).is_none();
         if is_new {
             self.cache.insert(place.tablet, &place.key, version);

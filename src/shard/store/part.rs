@@ -4,58 +4,28 @@
 //! stay; then a block of records is one read.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::levels::KeyBytes;
 use super::place::{Place, Span};
+use super::shelf::Shelf;
+use super::stored::{Stored, Value};
+use super::value_file::ValueFile;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::executor::sync::Signal;
 use crate::io::op::OpenMode;
-use crate::io::runtime::{File, Runtime};
+use crate::io::runtime::File;
 use crate::limits;
-use crate::rmi::drift::Drift;
-use crate::shard::delta::{NEVER, Version};
+use crate::shard::delta::NEVER;
 use crate::shard::key::Key;
 use crate::shard::payload::Payload;
-use crate::shard::run::{EntryRef, LoadStep, Lookup, Resident, ResidentLoader, RunError};
-use crate::shard::runs::{LoadError, run_file_name};
+use crate::shard::run::value_file::stray_reference;
+use crate::shard::run::{
+    Body, EntryRef, LoadStep, Lookup, Resident, ResidentLoader, RunError, TabletEntry, ValueRef,
+};
+use crate::shard::runs::LoadError;
 use crate::shard::state::RunMeta;
-use crate::types::{CollectionId, FileOffset, Mono, TabletId};
-
-/// Where the files of a shard's runs are, and what all of them add up to.
-pub struct Shelf {
-    pub runtime: Runtime,
-    pub dir: PathBuf,
-    /// Memory of keys, models and filters.
-    pub resident_bytes: Cell<u64>,
-    /// Reads of one block for point reads.
-    pub block_reads: Cell<u64>,
-    /// Point reads that had to read.
-    pub cold_reads: Cell<u64>,
-    /// Indexes, filters and marks that were damaged or missing.
-    pub rebuilt: Cell<u64>,
-    /// What was seen of indexes that are gone.
-    pub past_drift: RefCell<Drift>,
-}
-
-impl Shelf {
-    pub fn new(runtime: Runtime, dir: PathBuf) -> Rc<Shelf> {
-        Rc::new(Shelf {
-            runtime,
-            dir,
-            resident_bytes: Cell::new(0),
-            block_reads: Cell::new(0),
-            cold_reads: Cell::new(0),
-            rebuilt: Cell::new(0),
-            past_drift: RefCell::default(),
-        })
-    }
-
-    pub fn path_of(&self, meta: &RunMeta) -> PathBuf {
-        self.dir.join(run_file_name(meta.id))
-    }
-}
+use crate::types::{CollectionId, FileOffset, Mono, RunId, TabletId};
 
 pub struct Part {
     pub meta: RunMeta,
@@ -63,6 +33,8 @@ pub struct Part {
     shelf: Rc<Shelf>,
     /// Shared by all that stand for this file, at whatever level.
     of_file: Rc<()>,
+    /// To which it refers, and with how many bytes.
+    values: Vec<(Rc<ValueFile>, u64)>,
     loaded: RefCell<Option<Loaded>>,
     /// What of it the shelf counts.
     counted_bytes: Cell<u64>,
@@ -87,13 +59,17 @@ struct Loaded {
 }
 
 impl Part {
+    /// The value files that it refers to are on the shelf.
     pub fn new(shelf: Rc<Shelf>, meta: RunMeta) -> Part {
         let span = meta.span.clone();
+        let file = |id| shelf.values(id).expect("a part whose value files are there");
+        let values = meta.values.iter().map(|used| (file(used.file), used.bytes)).collect();
         Part {
             meta,
             span,
             shelf,
             of_file: Rc::default(),
+            values,
             loaded: RefCell::default(),
             counted_bytes: Cell::new(0),
             damage: RefCell::default(),
@@ -271,7 +247,7 @@ impl Part {
         bytes: &[u8],
         number: u32,
         wanted: impl Iterator<Item = (Located, &'a Place)>,
-    ) -> Result<Vec<Option<Version>>, LoadError> {
+    ) -> Result<Vec<Option<Stored>>, LoadError> {
         let resident = self.load().await?;
         let at = resident.reader().locators().block(number);
         let block = resident.reader().block(number, &bytes[..at.len]).map_err(|error| self.damaged(error))?;
@@ -283,18 +259,45 @@ impl Part {
                 None => block.find(key.as_slice()),
             };
             let entry = entry.map_err(|error| self.damaged(error))?;
-            versions.push(entry.map(|entry| self.version(&entry)).transpose()?);
+            versions.push(entry.map(|entry| self.stored(&entry)).transpose()?);
         }
         Ok(versions)
     }
 
-    pub fn version(&self, entry: &EntryRef<'_>) -> Result<Version, LoadError> {
-        let payload = entry.payload.map(Payload::from_bytes);
-        if payload == Some(None) {
-            return Err(LoadError::Payload { path: self.shelf.path_of(&self.meta) });
-        }
+    pub fn stored(&self, entry: &EntryRef<'_>) -> Result<Stored, LoadError> {
+        let value = match entry.body {
+            Body::Tombstone => Value::None,
+            Body::Here(payload) => {
+                let malformed = || LoadError::Payload { path: self.shelf.path_of(&self.meta) };
+                Value::Here(Payload::from_bytes(payload).ok_or_else(malformed)?)
+            }
+            Body::Apart(at) => Value::Apart(self.value_file(&at)?, at),
+        };
         let expires = entry.expires.unwrap_or(NEVER);
-        Ok(Version { lsn: entry.lsn, seq: entry.seq, expires, payload: payload.flatten() })
+        Ok(Stored { lsn: entry.lsn, seq: entry.seq, expires, value })
+    }
+
+    /// Where a reference of this part leads.
+    pub fn value_file(&self, at: &ValueRef) -> Result<Rc<ValueFile>, LoadError> {
+        let place = self.values.binary_search_by_key(&at.file, |(file, _)| file.meta.id);
+        let place = place.map_err(|_| self.damaged(stray_reference(at)))?;
+        Ok(self.values[place].0.clone())
+    }
+
+    /// The value files that it refers to, and with how many bytes.
+    pub fn values(&self) -> impl Iterator<Item = (&Rc<ValueFile>, u64)> {
+        self.values.iter().map(|(file, bytes)| (file, *bytes))
+    }
+
+    /// Bytes of all values that it refers to.
+    pub fn value_bytes(&self) -> u64 {
+        self.meta.values.iter().map(|used| used.bytes).sum()
+    }
+
+    /// Bytes that it refers to in a value file.
+    pub fn bytes_in(&self, file: RunId) -> u64 {
+        let place = self.meta.values.binary_search_by_key(&file, |used| used.file);
+        place.map_or(0, |place| self.meta.values[place].bytes)
     }
 
     /// Whether records of a tablet may be in it, by its ends.
@@ -303,16 +306,22 @@ impl Part {
             || (self.span.first.tablet..=self.span.last.tablet).contains(&tablet)
     }
 
-    /// Blocks of a collection, in bytes, as far as is known.
+    /// Blocks of a collection, in bytes, as far as is known, and its share of the large values by the number of
+    /// its entries.
     pub fn bytes_of(&self, collection: CollectionId) -> u64 {
         if !(self.span.first.collection..=self.span.last.collection).contains(&collection) {
             return 0;
         }
         let Some(resident) = self.resident() else { return 0 };
         let tablets = resident.reader().directory().tablets().iter();
-        let blocks =
-            tablets.filter(|tablet| tablet.info.collection == collection).map(|t| u64::from(t.blocks));
-        blocks.sum::<u64>() * BLOCK_BYTES as u64
+        let ours = tablets.filter(|tablet| tablet.info.collection == collection);
+        let sum = |(blocks, entries), tablet: &TabletEntry| {
+            (blocks + u64::from(tablet.blocks), entries + tablet.entries)
+        };
+        let (blocks, entries) = ours.fold((0, 0), sum);
+        let share =
+            u128::from(self.value_bytes()) * u128::from(entries) / u128::from(self.meta.entries.max(1));
+        blocks * BLOCK_BYTES as u64 + share as u64
     }
 
     pub fn shelf(&self) -> &Rc<Shelf> {

@@ -1,16 +1,19 @@
-//! Entries in order become parts of about one size.
+//! Entries in order become parts of about one size, and their large values value files.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::error::StoreError;
 use super::part::Part;
 use super::place::Span;
+use super::values_out::ValuesOut;
+use crate::io::runtime::File;
 use crate::limits;
 use crate::shard::core::Core;
 use crate::shard::delta::NEVER;
-use crate::shard::run::{Covered, EntryRef, RunHeader, RunWriter, TabletInfo};
+use crate::shard::run::{Body, Covered, EntryRef, Resident, RunHeader, RunWriter, TabletInfo, ValueMeta};
 use crate::shard::runs::{RunOut, run_file_name};
-use crate::shard::state::RunMeta;
+use crate::shard::state::{Replacement, RunMeta, ValueUse};
 use crate::types::{Lsn, RunId, WallMs};
 
 pub struct PartsOut<'a> {
@@ -24,8 +27,33 @@ pub struct PartsOut<'a> {
     /// Bytes since room was made.
     pushed: usize,
     first_expiry: WallMs,
+    /// What the open part refers to.
+    uses: BTreeMap<RunId, u64>,
+    values: ValuesOut<'a>,
     ids: Vec<RunId>,
-    done: Vec<Rc<Part>>,
+    /// Parts come about when their value files are whole.
+    done: Vec<(RunMeta, File, Resident)>,
+}
+
+/// Parts, and the value files that were written with them.
+#[derive(Default)]
+pub struct Written {
+    pub parts: Vec<Rc<Part>>,
+    pub values: Vec<ValueMeta>,
+}
+
+impl Written {
+    /// For the manifest.
+    pub fn replacement(&self) -> Replacement {
+        let runs = self.parts.iter().map(|part| part.meta.clone()).collect();
+        Replacement { runs, values: self.values.clone() }
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        let parts: u64 = self.parts.iter().map(|part| part.meta.file_len).sum();
+        parts + self.values.iter().map(|file| file.file_len).sum::<u64>()
+    }
 }
 
 impl<'a> PartsOut<'a> {
@@ -39,6 +67,8 @@ impl<'a> PartsOut<'a> {
             tablet: None,
             pushed: 0,
             first_expiry: NEVER,
+            uses: BTreeMap::new(),
+            values: ValuesOut::new(core),
             ids: Vec::new(),
             done: Vec::new(),
         }
@@ -73,10 +103,23 @@ impl<'a> PartsOut<'a> {
             writer.start_tablet(*info);
             self.tablet = Some(*info);
         }
-        self.pushed += entry.key.len() + entry.payload.map_or(0, <[u8]>::len);
+        self.pushed += entry.key.len() + entry.body.len_here();
+        if let Body::Apart(at) = &entry.body {
+            *self.uses.entry(at.file).or_default() += at.padded_len();
+        }
         self.first_expiry = self.first_expiry.min(entry.expires.unwrap_or(NEVER));
         writer.push(entry);
         self.pushed >= limits::RUN_CHUNK_BYTES
+    }
+
+    /// Whether a payload of so many bytes lies in a value file.
+    pub fn lies_apart(&self, payload_bytes: usize) -> bool {
+        payload_bytes > self.core.value_bytes_inline
+    }
+
+    /// For the value files; room is to be made anew afterwards.
+    pub fn values(&mut self) -> &mut ValuesOut<'a> {
+        &mut self.values
     }
 
     /// Ends the open part.
@@ -100,21 +143,29 @@ impl<'a> PartsOut<'a> {
             lsn_max: finished.lsn_max,
             first_expiry: self.first_expiry,
             span: Span::from_bounds(&bounds),
+            values: std::mem::take(&mut self.uses)
+                .into_iter()
+                .map(|(file, bytes)| ValueUse { file, bytes })
+                .collect(),
         };
-        self.done.push(Rc::new(Part::written(self.core.shelf().clone(), meta, file, resident)));
+        self.done.push((meta, file, resident));
         Ok(())
     }
 
     /// Ends the open part and gives all since the last call.
-    pub async fn take(&mut self) -> Result<Vec<Rc<Part>>, StoreError> {
+    pub async fn take(&mut self) -> Result<Written, StoreError> {
         self.cut().await?;
+        let values = self.values.take().await?;
         self.ids.clear();
-        Ok(std::mem::take(&mut self.done))
+        let shelf = self.core.shelf();
+        let part = |(meta, file, resident)| Rc::new(Part::written(shelf.clone(), meta, file, resident));
+        Ok(Written { parts: self.done.drain(..).map(part).collect(), values })
     }
 
     /// Removes the files of parts that nobody took.
     pub async fn abandon(mut self) {
         self.open = None;
+        self.values.abandon().await;
         for id in self.ids {
             let path = self.core.shelf().dir.join(run_file_name(id));
             if let Err(error) = self.core.runtime.remove_file(path).await {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::levels::{LAST, Levels};
 use super::part::Part;
 use super::place::Place;
+use super::value_policy;
 use crate::limits;
 use crate::types::RunId;
 
@@ -28,13 +29,22 @@ pub enum Reason {
     Tombstones,
     /// A part holds keys that went to another shard.
     Foreign,
+    /// Much of what is in value files is dead.
+    Values,
     /// Somebody asked.
     Forced,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 6] =
-        [Reason::Gone, Reason::Fresh, Reason::Size, Reason::Tombstones, Reason::Foreign, Reason::Forced];
+    pub const ALL: [Reason; 7] = [
+        Reason::Gone,
+        Reason::Fresh,
+        Reason::Size,
+        Reason::Tombstones,
+        Reason::Foreign,
+        Reason::Values,
+        Reason::Forced,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +53,7 @@ impl Reason {
             Reason::Size => "level_size",
             Reason::Tombstones => "tombstones",
             Reason::Foreign => "foreign_keys",
+            Reason::Values => "values",
             Reason::Forced => "forced",
         }
     }
@@ -56,6 +67,14 @@ pub struct Job {
     pub to: usize,
     /// Newest first when `from` is 0, in order of places otherwise.
     pub upper: Vec<Rc<Part>>,
+    /// Value files out of which values move on the way.
+    pub moves_out_of: BTreeSet<RunId>,
+}
+
+impl Job {
+    fn new(reason: Reason, from: usize, to: usize, upper: Vec<Rc<Part>>) -> Job {
+        Job { reason, from, to, upper, moves_out_of: BTreeSet::new() }
+    }
 }
 
 /// Parts that are to go down to the deepest level: those that were there when somebody asked, and what comes of
@@ -116,13 +135,15 @@ pub enum Belongs {
 pub struct Policy {
     /// Parts are about this large.
     pub part_bytes: u64,
+    /// Value files are about this large.
+    value_file_bytes: u64,
     /// Places behind which each level goes on: parts take turns.
     turns: [Option<Place>; LAST + 1],
 }
 
 impl Policy {
-    pub fn new(part_bytes: u64) -> Policy {
-        Policy { part_bytes, turns: [const { None }; LAST + 1] }
+    pub fn new(part_bytes: u64, value_file_bytes: u64) -> Policy {
+        Policy { part_bytes, value_file_bytes, turns: [const { None }; LAST + 1] }
     }
 
     pub fn next(&mut self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs, goal: &Goal) -> Option<Job> {
@@ -132,6 +153,7 @@ impl Policy {
             .or_else(|| self.size(levels))
             .or_else(|| self.tombstones(levels))
             .or_else(|| self.foreign(levels, belongs))
+            .or_else(|| self.values(levels))
     }
 
     /// Bytes that a level may have; 0 for those above the base.
@@ -168,16 +190,16 @@ impl Policy {
     fn gone(&self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs) -> Option<Job> {
         let part = levels.iter().find(|part| belongs(part) == Belongs::Nothing)?;
         let level = part.meta.level.into();
-        Some(Job { reason: Reason::Gone, from: level, to: level, upper: vec![part.clone()] })
+        Some(Job::new(Reason::Gone, level, level, vec![part.clone()]))
     }
 
     fn all_fresh(&self, levels: &Levels, reason: Reason) -> Option<Job> {
         let upper = levels.fresh().to_vec();
-        (!upper.is_empty()).then(|| Job { reason, from: 0, to: self.entry(levels), upper })
+        (!upper.is_empty()).then(|| Job::new(reason, 0, self.entry(levels), upper))
     }
 
     fn fresh(&self, levels: &Levels) -> Option<Job> {
-        if levels.fresh().len() < limits::COMPACTION_FRESH_RUNS {
+        if levels.fresh().len() < limits::COMPACTION_FRESH_RUNS && !value_policy::hides_much(levels) {
             return None;
         }
         self.all_fresh(levels, Reason::Fresh)
@@ -190,7 +212,7 @@ impl Policy {
         let next = parts.iter().find(|part| turn.as_ref().is_none_or(|turn| part.span.first > *turn));
         let part = next.or(parts.first())?.clone();
         self.turns[level] = Some(part.span.last.clone());
-        Some(Job { reason: Reason::Size, from: level, to: level + 1, upper: vec![part] })
+        Some(Job::new(Reason::Size, level, level + 1, vec![part]))
     }
 
     fn tombstones(&self, levels: &Levels) -> Option<Job> {
@@ -203,7 +225,7 @@ impl Policy {
         }
         let part = (1..LAST).flat_map(|level| levels.level(level)).find(many)?;
         let from = usize::from(part.meta.level);
-        Some(Job { reason: Reason::Tombstones, from, to: from + 1, upper: vec![part.clone()] })
+        Some(Job::new(Reason::Tombstones, from, from + 1, vec![part.clone()]))
     }
 
     /// Rewritten within its level, without what went away. Those of level 0 wait until they go down.
@@ -211,7 +233,14 @@ impl Policy {
         let mut deep = (1..=LAST).flat_map(|level| levels.level(level));
         let part = deep.find(|part| belongs(part) == Belongs::Partly)?;
         let level = part.meta.level.into();
-        Some(Job { reason: Reason::Foreign, from: level, to: level, upper: vec![part.clone()] })
+        Some(Job::new(Reason::Foreign, level, level, vec![part.clone()]))
+    }
+
+    /// Rewritten within its level, with values that move.
+    fn values(&self, levels: &Levels) -> Option<Job> {
+        let (part, moves_out_of) = value_policy::next(levels, self.value_file_bytes)?;
+        let level = part.meta.level.into();
+        Some(Job { moves_out_of, ..Job::new(Reason::Values, level, level, vec![part]) })
     }
 
     fn forced(&self, levels: &Levels, goal: &Goal) -> Option<Job> {
@@ -220,6 +249,6 @@ impl Policy {
         }
         let part = (1..LAST).flat_map(|level| levels.level(level)).find(|part| goal.has(part))?;
         let from = usize::from(part.meta.level);
-        Some(Job { reason: Reason::Forced, from, to: from + 1, upper: vec![part.clone()] })
+        Some(Job::new(Reason::Forced, from, from + 1, vec![part.clone()]))
     }
 }

@@ -1,4 +1,5 @@
-//! Point reads that memory cannot answer: part by part, newest first, one block each.
+//! Point reads that memory cannot answer: part by part, newest first, one block each; then the value, when it
+//! lies apart.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -6,9 +7,10 @@ use std::rc::Rc;
 use super::levels::Levels;
 use super::part::{Located, Part};
 use super::place::Place;
+use super::stored::Stored;
 use crate::io::buf::AlignedBuf;
 use crate::io::executor::Class;
-use crate::io::executor::sync::promise;
+use crate::io::executor::sync::{Pending, promise};
 use crate::io::runtime::Runtime;
 use crate::limits;
 use crate::shard::delta::Version;
@@ -35,7 +37,7 @@ impl ColdRead {
     }
 
     /// The newest version, which may be a tombstone.
-    pub async fn run(&self) -> Result<Option<Version>, LoadError> {
+    pub async fn run(&self) -> Result<Option<Stored>, LoadError> {
         self.count();
         let mut from = 0;
         while let Some((next, part, located)) = self.next_part(from).await? {
@@ -77,6 +79,37 @@ struct Wanted {
 /// Carries out many reads together: blocks are read side by side, and each once however many of the keys it
 /// has. Gives a version for each.
 pub async fn read_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Version>>, LoadError> {
+    fetch_all(runtime, look_up_all(runtime, reads).await?).await
+}
+
+/// Reads the values that lie apart, side by side as far as they fit into a bound, at least one.
+async fn fetch_all(
+    runtime: &Runtime,
+    stored: Vec<Option<Stored>>,
+) -> Result<Vec<Option<Version>>, LoadError> {
+    let mut stored = stored.into_iter().peekable();
+    let mut versions = Vec::new();
+    while stored.peek().is_some() {
+        let (mut begun, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = stored.next_if(|_| bytes < limits::COLD_BATCH_BYTES_MAX) {
+            let apart = next.as_ref().map_or(0, Stored::bytes_apart);
+            bytes += apart;
+            let version = async move {
+                match next {
+                    Some(stored) => stored.version().await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            begun.push(if apart > 0 { spawned(runtime, version) } else { Pending::ready(version.await) });
+        }
+        for version in begun {
+            versions.push(version.await?);
+        }
+    }
+    Ok(versions)
+}
+
+async fn look_up_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Stored>>, LoadError> {
     let mut found = vec![None; reads.len()];
     // Reads that are not done, and the number of the part that each asks next.
     let mut open: Vec<(usize, usize)> = (0..reads.len()).map(|read| (read, 0)).collect();
@@ -113,13 +146,13 @@ pub async fn read_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Optio
     Ok(found)
 }
 
-fn begin(
-    runtime: &Runtime,
-    part: &Rc<Part>,
-    number: u32,
-) -> impl Future<Output = Result<AlignedBuf, LoadError>> + use<> {
-    let (promise, pending) = promise();
+fn begin(runtime: &Runtime, part: &Rc<Part>, number: u32) -> Pending<Result<AlignedBuf, LoadError>> {
     let part = part.clone();
-    runtime.spawn(Class::Foreground, async move { promise.give(part.read_block(number).await) });
+    spawned(runtime, async move { part.read_block(number).await })
+}
+
+fn spawned<T: 'static>(runtime: &Runtime, work: impl Future<Output = T> + 'static) -> Pending<T> {
+    let (promise, pending) = promise();
+    runtime.spawn(Class::Foreground, async move { promise.give(work.await) });
     pending
 }

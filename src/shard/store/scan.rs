@@ -8,6 +8,7 @@ use super::levels::{LAST, Levels};
 use super::merge::{Merge, Next};
 use super::part::Part;
 use super::place::{Place, Span};
+use super::stored::Stored;
 use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::key::Key;
@@ -47,14 +48,17 @@ impl DeltaPage {
     pub async fn page(self) -> Result<Page, LoadError> {
         let limit = self.scan.limit;
         let mut out = PageOut { page: Page::default(), now: self.now, visited: 0, bytes: 0, limit };
-        let more = self.walk(|key, version| out.take(key, version)).await?;
+        let more = self.walk(async |key, stored| out.take(key, stored).await).await?;
         out.page.more = more;
         Ok(out.page)
     }
 
     /// Hands over the newest version of each key in order, tombstones too, until `take` wants no more. True
     /// when there may be more.
-    pub async fn walk(self, mut take: impl FnMut(&Key, Version) -> bool) -> Result<bool, LoadError> {
+    pub async fn walk(
+        self,
+        mut take: impl AsyncFnMut(&Key, Stored) -> Result<bool, LoadError>,
+    ) -> Result<bool, LoadError> {
         let (reverse, scan) = (self.scan.reverse, self.scan.clone());
         let mut merge = self.merge();
         let mut delta = self.entries.into_iter().peekable();
@@ -81,21 +85,21 @@ impl DeltaPage {
                 (Some((key, _)), Some(other)) if reverse => key >= other,
                 (Some((key, _)), Some(other)) => key <= other,
             };
-            let (key, version) = if delta_first {
+            let (key, stored) = if delta_first {
                 let (key, version) = delta.next().expect("peeked");
                 if run_key.as_ref() == Some(&key)
                     && let Some(source) = run.map(|next| next.source)
                 {
                     merge.advance(source);
                 }
-                (key, version)
+                (key, Stored::from(version))
             } else {
                 let Next { source, entry, part, .. } = run.expect("it comes first");
-                let version = part.version(&entry)?;
+                let stored = part.stored(&entry)?;
                 merge.advance(source);
-                (run_key.expect("of the entry"), version)
+                (run_key.expect("of the entry"), stored)
             };
-            wants_more = take(&key, version);
+            wants_more = take(&key, stored).await?;
         }
     }
 
@@ -137,16 +141,18 @@ struct PageOut {
 
 impl PageOut {
     /// False when the page is full behind this entry.
-    fn take(&mut self, key: &Key, version: Version) -> bool {
+    async fn take(&mut self, key: &Key, stored: Stored) -> Result<bool, LoadError> {
         self.visited += 1;
         self.page.resume_after = Some(key.clone());
-        if let Some(found) = version.found(self.now) {
+        if stored.is_visible(self.now)
+            && let Some(found) = stored.version().await?.found(self.now)
+        {
             self.bytes += key.len() + found.payload.as_bytes().len();
             self.page.records.push((key.clone(), found));
         }
-        self.page.records.len() < self.limit
+        Ok(self.page.records.len() < self.limit
             && self.bytes < limits::SCAN_PAGE_BYTES_MAX
-            && self.visited < limits::SCAN_VISITS_MAX
+            && self.visited < limits::SCAN_VISITS_MAX)
     }
 }
 

@@ -13,6 +13,7 @@ use super::place::Place;
 use crate::limits;
 use crate::shard::core::Core;
 use crate::shard::jobs::Progress;
+use crate::shard::run::Body;
 use crate::shard::runs::LoadError;
 use crate::types::RunId;
 
@@ -90,14 +91,17 @@ async fn values_of(
         let Some((collection, tablet, _)) = cursor.place() else { return Ok(taken) };
         let entry = cursor.head().expect("there is a place");
         let place = Place { collection, tablet, key: key_of(&entry) };
-        if entry.payload.is_some() && levels.is_newest(part, &place) {
-            let version = part.version(&entry)?;
+        // Large values do not get warm.
+        if matches!(entry.body, Body::Here(_))
+            && levels.is_newest(part, &place)
+            && let Some(version) = part.stored(&entry)?.in_memory()
+        {
             let mut engine = core.engine.borrow_mut();
             if !Rc::ptr_eq(levels, engine.store.levels()) {
                 return Ok(taken);
             }
             let before = engine.store.cache_bytes();
-            taken += u64::from(engine.store.warm(&place, version));
+            taken += u64::from(engine.store.warm(&place, &version));
             progress.advance(engine.store.cache_bytes().saturating_sub(before));
         }
         cursor.advance();

@@ -1,7 +1,7 @@
 //! Damage of every kind is found, and the error says where.
 
 use super::model::{
-    RUN, Tablets, WholeRun, derived, open, parts, put, read_all, small_tablets, tablet, write,
+    RUN, Tablets, WholeRun, derived, open, parts, put, read_all, tablet, tablets_with_references, write,
 };
 use crate::shard::key::KeyType;
 use crate::shard::run::error::{Fault, Field, Part};
@@ -11,7 +11,7 @@ use crate::types::RunId;
 /// No byte is exempt: also padding is under a hash.
 #[test]
 fn every_flipped_bit_is_found_where_it_is() {
-    let WholeRun { mut bytes, finished, .. } = write(RUN, &small_tablets());
+    let WholeRun { mut bytes, finished, .. } = write(RUN, &tablets_with_references());
     let parts = parts(&open(&bytes, finished.file).unwrap());
     assert_eq!(parts.iter().map(ExactSizeIterator::len).sum::<usize>(), bytes.len());
     let derived: Vec<_> = derived(&open(&bytes, finished.file).unwrap()).iter().map(|e| e.offset.0).collect();
@@ -32,7 +32,7 @@ fn every_flipped_bit_is_found_where_it_is() {
 
 #[test]
 fn every_cut_is_found() {
-    let WholeRun { bytes, finished, .. } = write(RUN, &small_tablets());
+    let WholeRun { bytes, finished, .. } = write(RUN, &tablets_with_references());
     for len in 0..bytes.len() {
         assert!(read_all(&bytes[..len], finished.file).is_err(), "cut at {len}");
     }
@@ -42,7 +42,7 @@ fn every_cut_is_found() {
 /// with the manifest of another.
 #[test]
 fn a_file_of_another_length_is_refused() {
-    let WholeRun { mut bytes, finished, .. } = write(RUN, &small_tablets());
+    let WholeRun { mut bytes, finished, .. } = write(RUN, &tablets_with_references());
     for len in (0..=bytes.len()).step_by(PAGE_BYTES) {
         let file = RunFile { len: len as u64, ..finished.file };
         assert_eq!(read_all(&bytes[..len], file).is_ok(), len == bytes.len(), "{len}");
@@ -120,7 +120,7 @@ fn a_stale_block_of_the_same_run_id_is_refused() {
 
 #[test]
 fn errors_name_run_place_and_hashes() {
-    let WholeRun { mut bytes, finished, .. } = write(RUN, &small_tablets());
+    let WholeRun { mut bytes, finished, .. } = write(RUN, &tablets_with_references());
     bytes[PAGE_BYTES + 100] ^= 4;
     let text = read_all(&bytes, finished.file).expect_err("a flipped bit").to_string();
     assert!(text.starts_with("run 7: payload block at offset 4096: damaged: wanted hash "), "{text}");

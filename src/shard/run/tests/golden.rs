@@ -5,18 +5,19 @@
 
 use std::path::PathBuf;
 
-use super::model::{RUN, find, load, read_all, small_tablets, write};
+use super::model::{RUN, find, load, read_all, small_tablets, tablets_with_references, write};
 use crate::shard::run::field::u64_at;
 use crate::shard::run::{Lookup, PAGE_BYTES, Rebuilt, RunFile, Why};
 use crate::types::{CollectionId, TabletId};
 
-const FILE: &str = "tests/golden/run_v2.bin";
+const FILE: &str = "tests/golden/run_v3.bin";
+const FILE_V2: &str = "tests/golden/run_v2.bin";
 const FILE_V1: &str = "tests/golden/run_v1.bin";
 
 #[test]
 fn the_format_is_the_golden_one() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE);
-    let whole = write(RUN, &small_tablets());
+    let whole = write(RUN, &tablets_with_references());
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(&path, &whole.bytes).expect("the golden file can be written");
     }
@@ -25,7 +26,17 @@ fn the_format_is_the_golden_one() {
 
     let file = file_of(&golden);
     assert_eq!(whole.finished.file, file);
+    assert!(read_all(&golden, file) == Ok(tablets_with_references()));
+}
+
+#[test]
+fn version_2_is_still_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE_V2);
+    let golden = std::fs::read(&path).expect("the golden file is there");
+    let file = file_of(&golden);
     assert!(read_all(&golden, file) == Ok(small_tablets()));
+    let (resident, _) = load(&golden, file).expect("it is sound");
+    assert_eq!((resident.reader().footer().version, resident.rebuilt()), (2, Rebuilt::default()));
 }
 
 fn file_of(bytes: &[u8]) -> RunFile {

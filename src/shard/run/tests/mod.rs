@@ -6,3 +6,4 @@ mod golden;
 mod model;
 mod resident;
 mod round_trip;
+mod values;

@@ -7,8 +7,8 @@ use crate::shard::key::KeyType;
 use crate::shard::run::extent::Extent;
 use crate::shard::run::reader::Keys;
 use crate::shard::run::{
-    Covered, EntryRef, FinishedRun, Footer, LoadStep, Lookup, PAGE_BYTES, Resident, ResidentLoader, RunError,
-    RunFile, RunHeader, RunReader, RunTail, RunWriter, TabletInfo, TailStep,
+    Body, Covered, EntryRef, FinishedRun, Footer, LoadStep, Lookup, PAGE_BYTES, Resident, ResidentLoader,
+    RunError, RunFile, RunHeader, RunReader, RunTail, RunWriter, TabletInfo, TailStep, ValueRef,
 };
 use crate::types::{CollectionId, Epoch, FileOffset, Lsn, RunId, Seq, ShardId, TabletId, WallMs};
 
@@ -21,18 +21,30 @@ pub(super) struct Record {
     pub lsn: Lsn,
     pub seq: Seq,
     pub expires: Option<WallMs>,
+    /// Of a value apart: the reference.
     pub payload: Option<Vec<u8>>,
+    pub apart: bool,
 }
 
 impl Record {
     pub fn as_entry(&self, tablet: TabletId) -> EntryRef<'_> {
-        let Record { key, lsn, seq, expires, payload } = self;
-        EntryRef { tablet, key, lsn: *lsn, seq: *seq, expires: *expires, payload: payload.as_deref() }
+        let Record { key, lsn, seq, expires, payload, apart } = self;
+        let body = match payload {
+            None => Body::Tombstone,
+            Some(reference) if *apart => Body::Apart(ValueRef::decode(reference).expect("a reference")),
+            Some(payload) => Body::Here(payload),
+        };
+        EntryRef { tablet, key, lsn: *lsn, seq: *seq, expires: *expires, body }
     }
 
     pub fn of_entry(entry: &EntryRef<'_>) -> Record {
-        let EntryRef { key, lsn, seq, expires, payload, .. } = *entry;
-        Record { key: key.to_vec(), lsn, seq, expires, payload: payload.map(<[u8]>::to_vec) }
+        let EntryRef { key, lsn, seq, expires, body, .. } = *entry;
+        let (payload, apart) = match body {
+            Body::Tombstone => (None, false),
+            Body::Here(payload) => (Some(payload.to_vec()), false),
+            Body::Apart(value) => (Some(value.encode().to_vec()), true),
+        };
+        Record { key: key.to_vec(), lsn, seq, expires, payload, apart }
     }
 }
 
@@ -45,7 +57,15 @@ pub(super) fn put(key: &[u8], number: u64, payload_len: usize) -> Record {
         seq: Seq(number),
         expires: number.is_multiple_of(3).then_some(WallMs(1_700_000_000_000 + number)),
         payload: Some(payload),
+        apart: false,
     }
+}
+
+/// A record whose value is in a value file.
+pub(super) fn put_apart(key: &[u8], number: u64, len: u32) -> Record {
+    let offset = FileOffset(PAGE_BYTES as u64 * number);
+    let value = ValueRef { file: RunId(3), offset, len, hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+    Record { payload: Some(value.encode().to_vec()), apart: true, ..put(key, number, 0) }
 }
 
 pub(super) fn tombstone(key: &[u8], number: u64) -> Record {
@@ -78,6 +98,17 @@ pub(super) fn small_tablets() -> Tablets {
         (tablet(2, 3, KeyType::String), Vec::new()),
         (tablet(2, 5, KeyType::String), second),
     ]
+}
+
+/// As [`small_tablets`], with what came with version 3.
+pub(super) fn tablets_with_references() -> Tablets {
+    let mut tablets = small_tablets();
+    for number in [7_u64, 9, 12] {
+        let key = tablets[0].1[number as usize].key.clone();
+        tablets[0].1[number as usize] = put_apart(&key, number + 1, 40_000 + number as u32);
+    }
+    tablets[2].1[4] = put_apart(b"ba", 104, 16 << 20);
+    tablets
 }
 
 pub(super) struct WholeRun {

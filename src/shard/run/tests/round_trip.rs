@@ -11,7 +11,7 @@ use crate::limits::{KEY_BYTES_MAX, RUN_CHUNK_BYTES, VALUE_BYTES_MAX};
 use crate::shard::key::KeyType;
 use crate::shard::payload::Payload;
 use crate::shard::run::{
-    Covered, EntryRef, PAGE_BYTES, PAYLOAD_BYTES_MAX, RunHeader, RunWriter, TabletInfo, reader::Keys,
+    Body, Covered, EntryRef, PAGE_BYTES, PAYLOAD_BYTES_MAX, RunHeader, RunWriter, TabletInfo, reader::Keys,
 };
 use crate::types::{Lsn, Seq, ShardId, TabletId, WallMs};
 
@@ -21,6 +21,7 @@ fn record() -> impl Strategy<Value = Record> {
         prop_oneof![1 => Just(None), 4 => (len, any::<u8>()).prop_map(|(len, byte)| Some(vec![byte; len]))];
     (AFTER.0 + 1..1 << 50, 0..1_u64 << 50, any::<Option<u64>>(), payload).prop_map(
         |(lsn, seq, expires, payload)| Record {
+            apart: false,
             key: Vec::new(),
             lsn: Lsn(lsn),
             seq: Seq(seq),
@@ -198,7 +199,7 @@ fn chunks_come_while_the_run_is_written() {
     writer.start_tablet(tablet(1, 1, KeyType::U64));
     let (payload, mut chunks) = ([1; 100], 0);
     for key in 0..200_000_u64 {
-        let payload = Some(&payload[..]);
+        let body = Body::Here(&payload[..]);
         let key = key.to_be_bytes();
         writer.push(EntryRef {
             tablet: TabletId(1),
@@ -206,7 +207,7 @@ fn chunks_come_while_the_run_is_written() {
             lsn: Lsn(1),
             seq: Seq(1),
             expires: None,
-            payload,
+            body,
         });
         while let Some(chunk) = writer.take_ready() {
             assert_eq!(chunk.len(), RUN_CHUNK_BYTES);
