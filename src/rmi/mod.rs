@@ -41,6 +41,7 @@ mod last_mile;
 pub mod learned;
 pub mod memory;
 pub mod merged;
+mod probe;
 pub mod quantiles;
 mod router;
 mod segment;
