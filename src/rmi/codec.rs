@@ -180,7 +180,7 @@ fn encode_with(index: &Index, hash_of_keys: u64) -> Vec<u8> {
         put(&mut header, EPS_AT, &learned.eps.to_le_bytes());
         put(&mut header, MAX_ERROR_AT, &learned.max_error.to_le_bytes());
         (header[LOW_AT], header[DIGITS_AT]) = match &learned.router {
-            Router::Radix(radix) => (radix.cut.low as u8, radix.cut.digits as u8),
+            Router::Radix(radix) => (radix.coarse.low as u8, radix.coarse.digits as u8),
             Router::Tree(_) => (0, NONE),
         };
         header[SHIFT_AT] = learned.corrections.as_ref().map_or(NONE, |corrections| corrections.shift as u8);
@@ -306,7 +306,9 @@ impl<'a> Decoder<'a> {
                 Some(hash) if hash != u64_at(head.header, KEYS_HASH_AT) => {
                     return Err(DecodeError::OtherKeys);
                 }
-                Some(_) if head.sections.is_some() => Phase::Segments { head, segments: StoredSegments::default() },
+                Some(_) if head.sections.is_some() => {
+                    Phase::Segments { head, segments: StoredSegments::default() }
+                }
                 Some(_) => self.tree_or_done(head, None),
             },
             Phase::Segments { head, mut segments } => {

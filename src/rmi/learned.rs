@@ -4,18 +4,19 @@
 //! A lookup is, in this order:
 //! 1. the router gives the segment ([`super::router`]);
 //! 2. the segment's line gives a rank ([`super::segment`]);
-//! 3. a byte for each few predicted ranks shifts it to where the keys there really are;
-//! 4. the keys of two or three cache lines around it are counted ([`super::kernel`]). When the answer
-//!    is inside, that is it, and almost always it is;
-//! 5. else the neighbours are, as far as they have to be ([`super::last_mile`]).
+//! 3. a byte for each few predicted ranks shifts it to where the keys there really are
+//!    ([`super::correction`]);
+//! 4. the keys of the cache line there are counted ([`super::kernel`]). When the answer is inside, that is
+//!    it, in two of three lookups. Else the lines on both sides of it count too, which were asked for at
+//!    the same time, and the answer is almost always inside;
+//! 5. else the neighbours are looked at, as far as they have to be ([`super::last_mile`]).
 //!
-//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead.
+//! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once:
+//! a lookup costs one miss, not several in a row. Who needs the answer to go on waits for the line in the
+//! middle, mostly, not for the slowest of three: the processor guesses that the answer is inside.
 //!
-//! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once.
-//! So a lookup costs one miss, not several in a row.
-//!
-//! Correcting predictions by a table over *predicted* positions is the idea of Shift-Table (Hadian and
-//! Heinis, 2021).
+//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead. There
+//! nobody waits, so nothing is guessed, and two lines do.
 //!
 //! INVARIANT: the rank of every key, present or not, is within [`Learned::max_error`] of its prediction.
 //! Training measures it with the arithmetic of lookups ([`super::correction`]); nothing depends on it but
@@ -30,8 +31,8 @@ use super::probe::{BATCH_KEYS, Probe};
 use super::router::Router;
 use super::segment::Segments;
 
-/// Lines around a prediction that a single lookup looks at first. Alone in its chain of loads, it is
-/// better off with a third line than with a second look.
+/// Lines around a prediction that a single lookup asks for. Alone in its chain of loads, it is better off
+/// with a third line than with a second wait.
 pub(super) const WINDOW_LINES: usize = 3;
 /// As many in a batch, where lines are what it costs, and a second look waits for nobody.
 const BATCH_LINES: usize = 2;

@@ -1,11 +1,15 @@
 //! From a key to its segment: a flat radix table where the segments are spread evenly enough, else a
 //! search tree over their first keys.
 //!
-//! The radix table cuts keys by their leading digits, in the manner of RadixSpline (Kipf et al., 2020),
-//! and gives the first segment of each cell; one comparison of 8 first keys does the rest. A cell is
-//! numbered as the buckets of an HDR histogram are: cells are equally wide up to 2^`digits` of them, and
-//! double in width from there at each power of two. With many digits that is a linear table. With few it
-//! is a logarithmic one, which is what skewed keys (lognormal) ask for.
+//! The radix table cuts keys by their leading digits, in the manner of RadixSpline (Kipf et al.,
+//! "RadixSpline: a single-pass learned index", 2020), and gives the segment at the beginning of each cell.
+//! In most cells no other begins, and the processor guesses so; else one comparison of 8 first keys does
+//! the rest. A cell is numbered as the buckets of an HDR histogram are: cells are equally wide up to
+//! 2^`digits` of them, and double in width from there at each power of two. With many digits that is a
+//! linear table. With few it is a logarithmic one, which is what skewed keys (lognormal) ask for.
+//!
+//! The coarsest table that does is found first, and stored; the one in memory has cells as fine as a few
+//! bytes a segment allow.
 
 use super::kernel::Kernel;
 use super::keys::KeyArray;
@@ -19,8 +23,8 @@ const CELLS_MAX: usize = 1 << 24;
 /// Few digits first: the smaller table wins.
 const DIGITS_TRIED: [u32; 5] = [6, 7, 8, 9, 10];
 const DIGITS_MAX: u32 = 14;
-/// Where there is room: then no segment begins in most cells.
-const CELLS_A_SEGMENT: usize = 8;
+/// So many, and no segment begins in most cells.
+pub(super) const CELLS_A_SEGMENT: usize = 8;
 
 pub(super) enum Router {
     Radix(Radix),
@@ -40,7 +44,7 @@ impl Router {
     pub fn with_cut(firsts: &KeyArray, cut: Option<Cut>, memory: Memory) -> Option<Router> {
         let Some(cut) = cut else { return Some(Router::Tree(SPlus::build(firsts, memory))) };
         let valid = cut.low < u64::BITS
-            && (cut.digits <= DIGITS_MAX || cut.digits == DIGITS_LINEAR)
+            && (DIGITS_TRIED.contains(&cut.digits) || cut.digits == DIGITS_LINEAR)
             && cut.cell(u64::MAX) < CELLS_MAX
             && firsts.len() <= usize::from(u16::MAX)
             && fits(firsts.as_slice(), cut);
@@ -93,7 +97,9 @@ impl Cut {
 }
 
 pub(super) struct Radix {
-    pub cut: Cut,
+    /// The coarsest that does: what is stored.
+    pub coarse: Cut,
+    cut: Cut,
     // Invariant: for each of `cut.cells()` the segment that its lowest key is in or behind, and once more
     // the last segment. No cell begins more than 8.
     cells: Vec<u16>,
@@ -109,9 +115,6 @@ impl Radix {
         let cells_max = (bytes_max / size_of::<u16>()).min(CELLS_MAX);
         let cut = Radix::linear(keys, min, last - min, cells_max);
         let cut = cut.or_else(|| Radix::logarithmic(keys, min, last - min, cells_max))?;
-        let cells_wanted = cells_max.min(keys.len() * CELLS_A_SEGMENT);
-        let finer = std::iter::successors(Some(cut), |cut| cut.finer());
-        let cut = finer.take_while(|finer| *finer == cut || finer.cells() <= cells_wanted).last()?;
         Some(Radix::with_cut(keys, cut))
     }
 
@@ -129,14 +132,20 @@ impl Radix {
         cuts.filter(|cut| cut.cells() <= cells_max).find(|cut| fits(keys, *cut))
     }
 
-    fn with_cut(firsts: &[u64], cut: Cut) -> Radix {
+    /// With cells as fine as segments pay for: so most lookups need no comparison of first keys.
+    fn with_cut(firsts: &[u64], coarse: Cut) -> Radix {
+        let cells_wanted = firsts.len() * CELLS_A_SEGMENT;
+        let mut cut = coarse;
+        while let Some(finer) = cut.finer().filter(|finer| finer.cells() <= cells_wanted) {
+            cut = finer;
+        }
         let mut cells = Vec::with_capacity(cut.cells() + 1);
         // The lowest key of all is in the first cell.
         for (at, first) in firsts.iter().enumerate().skip(1) {
             cells.resize(cells.len().max(cut.cell(*first) + 1), at as u16 - 1);
         }
         cells.resize(cut.cells() + 1, firsts.len() as u16 - 1);
-        Radix { cut, cells }
+        Radix { coarse, cut, cells }
     }
 
     /// The last segment that begins at `key` or below it; for a key below all, the first. `GUESS`: for a

@@ -9,8 +9,9 @@
 //! widening multiplication. It is the same on every machine, to the bit.
 //!
 //! Segments grow in one pass while some line from their first key stays within eps of each rank: the
-//! shrinking cone of FITing-tree (Galakatos et al., 2019), known for longer in compression of time
-//! series (swing filter, Elmeleegy et al., 2009).
+//! shrinking cone of FITing-tree (Galakatos et al., "FITing-Tree: a data-aware index structure", 2019),
+//! known for longer in compression of time series (the swing filter of Elmeleegy et al., "Online piece-wise
+//! linear approximation of numerical streams with precision guarantees", 2009).
 
 use super::kernel::prefetch;
 use super::keys::{KeyArray, KeyArrayBuilder};
@@ -94,7 +95,8 @@ impl Segments {
     pub unsafe fn predict(&self, at: usize, key: u64) -> u32 {
         debug_assert!(at < self.lines.len());
         // SAFETY: as the caller says.
-        let (first, line) = unsafe { (*self.firsts.padded().get_unchecked(at), self.lines.get_unchecked(at)) };
+        let (first, line) =
+            unsafe { (*self.firsts.padded().get_unchecked(at), self.lines.get_unchecked(at)) };
         line.predict(key.saturating_sub(first))
     }
 

@@ -15,7 +15,7 @@ use super::kernel::Proven;
 use super::keys::KeyArray;
 use super::learned::Learned;
 use super::memory::Memory;
-use super::router::Router;
+use super::router::{CELLS_A_SEGMENT, Router};
 use super::segment::{Cone, Line, Segment, Segments};
 
 pub const EPS_MIN: u32 = 16;
@@ -24,7 +24,7 @@ pub const EPS_MAX: u32 = 256;
 pub const MODEL_BYTES_DEFAULT: usize = 512 << 10;
 
 /// Line, first key, and its part of the router.
-const SEGMENT_BYTES: usize = size_of::<Line>() + size_of::<u64>() + 4;
+const SEGMENT_BYTES: usize = size_of::<Line>() + size_of::<u64>() + CELLS_A_SEGMENT * size_of::<u16>();
 /// Longer than most segments, or the sample would tell little of coarse ones.
 const STRETCHES: usize = 8;
 const STRETCH_KEYS: usize = 1 << 16;
