@@ -11,6 +11,7 @@
 use super::ask::{hidden, in_a_chain, in_batches, one_by_one};
 use super::keys::KeyArray;
 use super::learned::Learned;
+use super::probe::Probe;
 use super::splus::SPlus;
 
 /// A structure that can serve.

@@ -47,8 +47,8 @@ use super::kernel::Proven;
 use super::keys::KeyArray;
 use super::learned::Learned;
 use super::memory::{LINE_BYTES, Memory};
-use super::router::{Cut, Router, first_keys};
-use super::segment::Line;
+use super::router::{Cut, Router};
+use super::segment::{Line, Segment, Segments};
 use super::splus::{SPlus, SPlusBuilder};
 
 const MAGIC: [u8; 8] = *b"KyroRMI\n";
@@ -180,11 +180,11 @@ fn encode_with(index: &Index, hash_of_keys: u64) -> Vec<u8> {
         put(&mut header, EPS_AT, &learned.eps.to_le_bytes());
         put(&mut header, MAX_ERROR_AT, &learned.max_error.to_le_bytes());
         (header[LOW_AT], header[DIGITS_AT]) = match &learned.router {
-            Router::Radix(radix) => (radix.cut.low as u8, radix.cut.digits as u8),
+            Router::Radix(radix) => (radix.coarse.low as u8, radix.coarse.digits as u8),
             Router::Tree(_) => (0, NONE),
         };
         header[SHIFT_AT] = learned.corrections.as_ref().map_or(NONE, |corrections| corrections.shift as u8);
-        append_section(&mut sections, SEGMENTS, &segment_bytes(&learned.segments[1..]));
+        append_section(&mut sections, SEGMENTS, &segment_bytes(&learned.segments));
         let corrections = learned.corrections.as_ref().map_or(&[][..], Corrections::groups);
         append_section(&mut sections, CORRECTIONS, &corrections.iter().map(|c| *c as u8).collect::<Vec<_>>());
     }
@@ -204,13 +204,14 @@ fn code_of(structure: Structure) -> u8 {
     }
 }
 
-fn segment_bytes(segments: &[Line]) -> Vec<u8> {
+fn segment_bytes(segments: &Segments) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(segments.len() * SEGMENT_BYTES);
-    for segment in segments {
-        bytes.extend_from_slice(&segment.first.to_le_bytes());
-        bytes.extend_from_slice(&segment.slope.to_le_bytes());
-        bytes.extend_from_slice(&segment.start.to_le_bytes());
-        bytes.extend_from_slice(&segment.span.to_le_bytes());
+    for at in 0..segments.len() {
+        let Segment { first, line } = segments.get(at);
+        bytes.extend_from_slice(&first.to_le_bytes());
+        bytes.extend_from_slice(&line.slope.to_le_bytes());
+        bytes.extend_from_slice(&line.start.to_le_bytes());
+        bytes.extend_from_slice(&line.span.to_le_bytes());
     }
     bytes
 }
@@ -261,7 +262,7 @@ pub struct Decoder<'a> {
 enum Phase<'a> {
     Head,
     Keys { head: Head<'a>, hash: KeysHash },
-    Segments { head: Head<'a>, segments: Segments },
+    Segments { head: Head<'a>, segments: StoredSegments },
     Tree { head: Head<'a>, learned: Option<Learned>, builder: SPlusBuilder },
     Done(Parts),
     Failed(DecodeError),
@@ -305,7 +306,9 @@ impl<'a> Decoder<'a> {
                 Some(hash) if hash != u64_at(head.header, KEYS_HASH_AT) => {
                     return Err(DecodeError::OtherKeys);
                 }
-                Some(_) if head.sections.is_some() => Phase::Segments { head, segments: Segments::default() },
+                Some(_) if head.sections.is_some() => {
+                    Phase::Segments { head, segments: StoredSegments::default() }
+                }
                 Some(_) => self.tree_or_done(head, None),
             },
             Phase::Segments { head, mut segments } => {
@@ -315,7 +318,7 @@ impl<'a> Decoder<'a> {
                 if !segments.step(stored, keys, budget)? {
                     return Ok(Phase::Segments { head, segments });
                 }
-                let learned = learned_of(head.header, segments.lines, corrections, keys, self.memory)?;
+                let learned = learned_of(head.header, &segments.checked, corrections, keys, self.memory)?;
                 self.tree_or_done(head, Some(learned))
             }
             Phase::Tree { head, learned, mut builder } => match builder.step(keys, budget) {
@@ -420,12 +423,13 @@ fn take_section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<&'a [u8], DecodeEr
 
 fn learned_of(
     header: &[u8; LINE_BYTES],
-    segments: Vec<Line>,
+    segments: &[Segment],
     corrections: &[u8],
     keys: &KeyArray,
     memory: Memory,
 ) -> Result<Learned, DecodeError> {
-    let firsts = first_keys(segments[1..].iter().map(|segment| segment.first));
+    let segments = Segments::new(segments);
+    let firsts = segments.firsts();
     let range = keys.as_slice().last().map_or(0, |last| last - firsts.as_slice()[0]);
     let cut = match header[DIGITS_AT] {
         NONE if header[LOW_AT] == 0 => None,
@@ -434,7 +438,7 @@ fn learned_of(
             Some(Cut { min: firsts.as_slice()[0], range, low, digits })
         }
     };
-    let router = Router::with_cut(&firsts, cut, Memory::plain()).ok_or(DecodeError::Wrong("router"))?;
+    let router = Router::with_cut(firsts, cut, Memory::plain()).ok_or(DecodeError::Wrong("router"))?;
     let corrections = match header[SHIFT_AT] {
         NONE if corrections.is_empty() => None,
         shift => Some(
@@ -446,48 +450,37 @@ fn learned_of(
     if max_error as usize > keys.len() + usize::from(u8::MAX) {
         return Err(DecodeError::Wrong("largest error"));
     }
-    Ok(Learned { firsts, segments, router, corrections, eps, max_error, proven: Proven::best() })
+    Ok(Learned { segments, router, corrections, eps, max_error, proven: Proven::best() })
 }
 
 /// Segments that cover all ranks without a gap, each from the key on that it says.
-struct Segments {
-    lines: Vec<Line>,
-    next: usize,
+#[derive(Default)]
+struct StoredSegments {
+    checked: Vec<Segment>,
     rank: u32,
 }
 
-impl Default for Segments {
-    fn default() -> Segments {
-        Segments { lines: vec![Line::FLAT], next: 0, rank: 0 }
-    }
-}
-
-impl Segments {
+impl StoredSegments {
     /// Checks `budget` of those that are stored; true when these were the last.
     fn step(&mut self, stored: &[u8], keys: &KeyArray, budget: usize) -> Result<bool, DecodeError> {
         const WRONG: DecodeError = DecodeError::Wrong("segments");
         let (pieces, left) = stored.as_chunks::<SEGMENT_BYTES>();
-        for piece in pieces[self.next..].iter().take(budget.max(1)) {
-            let segment = Line {
-                first: u64_at(piece, 0),
-                slope: u64_at(piece, 8),
-                start: u32_at(piece, 16),
-                span: u32_at(piece, 20),
-            };
-            let fits =
-                segment.start == self.rank && keys.as_slice().get(self.rank as usize) == Some(&segment.first);
-            let is_for_no_keys = keys.is_empty() && pieces.len() == 1 && segment == Line::FLAT;
-            self.rank = self.rank.checked_add(segment.span).ok_or(WRONG)?;
-            if !(fits && segment.span > 0 || is_for_no_keys) {
+        for piece in pieces[self.checked.len()..].iter().take(budget.max(1)) {
+            let first = u64_at(piece, 0);
+            let line = Line { slope: u64_at(piece, 8), start: u32_at(piece, 16), span: u32_at(piece, 20) };
+            let fits = line.start == self.rank && keys.as_slice().get(self.rank as usize) == Some(&first);
+            let is_flat = first == 0 && line == Line::FLAT;
+            let is_for_no_keys = keys.is_empty() && pieces.len() == 1 && is_flat;
+            self.rank = self.rank.checked_add(line.span).ok_or(WRONG)?;
+            if !(fits && line.span > 0 || is_for_no_keys) {
                 return Err(WRONG);
             }
-            self.lines.push(segment);
-            self.next += 1;
+            self.checked.push(Segment { first, line });
         }
-        if self.next < pieces.len() {
+        if self.checked.len() < pieces.len() {
             return Ok(false);
         }
-        let covers = self.rank as usize == keys.len() && left.is_empty() && self.lines.len() > 1;
+        let covers = self.rank as usize == keys.len() && left.is_empty() && !self.checked.is_empty();
         if covers { Ok(true) } else { Err(WRONG) }
     }
 }

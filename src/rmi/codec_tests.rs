@@ -8,7 +8,7 @@ use super::memory::{LINE_BYTES, Memory};
 use super::train::TrainOptions;
 
 /// Of the bits and lengths that are tried. Miri has the time for some of them.
-const APART: usize = if cfg!(miri) { 41 } else { 1 };
+const APART: usize = if cfg!(miri) { 163 } else { 1 };
 
 /// 97 keys of two slopes and a gap.
 fn keys() -> KeyArray {

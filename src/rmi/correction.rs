@@ -4,6 +4,10 @@
 //! keys: all keys of the gap, and the one at its upper end, have the same rank, and predictions between
 //! the two ends' predictions, since predictions never fall. So the errors of *all* u64 of a group lie
 //! between two numbers that one pass over the keys finds, and the bound after the correction is exact.
+//!
+//! A table over *predicted* positions that takes the local bias out of a coarse model is the idea of
+//! Shift-Table (Hadian and Heinis, "Shift-Table: a low-latency learned index for range queries using model
+//! correction", 2021). That has an entry for a position; here one byte is for 64 of them.
 
 use super::memory::{LINE_BYTES, LINE_KEYS, Lines, Memory};
 

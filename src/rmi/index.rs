@@ -6,7 +6,8 @@ use super::choose::{Choice, Chooser, Reason, Structure};
 use super::kernel::{Level, Proven};
 use super::keys::KeyArray;
 use super::learned::Learned;
-use super::splus::{BATCH_KEYS, SPlus, SPlusBuilder};
+use super::probe::{BATCH_KEYS, Probe};
+use super::splus::{SPlus, SPlusBuilder};
 use super::train::{TrainOptions, Trainer};
 
 /// How lookups come.

@@ -1,8 +1,7 @@
 //! The one comparison that every probe is made of: how many of the 8 keys of a cache line are below a key.
 //!
 //! It comes in four instruction sets with the same answer; [`Level`] names them and picks at run time.
-//! Probes are generic over [`Kernel`] and compiled once a level behind [`dispatch`], so that the
-//! comparison is inlined into their loops.
+//! Lookups are generic over [`Kernel`] and compiled once a level ([`super::probe`]).
 //!
 //! Counting keys below, instead of searching, is from Schlegel, Gemulla and Lehner, "k-ary search on
 //! modern processors" (2009); over a line at a time, from Slotin's static B-tree ("Algorithms for
@@ -187,49 +186,6 @@ impl Kernel for Neon {
         }
     }
 }
-
-/// Calls the probe `$probe::<K>` of a structure, compiled for the level that `$proven` names.
-///
-/// Each arm is a function of its own with the target's features, into which the generic probe is inlined.
-macro_rules! dispatch {
-    ($proven:expr, $probe:ident ( $self:expr $(, $arg:ident => $kind:ty)* ) -> $out:ty) => {{
-        use $crate::rmi::kernel::{Level, Scalar};
-        match $proven.level() {
-            Level::Scalar => {
-                // SAFETY: the scalar kernel needs nothing of the machine.
-                unsafe { $self.$probe::<Scalar>($($arg),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
-                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                #[allow(clippy::too_many_arguments)]
-                unsafe fn compiled(this: &Me, $($arg: $kind),*) -> $out {
-                    // SAFETY: the caller has proven the level.
-                    unsafe { this.$probe::<$crate::rmi::kernel::Avx2>($($arg),*) }
-                }
-                // SAFETY: `Proven` says that the machine has the level.
-                unsafe { compiled($self, $($arg),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => {
-                #[target_feature(enable = "avx512f,avx2,bmi1,bmi2,lzcnt,popcnt")]
-                #[allow(clippy::too_many_arguments)]
-                unsafe fn compiled(this: &Me, $($arg: $kind),*) -> $out {
-                    // SAFETY: the caller has proven the level.
-                    unsafe { this.$probe::<$crate::rmi::kernel::Avx512>($($arg),*) }
-                }
-                // SAFETY: `Proven` says that the machine has the level.
-                unsafe { compiled($self, $($arg),*) }
-            }
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon => {
-                // SAFETY: NEON is part of aarch64.
-                unsafe { $self.$probe::<$crate::rmi::kernel::Neon>($($arg),*) }
-            }
-        }
-    }};
-}
-pub(super) use dispatch;
 
 /// Asks for a cache line ahead of its use. Any address is allowed.
 #[inline(always)]

@@ -4,43 +4,42 @@
 //! A lookup is, in this order:
 //! 1. the router gives the segment ([`super::router`]);
 //! 2. the segment's line gives a rank ([`super::segment`]);
-//! 3. a byte for each few predicted ranks shifts it to where the keys there really are;
-//! 4. the keys of two or three cache lines around it are counted ([`super::kernel`]). When the answer
-//!    is inside, that is it, and almost always it is;
-//! 5. else the neighbours are, as far as they have to be ([`super::last_mile`]).
+//! 3. a byte for each few predicted ranks shifts it to where the keys there really are
+//!    ([`super::correction`]);
+//! 4. the keys of the cache line there are counted ([`super::kernel`]). When the answer is inside, that is
+//!    it, in two of three lookups. Else the lines on both sides of it count too, which were asked for at
+//!    the same time, and the answer is almost always inside;
+//! 5. else the neighbours are looked at, as far as they have to be ([`super::last_mile`]).
 //!
-//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead.
+//! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once:
+//! a lookup costs one miss, not several in a row. Who needs the answer to go on waits for the line in the
+//! middle, mostly, not for the slowest of three: the processor guesses that the answer is inside.
 //!
-//! Only step 4 reaches memory that is not in the core's own cache, and it asks for all its lines at once.
-//! So a lookup costs one miss, not several in a row.
-//!
-//! Correcting predictions by a table over *predicted* positions is the idea of Shift-Table (Hadian and
-//! Heinis, 2021).
+//! In a batch, all keys take steps 1 to 3 before any takes the next, and ask for their lines ahead. There
+//! nobody waits, so nothing is guessed, and two lines do.
 //!
 //! INVARIANT: the rank of every key, present or not, is within [`Learned::max_error`] of its prediction.
 //! Training measures it with the arithmetic of lookups ([`super::correction`]); nothing depends on it but
 //! speed.
 
 use super::correction::Corrections;
-use super::kernel::{Kernel, Proven, dispatch, prefetch};
+use super::kernel::{Kernel, Proven, Scalar, prefetch};
 use super::keys::KeyArray;
 use super::last_mile;
 use super::memory::LINE_KEYS;
+use super::probe::{BATCH_KEYS, Probe};
 use super::router::Router;
-use super::segment::Line;
-use super::splus::BATCH_KEYS;
+use super::segment::Segments;
 
-/// Lines around a prediction that a single lookup looks at first. Alone in its chain of loads, it is
-/// better off with a third line than with a second look.
+/// Lines around a prediction that a single lookup asks for. Alone in its chain of loads, it is better off
+/// with a third line than with a second wait.
 pub(super) const WINDOW_LINES: usize = 3;
 /// As many in a batch, where lines are what it costs, and a second look waits for nobody.
 const BATCH_LINES: usize = 2;
 
 pub struct Learned {
-    // Invariant: first keys of the segments, rising strictly; padded so that 8 can be read behind each.
-    pub(super) firsts: KeyArray,
-    // Invariant: one more than segments; the first is for keys below all, predicted at 0.
-    pub(super) segments: Vec<Line>,
+    pub(super) segments: Segments,
+    // Invariant: leads to these segments.
     pub(super) router: Router,
     // Invariant: made for the ranks up to the last segment's end.
     pub(super) corrections: Option<Corrections>,
@@ -48,8 +47,6 @@ pub struct Learned {
     pub(super) max_error: u32,
     pub(super) proven: Proven,
 }
-
-type Me = Learned;
 
 impl Learned {
     /// Another instruction set than the best of this machine.
@@ -67,11 +64,11 @@ impl Learned {
 
     /// Bytes of segments and router.
     pub fn model_bytes(&self) -> usize {
-        size_of_val(self.firsts.padded()) + size_of_val(&self.segments[..]) + self.router.bytes()
+        self.segments.bytes() + self.router.bytes()
     }
 
     pub fn segments(&self) -> usize {
-        self.segments.len() - 1
+        self.segments.len()
     }
 
     /// The eps that segments were grown with.
@@ -89,44 +86,11 @@ impl Learned {
         self.max_error as usize
     }
 
-    /// Where the keys around `key` are expected.
+    /// Where the keys around `key` are expected. For who watches: lookups predict with the instructions of
+    /// their level, and the same.
     pub fn predict(&self, key: u64) -> usize {
-        dispatch!(self.proven, predict_with(self, key => u64) -> i64).max(0) as usize
-    }
-
-    /// How many keys are below `key`. `keys` are those that the index was trained on.
-    #[inline]
-    pub fn rank(&self, keys: &KeyArray, key: u64) -> usize {
-        dispatch!(self.proven, rank_with(self, keys => &KeyArray, key => u64) -> usize)
-    }
-
-    /// `rank` of each of `wanted`, side by side.
-    pub fn rank_batch(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
-        assert_eq!(wanted.len(), ranks.len());
-        for (wanted, ranks) in wanted.chunks(BATCH_KEYS).zip(ranks.chunks_mut(BATCH_KEYS)) {
-            dispatch!(
-                self.proven,
-                batch_with(self, keys => &KeyArray, wanted => &[u64], ranks => &mut [usize]) -> ()
-            );
-        }
-    }
-
-    /// Steps 1 and 2.
-    ///
-    /// # Safety
-    /// The machine has the kernel's instructions.
-    #[inline(always)]
-    unsafe fn predict_raw<K: Kernel>(&self, key: u64) -> u32 {
-        // SAFETY: as the caller says.
-        let at_most = unsafe {
-            match &self.router {
-                Router::Radix(radix) => radix.at_most::<K>(&self.firsts, key),
-                Router::Tree(tree) => tree.rank_with::<K>(&self.firsts, key.saturating_add(1)),
-            }
-        };
-        debug_assert!(at_most < self.segments.len());
-        // SAFETY: there is a line for each number of first keys.
-        unsafe { self.segments.get_unchecked(at_most) }.predict(key)
+        // SAFETY: the scalar kernel needs nothing of the machine.
+        unsafe { self.predict_with::<Scalar, false>(key) }.max(0) as usize
     }
 
     /// Steps 1 to 3. Below zero or behind the keys where a correction says so.
@@ -134,32 +98,52 @@ impl Learned {
     /// # Safety
     /// The machine has the kernel's instructions.
     #[inline(always)]
-    unsafe fn predict_with<K: Kernel>(&self, key: u64) -> i64 {
-        // SAFETY: as the caller says.
-        unsafe { self.corrected(self.predict_raw::<K>(key)) }
-    }
-
-    /// Step 3.
-    ///
-    /// # Safety
-    /// `raw` was predicted by a segment.
-    #[inline(always)]
-    unsafe fn corrected(&self, raw: u32) -> i64 {
-        match &self.corrections {
-            // SAFETY: no prediction is above the last segment's end.
-            Some(corrections) => i64::from(raw) + unsafe { corrections.of(raw) },
-            None => i64::from(raw),
+    unsafe fn predict_with<K: Kernel, const GUESS: bool>(&self, key: u64) -> i64 {
+        let firsts = self.segments.firsts();
+        // SAFETY: as the caller says; a router leads to segments that are there.
+        unsafe {
+            let segment = match &self.router {
+                Router::Radix(radix) => radix.segment_of::<K, GUESS>(firsts, key),
+                Router::Tree(tree) => behind_first(tree.rank_with::<K>(firsts, key.saturating_add(1))),
+            };
+            self.predict_in(segment, key)
         }
     }
 
+    /// Steps 2 and 3.
+    ///
     /// # Safety
-    /// The machine has the kernel's instructions.
+    /// There is such a segment.
+    #[inline(always)]
+    unsafe fn predict_in(&self, segment: usize, key: u64) -> i64 {
+        // SAFETY: as the caller says; no prediction is above the last segment's end.
+        unsafe {
+            let raw = self.segments.predict(segment, key);
+            i64::from(raw) + self.corrections.as_ref().map_or(0, |corrections| corrections.of(raw))
+        }
+    }
+}
+
+impl Probe for Learned {
+    fn proven(&self) -> Proven {
+        self.proven
+    }
+
     #[inline(always)]
     unsafe fn rank_with<K: Kernel>(&self, keys: &KeyArray, key: u64) -> usize {
         // SAFETY: as the caller says.
         unsafe {
-            let first = window_of::<WINDOW_LINES>(keys, self.predict_with::<K>(key));
-            let below = K::below_in::<WINDOW_LINES>(keys.padded().as_ptr().add(first), key);
+            let first = window_of::<WINDOW_LINES>(keys, self.predict_with::<K, true>(key));
+            let window = keys.padded().as_ptr().add(first);
+            let middle = WINDOW_LINES / 2 * LINE_KEYS;
+            prefetch(window);
+            prefetch(window.add(middle + LINE_KEYS));
+            // Mostly the answer is here, and who goes on with it has not waited for the slowest of three.
+            let below = K::below(window.add(middle), key);
+            if is_inside::<1>(below) {
+                return first + middle + below;
+            }
+            let below = K::below_in::<WINDOW_LINES>(window, key);
             if is_inside::<WINDOW_LINES>(below) {
                 return first + below;
             }
@@ -167,8 +151,6 @@ impl Learned {
         }
     }
 
-    /// # Safety
-    /// The machine has the kernel's instructions.
     #[inline(always)]
     unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         debug_assert!(wanted.len() <= BATCH_KEYS);
@@ -178,17 +160,18 @@ impl Learned {
             let mut next = [0; BATCH_KEYS];
             next.iter_mut().zip(wanted).for_each(|(next, key)| *next = key.saturating_add(1));
             // SAFETY: as the caller says.
-            unsafe { tree.batch_with::<K>(&self.firsts, &next[..wanted.len()], ranks) };
-            for at_most in ranks.iter() {
-                prefetch(self.segments.as_ptr().wrapping_add(*at_most));
+            unsafe { tree.batch_with::<K>(self.segments.firsts(), &next[..wanted.len()], ranks) };
+            for segment in ranks.iter_mut() {
+                *segment = behind_first(*segment);
+                self.segments.prefetch(*segment);
             }
         }
         for (first, key) in ranks.iter_mut().zip(wanted) {
             // SAFETY: as the caller says.
             let predicted = unsafe {
                 match &self.router {
-                    Router::Radix(_) => self.predict_with::<K>(*key),
-                    Router::Tree(_) => self.corrected(self.segments.get_unchecked(*first).predict(*key)),
+                    Router::Radix(_) => self.predict_with::<K, false>(*key),
+                    Router::Tree(_) => self.predict_in(*first, *key),
                 }
             };
             *first = window_of::<BATCH_LINES>(keys, predicted);
@@ -216,6 +199,12 @@ impl Learned {
             *rank = unsafe { last_mile::walk::<K>(padded, *rank, usize::from(*below), key) };
         }
     }
+}
+
+/// The segment, when so many begin at a key or below it. A key below all is predicted where the first is.
+#[inline(always)]
+fn behind_first(begun: usize) -> usize {
+    begun.saturating_sub(1)
 }
 
 /// First key of the lines to look at: the prediction is in their middle.

@@ -5,17 +5,22 @@
 //!
 //! Must not know: files, threads, async, clocks.
 //!
-//! Reading order, from the whole to the last mile:
-//! 1. [`index`]: what callers hold; keys, and for each mode the structure that was measured to be faster.
-//! 2. [`keys`] and [`memory`]: the key array, in cache lines, padded so that probes need no bounds.
-//! 3. [`kernel`]: the comparison of a line, in four instruction sets.
-//! 4. [`splus`]: the floor, a static search tree that does not care what the keys are.
-//! 5. [`learned`]: the lookup by prediction, of which the parts are [`router`] (key to segment),
-//!    [`segment`] (the line of it), [`correction`] (a byte that shifts the prediction) and [`last_mile`]
-//!    (what the first look missed).
-//! 6. [`train`]: keys to all of that, in steps.
-//! 7. [`choose`] and [`ask`]: the measurement that decides which of the two serves, and its questions.
-//! 8. [`codec`]: an index as bytes and back, with every number checked.
+//! A walk through the folder, along a lookup of one key:
+//! 1. [`index`]: what callers hold. Keys, and for each mode the structure that was measured to be faster;
+//!    a lookup goes to it.
+//! 2. [`keys`] in [`memory`]: the sorted keys in cache lines, padded so that no probe has to know where
+//!    they end.
+//! 3. [`kernel`]: how many keys of a line are below a key, in four instruction sets. [`probe`] compiles
+//!    every lookup once for each of them.
+//! 4. [`learned`]: the lookup by prediction. [`router`] leads from the key to its [`segment`], the line of
+//!    that gives a rank, [`correction`] shifts it by a byte. The cache line there has the answer mostly,
+//!    the three around it nearly always.
+//! 5. [`last_mile`]: the rest, line by line.
+//!
+//! The other structure is [`splus`], a static search tree: one line a level, whatever the keys are.
+//!
+//! How it comes to be: [`train`] makes the parts of 4 of the keys, in steps. [`choose`] measures both
+//! structures with the questions of [`ask`]. [`codec`] stores an index and loads it, every number checked.
 //!
 //! How a core uses it, with its requests in between: keys go into a [`keys::KeyArrayBuilder`] slice by slice;
 //! [`index::IndexBuilder`] makes an index of them in steps, the choice included; [`codec::Encoder`] and
@@ -41,6 +46,7 @@ mod last_mile;
 pub mod learned;
 pub mod memory;
 pub mod merged;
+mod probe;
 pub mod quantiles;
 mod router;
 mod segment;

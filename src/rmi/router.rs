@@ -1,14 +1,18 @@
 //! From a key to its segment: a flat radix table where the segments are spread evenly enough, else a
 //! search tree over their first keys.
 //!
-//! The radix table cuts keys by their leading digits, in the manner of RadixSpline (Kipf et al., 2020),
-//! and gives the first segment of each cell; one comparison of 8 first keys does the rest. A cell is
-//! numbered as the buckets of an HDR histogram are: cells are equally wide up to 2^`digits` of them, and
-//! double in width from there at each power of two. With many digits that is a linear table. With few it
-//! is a logarithmic one, which is what skewed keys (lognormal) ask for.
+//! The radix table cuts keys by their leading digits, in the manner of RadixSpline (Kipf et al.,
+//! "RadixSpline: a single-pass learned index", 2020), and gives the segment at the beginning of each cell.
+//! In most cells no other begins, and the processor guesses so; else one comparison of 8 first keys does
+//! the rest. A cell is numbered as the buckets of an HDR histogram are: cells are equally wide up to
+//! 2^`digits` of them, and double in width from there at each power of two. With many digits that is a
+//! linear table. With few it is a logarithmic one, which is what skewed keys (lognormal) ask for.
+//!
+//! The coarsest table that does is found first, and stored; the one in memory has cells as fine as a few
+//! bytes a segment allow.
 
 use super::kernel::Kernel;
-use super::keys::{KeyArray, KeyArrayBuilder};
+use super::keys::KeyArray;
 use super::memory::{LINE_KEYS, Memory};
 use super::splus::SPlus;
 
@@ -18,6 +22,9 @@ const DIGITS_LINEAR: u32 = 63;
 const CELLS_MAX: usize = 1 << 24;
 /// Few digits first: the smaller table wins.
 const DIGITS_TRIED: [u32; 5] = [6, 7, 8, 9, 10];
+const DIGITS_MAX: u32 = 14;
+/// So many, and no segment begins in most cells.
+pub(super) const CELLS_A_SEGMENT: usize = 8;
 
 pub(super) enum Router {
     Radix(Radix),
@@ -69,6 +76,9 @@ impl Cut {
     #[inline(always)]
     pub fn cell(&self, key: u64) -> usize {
         let place = key.saturating_sub(self.min).min(self.range) >> self.low;
+        if self.digits == DIGITS_LINEAR {
+            return place as usize;
+        }
         let double = (place | 1 << self.digits).ilog2() - self.digits;
         ((u64::from(double) << self.digits) + (place >> double)) as usize
     }
@@ -76,22 +86,23 @@ impl Cut {
     pub fn cells(&self) -> usize {
         self.cell(u64::MAX) + 1
     }
-}
 
-/// First keys of segments, padded so that a line can be read behind each.
-pub(super) fn first_keys(keys: impl ExactSizeIterator<Item = u64>) -> KeyArray {
-    let mut firsts = KeyArrayBuilder::new(keys.len() + LINE_KEYS, Memory::plain());
-    for key in keys {
-        firsts.push(&[key]).expect("segments are in order");
+    /// Twice the cells, or nearly; each in one of this cut.
+    fn finer(self) -> Option<Cut> {
+        match self.digits {
+            DIGITS_LINEAR => self.low.checked_sub(1).map(|low| Cut { low, ..self }),
+            digits => (digits < DIGITS_MAX).then_some(Cut { digits: digits + 1, ..self }),
+        }
     }
-    firsts.finish_with_room(LINE_KEYS)
 }
 
 pub(super) struct Radix {
-    pub cut: Cut,
-    // Invariant: an entry for each of `cut.cells()`, none above the number of first keys; and no cell has
-    // more than 8 of them.
-    pub cells: Vec<u16>,
+    /// The coarsest that does: what is stored.
+    pub coarse: Cut,
+    cut: Cut,
+    // Invariant: for each of `cut.cells()` the segment that its lowest key is in or behind, and once more
+    // the last segment. No cell begins more than 8.
+    cells: Vec<u16>,
 }
 
 impl Radix {
@@ -121,46 +132,55 @@ impl Radix {
         cuts.filter(|cut| cut.cells() <= cells_max).find(|cut| fits(keys, *cut))
     }
 
-    fn with_cut(keys: &[u64], cut: Cut) -> Radix {
-        let mut cells = vec![0_u16; cut.cells()];
-        let mut next = 0;
-        for (at, key) in keys.iter().enumerate() {
-            let cell = cut.cell(*key);
-            while next <= cell {
-                cells[next] = at as u16;
-                next += 1;
-            }
+    /// With cells as fine as segments pay for: so most lookups need no comparison of first keys.
+    fn with_cut(firsts: &[u64], coarse: Cut) -> Radix {
+        let cells_wanted = firsts.len() * CELLS_A_SEGMENT;
+        let mut cut = coarse;
+        while let Some(finer) = cut.finer().filter(|finer| finer.cells() <= cells_wanted) {
+            cut = finer;
         }
-        cells[next..].fill(keys.len() as u16);
-        Radix { cut, cells }
+        let mut cells = Vec::with_capacity(cut.cells() + 1);
+        // The lowest key of all is in the first cell.
+        for (at, first) in firsts.iter().enumerate().skip(1) {
+            cells.resize(cells.len().max(cut.cell(*first) + 1), at as u16 - 1);
+        }
+        cells.resize(cut.cells() + 1, firsts.len() as u16 - 1);
+        Radix { coarse, cut, cells }
     }
 
-    /// How many of `firsts` are at most `key`.
+    /// The last segment that begins at `key` or below it; for a key below all, the first. `GUESS`: for a
+    /// lookup that is waited for.
     ///
     /// # Safety
     /// The machine has the kernel's instructions; `firsts` are those that the table was made for.
     #[inline(always)]
-    pub unsafe fn at_most<K: Kernel>(&self, firsts: &KeyArray, key: u64) -> usize {
+    pub unsafe fn segment_of<K: Kernel, const GUESS: bool>(&self, firsts: &KeyArray, key: u64) -> usize {
         let cell = self.cut.cell(key);
-        debug_assert!(cell < self.cells.len());
-        // SAFETY: there is an entry for each cell of the cut, and 8 keys to read behind each; the rest is
-        // as the caller says. First keys of later cells are above `key`.
+        debug_assert!(cell + 1 < self.cells.len());
+        // SAFETY: there is an entry behind that of each cell of the cut, and 8 keys to read behind each
+        // first key; the rest is as the caller says. First keys of later cells are above `key`.
         unsafe {
             let at = usize::from(*self.cells.get_unchecked(cell));
-            at + K::below(firsts.padded().as_ptr().add(at), key.saturating_add(1))
+            let end = usize::from(*self.cells.get_unchecked(cell + 1));
+            // Nothing begins in most cells: the processor guesses so, and goes on before it knows.
+            if GUESS && at == end {
+                return at;
+            }
+            at + K::below(firsts.padded().as_ptr().add(at + 1), key.saturating_add(1))
         }
     }
 }
 
 /// Whether no cell has more than a line of keys.
-fn fits(keys: &[u64], cut: Cut) -> bool {
-    keys.windows(LINE_KEYS + 1).all(|keys| cut.cell(keys[0]) != cut.cell(keys[LINE_KEYS]))
+fn fits(firsts: &[u64], cut: Cut) -> bool {
+    firsts.windows(LINE_KEYS + 1).all(|keys| cut.cell(keys[0]) != cut.cell(keys[LINE_KEYS]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rmi::kernel::Scalar;
+    use crate::rmi::segment::{Line, Segment, Segments};
     use proptest::prelude::*;
 
     #[test]
@@ -181,7 +201,9 @@ mod tests {
         let even = KeyArray::from_sorted((0..1000).map(|key| key * 1_000_003)).unwrap();
         let radix = Radix::build(&even, 1_000_003_000, 1 << 16).unwrap();
         assert_eq!(radix.cut.digits, DIGITS_LINEAR);
-        assert!(radix.cells.len() <= 512, "{}", radix.cells.len());
+        assert!(radix.coarse.cells() <= 512, "{}", radix.coarse.cells());
+        let cells = radix.cells.len();
+        assert!((1000 * CELLS_A_SEGMENT / 2..=1000 * CELLS_A_SEGMENT + 1).contains(&cells), "{cells}");
         let skewed = KeyArray::from_sorted((0..1000).map(|key| 1.04_f64.powi(key) as u64 * 100 + key as u64));
         let skewed = skewed.unwrap();
         let radix = Radix::build(&skewed, u64::MAX, 1 << 16).unwrap();
@@ -204,12 +226,18 @@ mod tests {
             firsts in prop::collection::btree_set(0..100_000_u64, 1..300),
             wanted in prop::collection::vec(0..120_000_u64, 100),
         ) {
-            let firsts = first_keys(firsts.into_iter());
-            let radix = Radix::build(&firsts, 100_000, 1 << 20).expect("100,000 cells are enough");
+            let segment = |first| Segment { first, line: Line::FLAT };
+            let segments = Segments::new(&firsts.into_iter().map(segment).collect::<Vec<_>>());
+            let firsts = segments.firsts();
+            let radix = Radix::build(firsts, 100_000, 1 << 20).expect("100,000 cells are enough");
             for key in wanted.into_iter().chain([0, u64::MAX]) {
-                let at_most = firsts.as_slice().partition_point(|first| *first <= key);
+                let begun = firsts.as_slice().partition_point(|first| *first <= key);
                 // SAFETY: the scalar kernel needs nothing.
-                prop_assert_eq!(unsafe { radix.at_most::<Scalar>(&firsts, key) }, at_most);
+                let guessed = unsafe { radix.segment_of::<Scalar, true>(firsts, key) };
+                // SAFETY: as above.
+                let counted = unsafe { radix.segment_of::<Scalar, false>(firsts, key) };
+                let segment = begun.saturating_sub(1);
+                prop_assert_eq!((guessed, counted), (segment, segment));
             }
         }
     }

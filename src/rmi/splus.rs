@@ -9,16 +9,15 @@
 //! 64-bit keys, in the order of Rao and Ross's CSS-tree (1999). Interleaving a batch level by level is
 //! from Kim et al., "FAST" (2010).
 
-use super::kernel::{Kernel, Proven, dispatch, prefetch};
+use super::kernel::{Kernel, Proven, prefetch};
 use super::keys::KeyArray;
 use super::memory::{LINE_BYTES, LINE_KEYS, Lines, Memory};
+use super::probe::{BATCH_KEYS, Probe};
 
 /// Lines of keys below one separator.
 pub(super) const BLOCK_LINES: usize = 2;
 pub(super) const BLOCK_KEYS: usize = BLOCK_LINES * LINE_KEYS;
 const FANOUT: usize = LINE_KEYS + 1;
-/// Keys that a batch looks up side by side.
-pub(super) const BATCH_KEYS: usize = 32;
 
 /// Where a level begins in the nodes, from the root down.
 type Level = usize;
@@ -29,8 +28,6 @@ pub struct SPlus {
     levels: Vec<Level>,
     proven: Proven,
 }
-
-type Me = SPlus;
 
 impl SPlus {
     pub fn build(keys: &KeyArray, memory: Memory) -> SPlus {
@@ -47,36 +44,6 @@ impl SPlus {
     /// Bytes beside the keys.
     pub fn bytes(&self) -> usize {
         self.nodes.len() * LINE_BYTES
-    }
-
-    /// How many keys are below `key`. `keys` are those that the tree was built over.
-    #[inline]
-    pub fn rank(&self, keys: &KeyArray, key: u64) -> usize {
-        dispatch!(self.proven, rank_with(self, keys => &KeyArray, key => u64) -> usize)
-    }
-
-    /// `rank` of each of `wanted`, side by side.
-    pub fn rank_batch(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
-        assert_eq!(wanted.len(), ranks.len());
-        for (wanted, ranks) in wanted.chunks(BATCH_KEYS).zip(ranks.chunks_mut(BATCH_KEYS)) {
-            dispatch!(
-                self.proven,
-                batch_with(self, keys => &KeyArray, wanted => &[u64], ranks => &mut [usize]) -> ()
-            );
-        }
-    }
-
-    /// # Safety
-    /// The machine has the kernel's instructions.
-    #[inline(always)]
-    pub(super) unsafe fn rank_with<K: Kernel>(&self, keys: &KeyArray, key: u64) -> usize {
-        let mut node = 0;
-        for level in &self.levels {
-            // SAFETY: as the caller says; the node is looked up with its bounds.
-            node = unsafe { self.child::<K>(*level, node, key) };
-        }
-        // SAFETY: as the caller says.
-        unsafe { self.rank_in_block::<K>(keys, node, key) }
     }
 
     /// # Safety
@@ -103,11 +70,26 @@ impl SPlus {
     fn first_of_block(&self, keys: &KeyArray, block: usize) -> usize {
         (block * BLOCK_KEYS).min((keys.lines() - BLOCK_LINES) * LINE_KEYS)
     }
+}
 
-    /// # Safety
-    /// The machine has the kernel's instructions.
+impl Probe for SPlus {
+    fn proven(&self) -> Proven {
+        self.proven
+    }
+
     #[inline(always)]
-    pub(super) unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
+    unsafe fn rank_with<K: Kernel>(&self, keys: &KeyArray, key: u64) -> usize {
+        let mut node = 0;
+        for level in &self.levels {
+            // SAFETY: as the caller says; the node is looked up with its bounds.
+            node = unsafe { self.child::<K>(*level, node, key) };
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.rank_in_block::<K>(keys, node, key) }
+    }
+
+    #[inline(always)]
+    unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         let mut places = [0_usize; BATCH_KEYS];
         let places = &mut places[..wanted.len()];
         for (at, level) in self.levels.iter().enumerate() {

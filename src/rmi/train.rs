@@ -15,8 +15,8 @@ use super::kernel::Proven;
 use super::keys::KeyArray;
 use super::learned::Learned;
 use super::memory::Memory;
-use super::router::{Router, first_keys};
-use super::segment::{Cone, Line};
+use super::router::{CELLS_A_SEGMENT, Router};
+use super::segment::{Cone, Line, Segment, Segments};
 
 pub const EPS_MIN: u32 = 16;
 pub const EPS_MAX: u32 = 256;
@@ -24,7 +24,7 @@ pub const EPS_MAX: u32 = 256;
 pub const MODEL_BYTES_DEFAULT: usize = 512 << 10;
 
 /// Line, first key, and its part of the router.
-const SEGMENT_BYTES: usize = size_of::<Line>() + size_of::<u64>() + 4;
+const SEGMENT_BYTES: usize = size_of::<Line>() + size_of::<u64>() + CELLS_A_SEGMENT * size_of::<u16>();
 /// Longer than most segments, or the sample would tell little of coarse ones.
 const STRETCHES: usize = 8;
 const STRETCH_KEYS: usize = 1 << 16;
@@ -96,7 +96,7 @@ impl Sample {
 /// Trains one learned index.
 pub struct Trainer {
     options: TrainOptions,
-    segments: Vec<Line>,
+    segments: Vec<Segment>,
     phase: Phase,
 }
 
@@ -177,14 +177,14 @@ impl Trainer {
     fn grow(&mut self, keys: &KeyArray, eps: u32, next: usize, cone: Option<Cone>, budget: usize) -> Phase {
         let all = keys.as_slice();
         let Some(mut cone) = cone.or_else(|| all.first().map(|first| Cone::new(eps, *first, 0))) else {
-            self.segments = vec![Line::FLAT];
+            self.segments = vec![Segment { first: 0, line: Line::FLAT }];
             return self.route(keys, eps);
         };
         let begin = next.max(1);
         let end = all.len().min(begin.saturating_add(budget));
         for (rank, key) in all.iter().enumerate().take(end).skip(begin) {
             if !cone.take(*key, rank as u32) {
-                self.segments.push(cone.line(rank as u32));
+                self.segments.push(cone.segment(rank as u32));
                 cone = Cone::new(eps, *key, rank as u32);
             }
         }
@@ -196,23 +196,21 @@ impl Trainer {
         if end < all.len() {
             return Phase::Segments { eps, next: end, cone: Some(cone) };
         }
-        self.segments.push(cone.line(all.len() as u32));
+        self.segments.push(cone.segment(all.len() as u32));
         self.route(keys, eps)
     }
 
     fn route(&mut self, keys: &KeyArray, eps: u32) -> Phase {
-        let Trainer { segments, options, .. } = self;
-        let firsts = first_keys(segments.iter().map(|segment| segment.first));
-        segments.insert(0, Line::FLAT);
+        let options = &self.options;
+        let segments = Segments::new(&std::mem::take(&mut self.segments));
         let last = keys.as_slice().last().copied().unwrap_or(0);
-        let router = Router::build(&firsts, last, options.model_bytes / 4, Memory::plain());
+        let router = Router::build(segments.firsts(), last, options.model_bytes / 4, Memory::plain());
         let shift = options.correction_shift;
         let corrections = shift.map(|shift| Corrections::new(shift, keys.len(), options.memory));
         let measure = Measure::new(shift.unwrap_or(u32::BITS));
         let proven = Proven::best();
-        let segments = std::mem::take(segments);
-        let learned = Learned { firsts, segments, router, corrections, eps, max_error: 0, proven };
-        Phase::Corrections { eps, next: 0, segment: 1, measure, learned: Box::new(learned) }
+        let learned = Learned { segments, router, corrections, eps, max_error: 0, proven };
+        Phase::Corrections { eps, next: 0, segment: 0, measure, learned: Box::new(learned) }
     }
 
     fn correct(
@@ -230,11 +228,11 @@ impl Trainer {
         let Learned { segments, corrections, .. } = &mut *learned;
         let table = corrections.as_mut().map_or(&mut unused[..], Corrections::table_mut);
         while next < stop {
-            let line = segments[segment];
+            let Segment { first, line } = segments.get(segment);
             let end = (line.start + line.span) as usize;
             let until = stop.min(end);
             for (rank, key) in all.iter().enumerate().take(until).skip(next) {
-                measure.see(rank as i64, i64::from(line.predict(*key)), table);
+                measure.see(rank as i64, i64::from(line.predict(*key - first)), table);
             }
             next = until;
             segment += usize::from(until == end);
