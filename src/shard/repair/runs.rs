@@ -63,7 +63,7 @@ pub async fn plan(
     known: &BTreeMap<TabletId, TabletInfo>,
 ) -> Result<(Vec<RunPlan>, Tablets), RepairError> {
     let dir = files.runs();
-    let shelf = Shelf::new(runtime.clone(), dir.clone());
+    let shelf = Shelf::new(runtime.clone(), dir.clone(), 0);
     let mut looked = Vec::new();
     for meta in newest_first(state) {
         let damage = runs::check(runtime, &dir, meta.file()).await.err().map(|error| error.to_string());

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::block_cache::BlockCache;
 use super::levels::KeyBytes;
 use super::place::{Place, Span};
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
@@ -37,10 +38,13 @@ pub struct Shelf {
     pub rebuilt: Cell<u64>,
     /// What was seen of indexes that are gone.
     pub past_drift: RefCell<Drift>,
+    /// What short ranges have read.
+    pub blocks: RefCell<BlockCache>,
 }
 
 impl Shelf {
-    pub fn new(runtime: Runtime, dir: PathBuf) -> Rc<Shelf> {
+    /// At most `block_bytes` of blocks stay in memory.
+    pub fn new(runtime: Runtime, dir: PathBuf, block_bytes: u64) -> Rc<Shelf> {
         Rc::new(Shelf {
             runtime,
             dir,
@@ -49,6 +53,7 @@ impl Shelf {
             cold_reads: Cell::new(0),
             rebuilt: Cell::new(0),
             past_drift: RefCell::default(),
+            blocks: RefCell::new(BlockCache::new(block_bytes)),
         })
     }
 
@@ -126,6 +131,27 @@ impl Part {
 
     pub fn resident(&self) -> Option<Rc<Resident>> {
         self.loaded.borrow().as_ref().map(|loaded| loaded.resident.clone())
+    }
+
+    /// Where a key is in it; `None` when nothing is resident of it yet.
+    pub fn lookup(&self, collection: CollectionId, tablet: TabletId, key: &[u8]) -> Option<Lookup> {
+        let loaded = self.loaded.borrow();
+        loaded.as_ref().map(|loaded| loaded.resident.lookup(collection, tablet, key))
+    }
+
+    /// Appends what `lookup` says of each; false when nothing is resident of it yet.
+    pub fn lookup_batch(
+        &self,
+        collection: CollectionId,
+        tablet: TabletId,
+        keys: &[&[u8]],
+        out: &mut Vec<Lookup>,
+    ) -> bool {
+        let loaded = self.loaded.borrow();
+        if let Some(loaded) = &*loaded {
+            loaded.resident.lookup_batch(collection, tablet, keys, out);
+        }
+        loaded.is_some()
     }
 
     fn keep(&self, loaded: Loaded) {
