@@ -60,5 +60,9 @@ bench-rmi:
 bench-peers file:
     cd benches/peers && cargo run --release -- {{file}}
 
+# The storage engine beside RocksDB and LMDB, in an empty directory on the disk to be measured (libclang, liburing)
+bench-engines dir *options:
+    cd benches/engines && cargo run --release -- run --dir {{dir}} {{options}}
+
 ci:
     .ci/run

@@ -99,8 +99,8 @@ pub const RUN_ENTRY_OVERHEAD_BYTES: u64 = 48;
 pub const RUN_CHUNK_BYTES: usize = 256 * KIB;
 /// What a run is read in when all of it is loaded: a turn's work.
 pub const RUN_READ_BYTES: usize = 256 * KIB;
-/// What a range reads first of each run; later reads double up to [`RUN_READ_BYTES`].
-pub const SCAN_READ_BYTES: usize = 16 * KIB;
+/// The most that a range reads first of each run; later reads double up to [`RUN_READ_BYTES`].
+pub const SCAN_READ_BYTES: usize = 32 * KIB;
 /// Size of a run file, about.
 pub const PART_BYTES: u64 = 32 * MIB as u64;
 /// Parts of level 0 that start a compaction.
@@ -139,6 +139,10 @@ pub const CACHE_BYTES_PER_VALUE_BYTE: u64 = 512;
 pub const COLD_BATCH_BYTES_MAX: usize = 16 * MIB;
 /// One byte of so many of the memory is for values read from runs.
 pub const MEMORY_BYTES_PER_CACHE_BYTE: u64 = 4;
+/// One byte of so many of the memory is for blocks that short ranges have read.
+pub const MEMORY_BYTES_PER_WARM_BLOCK_BYTE: u64 = 8;
+/// A range keeps the blocks of reads up to this; it is a long one when it reads more at a time.
+pub const WARM_READ_BYTES_MAX: usize = SCAN_READ_BYTES;
 /// One byte of so many of the memory may be used by writes before they are sealed.
 pub const MEMORY_BYTES_PER_UNSEALED_BYTE: u64 = 8;
 /// Writes that wait for a run to be read.

@@ -64,8 +64,24 @@ async fn round(node: &Node, model: &mut Model, rng: &mut Rng, number: u64) {
     }
 }
 
-async fn check(node: &Node, model: &Model, what: &str) {
+/// A few keys in any order, some of them twice: together, and one by one.
+async fn some_of(node: &Node, model: &Model, rng: &mut Rng, name: &'static str, what: &str) {
+    let collection = node.collection(name).expect("exists");
+    let numbers: Vec<u64> = (0..64).map(|_| rng.below(KEYS)).collect();
+    let keys: Vec<Key> = numbers.iter().map(|number| key_in(name, *number)).collect();
+    let together = node.get_many(&collection, keys.clone()).get().await.expect("answered");
+    for ((number, key), found) in numbers.into_iter().zip(&keys).zip(together) {
+        let alone = node.get(&collection, key).get().await.expect("answered");
+        assert_eq!(found, alone, "{what}: {name} {number}, with others and alone");
+        let value = found.map(|found| found.payload.value().to_vec());
+        assert_eq!(value.as_ref(), model.get(&(name, number)), "{what}: {name} {number}, in no order");
+    }
+}
+
+async fn check(node: &Node, model: &Model, rng: &mut Rng, what: &str) {
     for name in COLLECTIONS {
+        // While little is warm.
+        some_of(node, model, rng, name, what).await;
         let collection = node.collection(name).expect("exists");
         let wanted: Vec<_> = model.iter().filter(|((of, _), _)| *of == name).collect();
         let keys: Vec<Key> = (0..KEYS).map(|number| key_in(name, number)).collect();
@@ -130,11 +146,11 @@ fn every_key_has_its_last_value_whatever_is_merged() {
                     node.runtime().sleep(std::time::Duration::from_millis(rng.below(3000))).await;
                 }
                 if number % 20 == 19 {
-                    check(&node, &model, &format!("seed {seed}, round {number}")).await;
+                    check(&node, &model, &mut rng, &format!("seed {seed}, round {number}")).await;
                 }
             }
             node.compact().await.expect("merges");
-            check(&node, &model, &format!("seed {seed}, merged")).await;
+            check(&node, &model, &mut rng, &format!("seed {seed}, merged")).await;
         });
     }
 }

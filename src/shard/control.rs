@@ -59,6 +59,8 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
             core.want_checkpoint();
         }
         core.shed_wanted.notify();
+        // Parts that belong to nobody now give their room back.
+        core.compaction_wanted.notify();
         super::serve::take_up_early(node);
     }
     inner.map_changed.notify();

@@ -244,7 +244,7 @@ impl Core {
             let found = read.run().await.map_err(|error| self.note_damaged_read(&read, &error))?;
             let now = self.engine.borrow().store.levels().clone();
             if !Rc::ptr_eq(read.levels(), &now) {
-                read = ColdRead::new(now, read.place().clone());
+                read = ColdRead::new(now, read.place().clone(), None);
                 continue;
             }
             let Some(stored) = found else { return Ok(Before::Absent) };

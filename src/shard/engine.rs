@@ -18,8 +18,8 @@ use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
 use super::payload::Payload;
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
+pub use super::staged::Taken;
 use super::staged::{self, LogAs, Staged, StagedEffect, kind_of};
-pub use super::staged::{Looked, Taken};
 use super::store::{Before, ColdRead, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
@@ -139,18 +139,8 @@ impl Engine {
         self.clock.now(wall)
     }
 
-    pub fn get(&mut self, id: TabletId, key: &Key, wall: WallMs) -> Result<Looked, Refusal> {
-        let now = self.clock.now(wall);
-        self.counters.gets += 1;
-        let tablet = self.tablets.get_mut(id).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)?;
-        tablet.heat.reads.note(key);
-        if let Some(version) = tablet.delta.get(key) {
-            return Ok(Looked::Found(version.found(now)));
-        }
-        Ok(match self.store.look(tablet.collection, id, key) {
-            Some(version) => Looked::Found(version.and_then(|version| version.found(now))),
-            None => Looked::Cold(self.store.cold_read(tablet.collection, id, key), now),
-        })
+    pub(super) fn note_gets(&mut self, count: u64) {
+        self.counters.gets += count;
     }
 
     /// What the delta has of one tablet's part of a range, and the runs at the same moment.

@@ -15,7 +15,6 @@ use super::calls::OpenCalls;
 use super::catalogue::{Catalogue, CatalogueError, Collection, Definition};
 use super::core::Core;
 use super::delta::Version;
-use super::engine::Looked;
 use super::key::Key;
 use super::lane::Lane;
 use super::mailbox::Mailbox;
@@ -24,6 +23,7 @@ use super::options::ShardOptions;
 use super::progress::{advance, next_part};
 use super::record::{Durability, Found, Page, Refusal, Scan, Write};
 use super::serve::Early;
+use super::staged::Looked;
 use super::start_error::StartError;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use crate::io::executor::Class;
@@ -51,7 +51,7 @@ impl<T> Answer<T> {
 }
 
 /// The items of a request by the shard that they go to, and the places they had in the request.
-type Groups<T> = BTreeMap<ShardId, (Vec<usize>, Vec<(TabletId, T)>)>;
+pub(super) type Groups<T> = BTreeMap<ShardId, (Vec<usize>, Vec<(TabletId, T)>)>;
 
 /// Cheap to clone; one core's, and one client's: see [`Node::for_client`].
 #[derive(Clone)]
@@ -139,7 +139,7 @@ impl Node {
     }
 
     /// The collection as the map in force on this core has it; as it was when it is not on the map.
-    fn in_force(&self, collection: &Arc<Collection>) -> Arc<Collection> {
+    pub(super) fn in_force(&self, collection: &Arc<Collection>) -> Arc<Collection> {
         let now = self.collection(&collection.name).filter(|now| now.id == collection.id);
         now.unwrap_or_else(|| collection.clone())
     }
@@ -224,7 +224,11 @@ impl Node {
         Ok((core.clone(), looked))
     }
 
-    async fn get_again(&self, collection: Arc<Collection>, key: Key) -> Result<Option<Found>, Refusal> {
+    pub(super) async fn get_again(
+        &self,
+        collection: Arc<Collection>,
+        key: Key,
+    ) -> Result<Option<Found>, Refusal> {
         let mut attempts = Attempts::after(self, true);
         loop {
             let collection = attempts.next(self, &collection).await?;
@@ -378,67 +382,6 @@ impl Node {
         }
     }
 
-    /// As `get` for many keys, in their order.
-    pub fn get_many(
-        &self,
-        collection: &Arc<Collection>,
-        keys: Vec<Key>,
-    ) -> Answer<Result<Vec<Option<Found>>, Refusal>> {
-        let (node, collection) = (self.clone(), collection.clone());
-        self.later(async move {
-            let mut found = Vec::with_capacity(keys.len());
-            for stretch in keys.chunks(limits::GET_MANY_STRETCH_KEYS) {
-                found.extend(node.get_stretch(&node.in_force(&collection), stretch).await?);
-                node.inner.runtime.yield_now().await;
-            }
-            Ok(found)
-        })
-    }
-
-    async fn get_stretch(
-        &self,
-        collection: &Arc<Collection>,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Found>>, Refusal> {
-        let mut groups: Groups<Key> = BTreeMap::new();
-        for (place, key) in keys.iter().enumerate() {
-            let tablet = collection.tablet_of(key);
-            let (places, items) = groups.entry(tablet.owner).or_default();
-            places.push(place);
-            items.push((tablet.id, key.clone()));
-        }
-        let sent: Vec<_> = groups
-            .into_iter()
-            .map(|(owner, (places, items))| (places, self.call(owner, Request::GetMany { items })))
-            .collect();
-        let mut found = vec![None; keys.len()];
-        for (places, reply) in sent {
-            let part = match reply.await {
-                Reply::GetMany(Ok(part)) => part,
-                Reply::GetMany(Err(Refusal::Moved)) => self.get_each(collection, keys, &places).await?,
-                Reply::GetMany(Err(refusal)) | Reply::Done(Err(refusal)) => return Err(refusal),
-                other => unreachable!("a read answered with {other:?}"),
-            };
-            for (place, record) in places.into_iter().zip(part) {
-                found[place] = record;
-            }
-        }
-        Ok(found)
-    }
-
-    async fn get_each(
-        &self,
-        collection: &Arc<Collection>,
-        keys: &[Key],
-        places: &[usize],
-    ) -> Result<Vec<Option<Found>>, Refusal> {
-        let mut found = Vec::with_capacity(places.len());
-        for place in places {
-            found.push(self.get_again(collection.clone(), keys[*place].clone()).await?);
-        }
-        Ok(found)
-    }
-
     // ---- ranges
 
     /// One page of a range, across shards, in key order.
@@ -583,7 +526,7 @@ impl Node {
         self.inner.calls.borrow_mut().finish(call, reply);
     }
 
-    fn later<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Answer<T> {
+    pub(super) fn later<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Answer<T> {
         let (promise, pending) = promise();
         self.inner.runtime.spawn(Class::Foreground, async move { promise.give(work.await) });
         Answer::Later(pending)

@@ -381,11 +381,13 @@ async fn open(
     let options = &node.inner().options;
     let Replayed { tablets, catalogue, bytes, .. } = replayed;
     let clock = HybridClock::resume(clock);
-    let shelf = Shelf::new(node.runtime().clone(), dirs.runs.clone());
+    let block_bytes = options.memory_bytes / limits::MEMORY_BYTES_PER_WARM_BLOCK_BYTE;
+    let shelf = Shelf::new(node.runtime().clone(), dirs.runs.clone(), block_bytes);
     state.values.iter().for_each(|file| shelf.add_values(*file));
     let parts = state.runs.iter().map(|run| Rc::new(Part::new(shelf.clone(), run.clone())));
     let levels = Levels::new(parts);
-    let store = Store::new(shelf, levels, options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE);
+    let value_bytes = options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE;
+    let store = Store::new(shelf, levels, value_bytes, block_bytes);
     let mut engine = Engine::new(node.shard(), log, clock, tablets, store, last_lsn, options.memory_bytes);
     if let Some(catalogue) = catalogue {
         engine.restore_catalogue(Arc::new(catalogue));

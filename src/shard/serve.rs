@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::batch::Origin;
 use super::core::Core;
-use super::engine::Looked;
 use super::key::Key;
 use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
+use super::staged::Looked;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::store::{Levels, value_policy};
 use super::{balance, control, jobs, snapshot_calls, transfer};
@@ -151,37 +151,15 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
 
 /// All lookups at once; what memory cannot answer is read side by side.
 fn get_many(node: &Node, core: &Rc<Core>, items: &[(TabletId, Key)], answer: AnswerTo) {
-    let wall = core.runtime.wall();
-    let mut found = Vec::with_capacity(items.len());
-    let mut cold = Vec::new();
-    let mut engine = core.engine.borrow_mut();
-    for (place, (tablet, key)) in items.iter().enumerate() {
-        match engine.get(*tablet, key, wall) {
-            Ok(Looked::Found(record)) => found.push(record),
-            Ok(Looked::Cold(read, now)) => {
-                found.push(None);
-                cold.push((place, read, now));
-            }
-            Err(refusal) => return answer.give(node, Reply::GetMany(Err(refusal))),
+    match core.look_at_many(items) {
+        Ok(looked) if !looked.cold.is_empty() => {
+            let (node, core) = (node.clone(), core.clone());
+            node.runtime().clone().spawn(Class::Foreground, async move {
+                answer.give(&node, Reply::GetMany(core.finish_many(looked).await));
+            });
         }
+        looked => answer.give(node, Reply::GetMany(looked.map(|looked| looked.found))),
     }
-    drop(engine);
-    if cold.is_empty() {
-        return answer.give(node, Reply::GetMany(Ok(found)));
-    }
-    let (node, core) = (node.clone(), core.clone());
-    node.runtime().clone().spawn(Class::Foreground, async move {
-        let (places, reads): (Vec<_>, Vec<_>) =
-            cold.into_iter().map(|(place, read, now)| ((place, now), read)).unzip();
-        let versions = core.read_cold_batch(&reads).await;
-        let many = versions.map(|versions| {
-            for ((place, now), version) in places.into_iter().zip(versions) {
-                found[place] = version.and_then(|version| version.found(now));
-            }
-            found
-        });
-        answer.give(&node, Reply::GetMany(many));
-    });
 }
 
 fn write(core: &Rc<Core>, items: Vec<(TabletId, Write)>, epoch: Epoch, answer: AnswerTo) {

@@ -20,6 +20,15 @@ pub enum Looked {
     Cold(ColdRead, WallMs),
 }
 
+/// What the reads of many keys find without reading a file, in the order of the keys.
+pub struct LookedMany {
+    pub found: Vec<Option<Found>>,
+    /// Places of keys that a run may have.
+    pub cold: Vec<(usize, ColdRead)>,
+    /// Judges their expiry.
+    pub now: WallMs,
+}
+
 /// What became of a write that was not refused.
 pub enum Taken {
     Logged,

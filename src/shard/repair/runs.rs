@@ -65,7 +65,7 @@ pub async fn plan(
     known: &BTreeMap<TabletId, TabletInfo>,
 ) -> Result<(Vec<RunPlan>, Tablets), RepairError> {
     let dir = files.runs();
-    let shelf = Shelf::new(runtime.clone(), dir.clone());
+    let shelf = Shelf::new(runtime.clone(), dir.clone(), 0);
     state.values.iter().for_each(|file| shelf.add_values(*file));
     let mut looked = Vec::new();
     for meta in newest_first(state) {

@@ -53,7 +53,7 @@ impl Hash for CacheKey {
 
 /// The keys bring their hashes along.
 #[derive(Default)]
-struct Ready(u64);
+pub(super) struct Ready(u64);
 
 impl Hasher for Ready {
     fn finish(&self) -> u64 {

@@ -25,6 +25,8 @@ pub struct Cursor {
     blocks: Range<u32>,
     reverse: bool,
     read_bytes: usize,
+    /// Blocks that are read stay warm, those that are warm are not read.
+    keeps: bool,
     stretch: Stretch,
     collection: CollectionId,
     tablet: TabletId,
@@ -34,10 +36,12 @@ pub struct Cursor {
 
 /// Blocks that were read.
 struct Stretch {
-    bytes: AlignedBuf,
+    bytes: Rc<AlignedBuf>,
     offset: FileOffset,
     /// Not opened yet.
     blocks: Range<u32>,
+    /// Blocks of it are to stay warm.
+    stays: bool,
 }
 
 /// An entry of the open block; places are those in the bytes of the stretch.
@@ -79,7 +83,13 @@ impl Cursor {
             blocks,
             reverse,
             read_bytes,
-            stretch: Stretch { bytes: AlignedBuf::zeroed(0), offset: FileOffset::ZERO, blocks: 0..0 },
+            keeps: matches!(walk, Walk::Range { .. }),
+            stretch: Stretch {
+                bytes: Rc::new(AlignedBuf::zeroed(0)),
+                offset: FileOffset::ZERO,
+                blocks: 0..0,
+                stays: false,
+            },
             collection: CollectionId::ZERO,
             tablet: TabletId::ZERO,
             entries: Vec::new(),
@@ -140,19 +150,40 @@ impl Cursor {
     }
 
     async fn read_stretch(&mut self) -> Result<(), LoadError> {
+        if self.take_warm_block() {
+            return Ok(());
+        }
         let blocks = self.next_blocks();
         let locators = self.resident.reader().locators();
         let offset = locators.block(blocks.start).offset;
         let last = locators.block(blocks.end - 1);
         let len = (last.offset.0 - offset.0) as usize + last.len;
         let bytes = self.part.read(offset, len).await?;
-        match self.reverse {
-            false => self.blocks.start = blocks.end,
-            true => self.blocks.end = blocks.start,
-        }
-        self.stretch = Stretch { bytes, offset, blocks };
+        let stays = self.keeps && len <= limits::WARM_READ_BYTES_MAX;
+        self.stretch_is(Stretch { bytes: Rc::new(bytes), offset, blocks, stays });
         self.read_bytes = (self.read_bytes * 2).min(limits::RUN_READ_BYTES);
         Ok(())
+    }
+
+    /// The next block is warm, and is taken.
+    fn take_warm_block(&mut self) -> bool {
+        let number = if self.reverse { self.blocks.end - 1 } else { self.blocks.start };
+        if !self.keeps {
+            return false;
+        }
+        let warm = self.part.shelf().blocks.borrow().get(self.part.meta.id, number);
+        let Some(bytes) = warm else { return false };
+        let offset = self.resident.reader().locators().block(number).offset;
+        self.stretch_is(Stretch { bytes, offset, blocks: number..number + 1, stays: false });
+        true
+    }
+
+    fn stretch_is(&mut self, stretch: Stretch) {
+        match self.reverse {
+            false => self.blocks.start = stretch.blocks.end,
+            true => self.blocks.end = stretch.blocks.start,
+        }
+        self.stretch = stretch;
     }
 
     /// As many of the next blocks as fit into a read, at least one.
@@ -180,6 +211,9 @@ impl Cursor {
         let from = (place.offset.0 - self.stretch.offset.0) as usize;
         let bytes = &self.stretch.bytes[from..from + place.len];
         let block = reader.block(number, bytes)?;
+        if self.stretch.stays {
+            self.part.shelf().blocks.borrow_mut().insert(self.part.meta.id, number, bytes);
+        }
         let info = &reader.tablet_of_block(number).info;
         (self.collection, self.tablet) = (info.collection, info.tablet);
         self.entries.clear();

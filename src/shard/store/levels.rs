@@ -11,17 +11,6 @@ use crate::types::{CollectionId, RunId, TabletId};
 /// The deepest level.
 pub const LAST: usize = 6;
 
-/// What memory tells of a key in the runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// In no run.
-    Absent,
-    /// The newest version is a record without expiry.
-    Live,
-    /// A block has to be read.
-    Cold,
-}
-
 /// Immutable. Cheap to clone: parts are shared.
 #[derive(Clone, Default)]
 pub struct Levels {
@@ -74,6 +63,11 @@ impl Levels {
         &self.deep[level - 1]
     }
 
+    /// Levels 1 to [`LAST`].
+    pub fn deep(&self) -> &[Vec<Rc<Part>>; LAST] {
+        &self.deep
+    }
+
     /// Bytes of the files of a level.
     pub fn bytes(&self, level: usize) -> u64 {
         let parts = if level == 0 { &self.fresh } else { &self.deep[level - 1] };
@@ -103,29 +97,12 @@ impl Levels {
         fresh.chain(deep)
     }
 
-    /// What is known without reading a file.
-    pub fn probe(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> Probe {
-        let place = Place { collection, tablet, key: key.clone() };
-        let bytes = KeyBytes::of(key);
-        for part in self.at(&place) {
-            let Some(resident) = part.resident() else { return Probe::Cold };
-            match resident.lookup(collection, tablet, bytes.as_slice()) {
-                Lookup::Absent => {}
-                Lookup::Here { live: true, .. } => return Probe::Live,
-                Lookup::Here { live: false, .. } | Lookup::Perhaps { .. } => return Probe::Cold,
-            }
-        }
-        Probe::Absent
-    }
-
     /// Whether no newer part than this one holds the place, as far as memory tells.
     pub fn is_newest(&self, part: &Rc<Part>, place: &Place) -> bool {
         let bytes = KeyBytes::of(&place.key);
         let mut newer = self.at(place).take_while(|other| !Rc::ptr_eq(other, part));
         newer.all(|other| {
-            other.resident().is_some_and(|resident| {
-                resident.lookup(place.collection, place.tablet, bytes.as_slice()) == Lookup::Absent
-            })
+            other.lookup(place.collection, place.tablet, bytes.as_slice()) == Some(Lookup::Absent)
         })
     }
 
@@ -134,9 +111,7 @@ impl Levels {
         let place = Place { collection, tablet, key: key.clone() };
         let bytes = KeyBytes::of(key);
         let may_hold = |part: &&Rc<Part>| {
-            part.resident().is_none_or(|resident| {
-                resident.lookup(collection, tablet, bytes.as_slice()) != Lookup::Absent
-            })
+            part.lookup(collection, tablet, bytes.as_slice()).is_none_or(|lookup| lookup != Lookup::Absent)
         };
         self.at(&place).filter(may_hold).count()
     }

@@ -1,5 +1,8 @@
 //! The entries of several sources in one order. Of several versions of a key the newest comes, the others
 //! are passed over.
+//!
+//! A part is opened when the order has reached its first place, not before: a short range reads nothing of parts
+//! that lie behind its end.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -15,6 +18,8 @@ use crate::types::{CollectionId, TabletId};
 struct Chain {
     parts: VecDeque<Rc<Part>>,
     cursor: Option<Cursor>,
+    /// While no part is open: nothing of the next one comes before this.
+    bound: Option<(CollectionId, TabletId, Vec<u8>)>,
 }
 
 /// Sources are in order of age, the newest first.
@@ -35,7 +40,9 @@ impl Merge {
             if reverse {
                 parts.make_contiguous().reverse();
             }
-            Chain { parts, cursor: None }
+            let mut chain = Chain { parts, cursor: None, bound: None };
+            chain.note_bound(reverse);
+            chain
         };
         Merge { chains: sources.into_iter().map(chain).collect(), walk, reverse, read_bytes }
     }
@@ -43,9 +50,26 @@ impl Merge {
     /// Reads until every source has its next entry at hand; to be called before each [`Merge::next`].
     pub async fn fill(&mut self) -> Result<(), LoadError> {
         for chain in &mut self.chains {
-            chain.fill(&self.walk, self.reverse, self.read_bytes).await?;
+            chain.read_on(self.reverse).await?;
+        }
+        while let Some(chain) = self.next_to_open() {
+            self.chains[chain].open_next(&self.walk, self.reverse, self.read_bytes).await?;
         }
         Ok(())
+    }
+
+    /// The chain whose next part has to be opened now: it may have something before the next entry, or the same.
+    fn next_to_open(&self) -> Option<usize> {
+        let bounds =
+            self.chains.iter().enumerate().filter_map(|(index, chain)| Some((index, chain.bound()?)));
+        let (index, first) = bounds.reduce(|a, b| if self.is_before(b.1, a.1) { b } else { a })?;
+        let next = self.next_source().and_then(|source| self.chains[source].place());
+        next.is_none_or(|next| !self.is_before(next, first)).then_some(index)
+    }
+
+    fn is_before(&self, a: At<'_>, b: At<'_>) -> bool {
+        let wanted = if self.reverse { Ordering::Greater } else { Ordering::Less };
+        a.cmp(&b) == wanted
     }
 
     /// The source with the next entry.
@@ -53,12 +77,7 @@ impl Merge {
         let mut best: Option<(usize, At<'_>)> = None;
         for (index, chain) in self.chains.iter().enumerate() {
             let Some(place) = chain.place() else { continue };
-            let before = match best {
-                None => true,
-                Some((_, other)) if self.reverse => place.cmp(&other) == Ordering::Greater,
-                Some((_, other)) => place.cmp(&other) == Ordering::Less,
-            };
-            if before {
+            if best.is_none_or(|(_, other)| self.is_before(place, other)) {
                 best = Some((index, place));
             }
         }
@@ -85,7 +104,8 @@ impl Merge {
                 }
             }
         }
-        chain.advance() || empty
+        let empty = chain.advance() || empty;
+        empty || self.next_to_open().is_some()
     }
 }
 
@@ -110,17 +130,33 @@ impl Chain {
         self.place().is_none()
     }
 
-    async fn fill(&mut self, walk: &Walk, reverse: bool, read_bytes: usize) -> Result<(), LoadError> {
-        loop {
-            if let Some(cursor) = &mut self.cursor {
-                cursor.fill().await?;
-                if cursor.place().is_some() {
-                    return Ok(());
-                }
-                self.cursor = None;
-            }
-            let Some(part) = self.parts.pop_front() else { return Ok(()) };
-            self.cursor = Some(Cursor::open(&part, walk, reverse, read_bytes).await?);
+    fn bound(&self) -> Option<At<'_>> {
+        self.bound.as_ref().map(|(collection, tablet, key)| (*collection, *tablet, &key[..]))
+    }
+
+    fn note_bound(&mut self, reverse: bool) {
+        let next = self.parts.front().filter(|_| self.cursor.is_none());
+        self.bound = next.map(|part| {
+            let place = if reverse { &part.span.last } else { &part.span.first };
+            (place.collection, place.tablet, place.key.to_vec())
+        });
+    }
+
+    /// Until there is a next entry in the open part, or it ends.
+    async fn read_on(&mut self, reverse: bool) -> Result<(), LoadError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.fill().await?;
+        if cursor.place().is_none() {
+            self.cursor = None;
+            self.note_bound(reverse);
         }
+        Ok(())
+    }
+
+    async fn open_next(&mut self, walk: &Walk, reverse: bool, read_bytes: usize) -> Result<(), LoadError> {
+        let part = self.parts.pop_front().expect("a chain with a bound has a part");
+        self.cursor = Some(Cursor::open(&part, walk, reverse, read_bytes).await?);
+        self.bound = None;
+        self.read_on(reverse).await
     }
 }

@@ -8,8 +8,9 @@
 //! |---|---|
 //! | [`place`] | order of records in a shard |
 //! | [`part`], [`levels`], [`shelf`] | an open file; all of them, newest first; what they add up to |
+//! | [`probe`] | which part has a key, by what is resident; many keys together |
 //! | [`read`], [`scan`] | a point read, a range, where memory does not have the answer |
-//! | [`cache`] | values that were read |
+//! | [`cache`], [`block_cache`] | values that were read; blocks that short ranges read |
 //! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
 //! | [`parts_out`], [`expiry`] | entries to parts; records whose time is over |
 //! | [`policy`], [`compaction`] | which parts to merge, and the merge |
@@ -23,6 +24,7 @@
 //!
 //! Must not know: the log, tablets, sockets.
 
+pub mod block_cache;
 pub mod cache;
 pub mod compaction;
 pub mod cursor;
@@ -34,6 +36,7 @@ pub mod part;
 pub mod parts_out;
 pub mod place;
 pub mod policy;
+pub mod probe;
 pub mod read;
 pub mod reindex;
 pub mod scan;
@@ -46,9 +49,10 @@ pub mod warm;
 
 use std::rc::Rc;
 
-pub use levels::{LAST, Levels, Probe};
+pub use levels::{LAST, Levels};
 pub use part::Part;
 pub use place::{Place, Span};
+pub use probe::{Probe, Start};
 pub use read::ColdRead;
 pub use scan::DeltaPage;
 pub use shelf::Shelf;
@@ -101,14 +105,17 @@ pub struct Store {
     shelf: Rc<Shelf>,
     levels: Rc<Levels>,
     cache: ValueCache,
+    /// Of values and of blocks.
     cache_capacity: u64,
     pub hits: u64,
     pub misses: u64,
 }
 
 impl Store {
-    pub fn new(shelf: Rc<Shelf>, levels: Levels, cache_capacity: u64) -> Store {
-        let cache = ValueCache::new(cache_capacity);
+    /// With at most so many bytes of values kept warm; the shelf has at most `block_bytes` of blocks.
+    pub fn new(shelf: Rc<Shelf>, levels: Levels, value_bytes: u64, block_bytes: u64) -> Store {
+        let cache = ValueCache::new(value_bytes);
+        let cache_capacity = value_bytes + block_bytes;
         Store { shelf, levels: Rc::new(levels), cache, cache_capacity, hits: 0, misses: 0 }
     }
 
@@ -131,35 +138,49 @@ impl Store {
     }
 
     pub fn cache_bytes(&self) -> u64 {
-        self.cache.bytes()
+        self.cache.bytes() + self.shelf.blocks.borrow().bytes()
     }
 
     pub fn cache_capacity(&self) -> u64 {
         self.cache_capacity
     }
 
-    /// The newest version in the runs as far as memory tells: `Some(None)` when there is none, `None` when a
-    /// block has to be read.
-    pub fn look(
+    /// The warm value of a key, when there is one. Whoever takes it counts it as a hit.
+    pub fn warm_value(&self, tablet: TabletId, key: &Key) -> Option<&Version> {
+        self.cache.get(tablet, key)
+    }
+
+    /// Of a key that is not warm: a read when a block has to be read, `None` when no run has it.
+    pub fn look(&mut self, collection: CollectionId, tablet: TabletId, key: &Key) -> Option<ColdRead> {
+        let probe = self.levels.probe(collection, tablet, key);
+        self.read_of(probe, collection, tablet, key)
+    }
+
+    /// As `look`, of many keys of a tablet, which ascend.
+    pub fn look_batch(
         &mut self,
         collection: CollectionId,
         tablet: TabletId,
+        keys: &[&Key],
+    ) -> Vec<Option<ColdRead>> {
+        let probes = self.levels.probe_batch(collection, tablet, keys);
+        let read_of = |(probe, key): (Probe, &&Key)| self.read_of(probe, collection, tablet, key);
+        probes.into_iter().zip(keys).map(read_of).collect()
+    }
+
+    fn read_of(
+        &mut self,
+        probe: Probe,
+        collection: CollectionId,
+        tablet: TabletId,
         key: &Key,
-    ) -> Option<Option<&Version>> {
-        if self.levels.is_empty() {
-            return Some(None);
+    ) -> Option<ColdRead> {
+        if probe.is_absent() {
+            return None;
         }
-        if let Some(version) = self.cache.get(tablet, key) {
-            self.hits += 1;
-            return Some(Some(version));
-        }
-        match self.levels.probe(collection, tablet, key) {
-            Probe::Absent => Some(None),
-            Probe::Live | Probe::Cold => {
-                self.misses += 1;
-                None
-            }
-        }
+        self.misses += 1;
+        let place = Place { collection, tablet, key: key.clone() };
+        Some(ColdRead::new(self.levels.clone(), place, probe.into_start()))
     }
 
     /// What a write of this key would replace, as far as memory tells.
@@ -172,13 +193,13 @@ impl Store {
         }
         match self.levels.probe(collection, tablet, key) {
             Probe::Absent => Some(Before::Absent),
-            Probe::Live => Some(Before::Record { seq: None, expires: NEVER }),
-            Probe::Cold => None,
+            Probe::There { live: true, .. } => Some(Before::Record { seq: None, expires: NEVER }),
+            Probe::There { live: false, .. } | Probe::Unknown => None,
         }
     }
 
     pub fn cold_read(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> ColdRead {
-        ColdRead::new(self.levels.clone(), Place { collection, tablet, key: key.clone() })
+        ColdRead::new(self.levels.clone(), Place { collection, tablet, key: key.clone() }, None)
     }
 
     /// Whether the newest version in the runs has this `seq`, for certain.

@@ -104,6 +104,27 @@ impl Part {
         self.loaded.borrow().as_ref().map(|loaded| loaded.resident.clone())
     }
 
+    /// Where a key is in it; `None` when nothing is resident of it yet.
+    pub fn lookup(&self, collection: CollectionId, tablet: TabletId, key: &[u8]) -> Option<Lookup> {
+        let loaded = self.loaded.borrow();
+        loaded.as_ref().map(|loaded| loaded.resident.lookup(collection, tablet, key))
+    }
+
+    /// Appends what `lookup` says of each; false when nothing is resident of it yet.
+    pub fn lookup_batch(
+        &self,
+        collection: CollectionId,
+        tablet: TabletId,
+        keys: &[&[u8]],
+        out: &mut Vec<Lookup>,
+    ) -> bool {
+        let loaded = self.loaded.borrow();
+        if let Some(loaded) = &*loaded {
+            loaded.resident.lookup_batch(collection, tablet, keys, out);
+        }
+        loaded.is_some()
+    }
+
     fn keep(&self, loaded: Loaded) {
         *self.loaded.borrow_mut() = Some(loaded);
         self.count_bytes();

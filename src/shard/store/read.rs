@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::levels::Levels;
 use super::part::{Located, Part};
 use super::place::Place;
+use super::probe::Start;
 use super::stored::Stored;
 use crate::io::buf::AlignedBuf;
 use crate::io::executor::Class;
@@ -21,11 +22,13 @@ use crate::types::RunId;
 pub struct ColdRead {
     levels: Rc<Levels>,
     place: Place,
+    /// The first part that may have it, when what is resident of the parts has told that already.
+    start: Option<Start>,
 }
 
 impl ColdRead {
-    pub fn new(levels: Rc<Levels>, place: Place) -> ColdRead {
-        ColdRead { levels, place }
+    pub fn new(levels: Rc<Levels>, place: Place, start: Option<Start>) -> ColdRead {
+        ColdRead { levels, place, start }
     }
 
     pub fn levels(&self) -> &Rc<Levels> {
@@ -53,7 +56,8 @@ impl ColdRead {
     }
 
     fn count(&self) {
-        if let Some(part) = self.levels.at(&self.place).next() {
+        let first = self.start.as_ref().map(|start| &start.part);
+        if let Some(part) = first.or_else(|| self.levels.at(&self.place).next()) {
             let reads = &part.shelf().cold_reads;
             reads.set(reads.get() + 1);
         }
@@ -61,6 +65,9 @@ impl ColdRead {
 
     /// The next part from number `from` on that may hold the place, and where; and the number behind it.
     async fn next_part(&self, from: usize) -> Result<Option<(usize, Rc<Part>, Located)>, LoadError> {
+        if let Some(start) = self.start.as_ref().filter(|_| from == 0) {
+            return Ok(Some((start.next, start.part.clone(), start.located)));
+        }
         for (number, part) in self.levels.at(&self.place).enumerate().skip(from) {
             if let Some(located) = part.locate(&self.place).await? {
                 return Ok(Some((number + 1, part.clone(), located)));

@@ -9,6 +9,7 @@ use super::merge::{Merge, Next};
 use super::part::Part;
 use super::place::{Place, Span};
 use super::stored::Stored;
+use crate::io::buf::BLOCK_BYTES;
 use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::key::Key;
@@ -112,7 +113,18 @@ impl DeltaPage {
         };
         let (start, end) = (bytes(&self.scan.start), bytes(&self.scan.end));
         let walk = Walk::Range { collection: self.collection, tablet: self.tablet, start, end };
-        Merge::new(self.sources(), walk, self.scan.reverse, limits::SCAN_READ_BYTES)
+        let sources = self.sources();
+        let read_bytes = self.first_read_bytes(&sources);
+        Merge::new(sources, walk, self.scan.reverse, read_bytes)
+    }
+
+    /// What the page takes of a part if all of it comes from there.
+    fn first_read_bytes(&self, sources: &[Vec<Rc<Part>>]) -> usize {
+        let parts = || sources.iter().flatten().map(|part| &part.meta);
+        let (bytes, entries) =
+            parts().fold((0, 1), |sum, meta| (sum.0 + meta.file_len, sum.1 + meta.entries));
+        let wanted = self.scan.limit as u64 * (bytes / entries) + BLOCK_BYTES as u64;
+        (wanted as usize).clamp(BLOCK_BYTES, limits::SCAN_READ_BYTES)
     }
 
     /// Parts of level 0 one by one, and the stretch of each level below that lies in the range.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::block_cache::BlockCache;
 use super::value_file::ValueFile;
 use crate::io::runtime::Runtime;
 use crate::rmi::drift::Drift;
@@ -32,10 +33,13 @@ pub struct Shelf {
     pub rebuilt: Cell<u64>,
     /// What was seen of indexes that are gone.
     pub past_drift: RefCell<Drift>,
+    /// What short ranges have read.
+    pub blocks: RefCell<BlockCache>,
 }
 
 impl Shelf {
-    pub fn new(runtime: Runtime, dir: PathBuf) -> Rc<Shelf> {
+    /// At most `block_bytes` of blocks stay in memory.
+    pub fn new(runtime: Runtime, dir: PathBuf, block_bytes: u64) -> Rc<Shelf> {
         Rc::new(Shelf {
             runtime,
             dir,
@@ -46,6 +50,7 @@ impl Shelf {
             value_reads: Rc::default(),
             rebuilt: Cell::new(0),
             past_drift: RefCell::default(),
+            blocks: RefCell::new(BlockCache::new(block_bytes)),
         })
     }
 
