@@ -192,7 +192,7 @@ pub const BALANCE_COOL_DOWN: Duration = Duration::from_secs(10);
 /// A move that failed is not tried again before.
 pub const BALANCE_RETRY: Duration = Duration::from_secs(10);
 /// A shard that is ahead of the mean by less than this has nothing to give away.
-pub const BALANCE_BYTES_MIN: u64 = 4 * MIB as u64;
+pub const BALANCE_BYTES_MIN: u64 = 256 * KIB as u64;
 /// Requests to all shards in a second below which their heat does not matter.
 pub const BALANCE_HEAT_REQUESTS_MIN: u64 = 2_000;
 /// Steps that a plan has at most.

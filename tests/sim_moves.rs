@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, SimConfig};
+use kyrodb::shard::balance::BalanceOptions;
 use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
@@ -177,7 +178,9 @@ impl Moving {
 fn a_move_is_soon_done_on_a_slow_disk_with_writes_everywhere() {
     const KEYS: u64 = 100_000;
     let config = SimConfig { disk_ns: 5_000_000..=15_000_000, ..SimConfig::cores(2) };
-    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, memory_bytes: 512 << 20, ..options() };
+    let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+    let options =
+        ShardOptions { checkpoint_log_bytes: 1 << 30, memory_bytes: 512 << 20, balance, ..options() };
     let mut cluster = Cluster::boot(1, Disk::default(), config, &options);
     cluster.start().expect("a new node starts");
     fill(&mut cluster, 0..KEYS);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use kyrodb::io::executor::Class;
 use kyrodb::io::sim::{Disk, Sim, SimConfig, Stuck};
 use kyrodb::limits;
+use kyrodb::shard::balance::BalanceOptions;
 use kyrodb::shard::boot;
 use kyrodb::shard::mailbox::mailboxes;
 use kyrodb::shard::node::Node;
@@ -23,6 +24,7 @@ pub struct Cluster {
 }
 
 /// Small segments, so that workloads cross their ends; and values that are soon large.
+/// Ranges move by load only where much is written: tests of moves make their own.
 pub fn options() -> ShardOptions {
     ShardOptions {
         log_segment_bytes: limits::LOG_SEGMENT_BYTES_MIN,
@@ -31,6 +33,7 @@ pub fn options() -> ShardOptions {
         value_bytes_inline: 2 * 1024,
         value_file_bytes: 64 * 1024,
         memory_bytes: 64 << 20,
+        balance: BalanceOptions { bytes_min: 4 << 20, ..BalanceOptions::default() },
         ..ShardOptions::new("/")
     }
 }
