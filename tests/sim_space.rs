@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use kyrodb::io::sim::{Disk, Rng, SimConfig};
-use kyrodb::shard::catalogue::{DEFAULT_COLLECTION, Definition};
+use kyrodb::shard::catalogue::{DEFAULT_COLLECTION, Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
