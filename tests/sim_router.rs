@@ -65,7 +65,7 @@ impl Ledger {
                 writes.insert(self.key(writer, number, &mut rng), number + 1);
             }
             self.open.borrow_mut().extend(&writes);
-            let durability = if writer % 2 == 0 { Durability::Fsync } else { Durability::Interval };
+            let durability = if writer.is_multiple_of(2) { Durability::Fsync } else { Durability::Interval };
             let batch = writes
                 .iter()
                 .map(|(key, version)| Write { durability, ..put(*key, value(*key, *version, 100)) });
@@ -346,6 +346,6 @@ fn a_crash_while_ranges_move_loses_nothing() {
 impl Ledger {
     /// A power cut may take what was acknowledged at less than `fsync`.
     fn forget_interval(&self) {
-        self.acked.borrow_mut().retain(|key, _| key % WRITERS % 2 == 0);
+        self.acked.borrow_mut().retain(|key, _| (key % WRITERS).is_multiple_of(2));
     }
 }
