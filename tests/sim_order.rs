@@ -73,7 +73,13 @@ fn judge(key: u64, results: &[WriteResult]) {
 fn cluster(seed: u64) -> Cluster {
     // Slow cores, so that a message between two of them takes its time.
     let config = SimConfig { step_ns: 100..=20_000, ..SimConfig::cores(3) };
-    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, memory_bytes: 4 << 20, ..options() };
+    let options = ShardOptions {
+        checkpoint_log_bytes: 1 << 30,
+        memory_bytes: 4 << 20,
+        // A seal is a few parts, as on a real node.
+        part_bytes: 128 << 10,
+        ..options()
+    };
     let mut cluster = Cluster::boot(seed, Disk::default(), config, &options);
     cluster.start().expect("a new node starts");
     fill(&mut cluster, 0..4000);

@@ -93,7 +93,7 @@ fn lognormal(rng: &mut Rng) -> u64 {
 
 fn router_options(period: Duration) -> ShardOptions {
     let balance = BalanceOptions { period, bytes_min: 64 * KIB, heat_min: 1_000_000 };
-    ShardOptions { checkpoint_log_bytes: 256 * KIB, part_bytes: 64 * KIB, balance, ..options() }
+    ShardOptions { checkpoint_log_bytes: 256 * KIB, part_bytes: 256 * KIB, balance, ..options() }
 }
 
 fn started(seed: u64, disk: Disk, options: &ShardOptions) -> Cluster {
