@@ -508,12 +508,19 @@ fn damage_in_a_snapshot_or_a_backup_is_found() {
     assert_eq!(server.ask("POST /v1/snapshot?wait=true", "", b"").0, "200");
     // A backup that was killed has left this.
     fs::create_dir_all(backups.join("20260101T000000Z-dead.tmp/shard-000")).expect("made");
+    // This is none of its business.
+    for mine in ["photos.tmp", "20260101T000000Z-dead-2.tmp"] {
+        fs::create_dir_all(backups.join(mine).join("shard-000")).expect("made");
+    }
     let paths = [&backups, &data].map(|path| path.to_str().expect("a path of letters"));
     let output = server.run(&["backup", "-o", "json", "--to", paths[0], "--data-dir", paths[1]]);
     assert!(code(&output) == 0 && said(&output).contains("did not finish"), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert!(report["copied_bytes"].as_u64() < Some(4 << 20), "zeros of the log were copied: {report}");
     assert!(!backups.join("20260101T000000Z-dead.tmp").exists());
+    for mine in ["photos.tmp", "20260101T000000Z-dead-2.tmp"] {
+        fs::remove_dir_all(backups.join(mine)).expect("it was left alone");
+    }
     server.stop();
     for place in [&data, &backups] {
         assert_eq!(verify(place).0, 0, "{}", verify(place).1);

@@ -14,7 +14,7 @@ use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::files::{Copied, Tree, copy_file, description_of, same_run, sync_dir};
 use super::output::Output;
-use crate::shard::snapshot::{DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
+use crate::shard::snapshot::{self, DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
 
 /// Of a directory that is being filled.
 const UNFINISHED: &str = ".tmp";
@@ -43,12 +43,14 @@ pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
     }))
 }
 
-/// Removes what a backup that was killed has left, here and at the server.
+/// Removes what a backup that was killed has left, here and at the server. By its name: anything else in the
+/// directory is somebody else's.
 fn clear_up(args: &BackupArgs, client: &Client) -> Result<(), Failure> {
     for entry in fs::read_dir(&args.to).map_err(Failure::file(&args.to))? {
         let path = entry.map_err(Failure::file(&args.to))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(id) = name.strip_suffix(UNFINISHED).filter(|_| path.is_dir()) else { continue };
+        let id = name.strip_suffix(UNFINISHED).filter(|id| snapshot::is_id(id) && path.is_dir());
+        let Some(id) = id else { continue };
         eprintln!("removing {}, which an earlier backup did not finish", path.display());
         fs::remove_dir_all(&path).map_err(Failure::file(&path))?;
         match client.delete(&format!("/v1/snapshots/{}", percent_encoded(id)), &[]) {

@@ -366,6 +366,17 @@ pub fn new_id(now: WallMs, random: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z-{:04x}", random as u16)
 }
 
+/// Whether a name has the form that [`new_id`] gives.
+pub fn is_id(name: &str) -> bool {
+    let form = b"00000000T000000Z-xxxx";
+    name.len() == form.len()
+        && name.bytes().zip(form).all(|(byte, wanted)| match wanted {
+            b'0' => byte.is_ascii_digit(),
+            b'x' => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            _ => byte == *wanted,
+        })
+}
+
 /// Year, month and day of a day counted from 1970-01-01. Years begin in March here, so that the odd day is
 /// the last one.
 fn date_of(days: u64) -> (u64, u64, u64) {
@@ -394,6 +405,7 @@ mod tests {
             (4_107_542_400, "21000301T000000Z-beef"),
         ] {
             assert_eq!(new_id(WallMs(seconds * 1000), 0xdead_beef), wanted);
+            assert!(is_id(wanted) && !is_id(&wanted[1..]) && !is_id(&wanted.to_lowercase()), "{wanted}");
         }
     }
 }
