@@ -331,6 +331,14 @@ fn a_snapshot_is_restored_while_the_server_goes_on() {
 
     let again = restore(&snapshot, &copy);
     assert!(code(&again) == 4 && said(&again).contains("is not empty"), "{}", said(&again));
+    // One that was killed before it began: the claim, and the mark not yet under its name.
+    let begun = dir.path().join("begun");
+    fs::create_dir(&begun).expect("made");
+    ["LOCK", "RESTORING.tmp"].iter().for_each(|name| fs::write(begun.join(name), "").expect("written"));
+    let restored = restore(&snapshot, &begun);
+    assert!(code(&restored) == 0 && verify(&begun).0 == 0, "{}", said(&restored));
+    let again = restore(&snapshot, &begun);
+    assert!(code(&again) == 4 && said(&again).contains("is not empty"), "{}", said(&again));
     let none = restore(&data, &dir.path().join("new"));
     assert!(code(&none) == 2 && said(&none).contains("no snapshot here"), "{}", said(&none));
     // A copy of it, so that the server's files stay whole.

@@ -9,7 +9,7 @@ use super::failure::Failure;
 /// An earlier process that was killed may still be ending its I/O.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(50);
-const LOCK_FILE: &str = "LOCK";
+pub const LOCK_FILE: &str = "LOCK";
 
 /// Held for as long as the directory is in use; the kernel lets go of it with the process.
 pub struct DataDir {

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::data_dir::LOCK_FILE;
 use super::failure::Failure;
+use crate::shard::restore::UNFINISHED_FILE;
 use crate::shard::snapshot::{DESCRIPTION_FILE, Snapshot};
 
 /// The end of a run or a value file, where the hashes of all its parts are.
@@ -76,11 +78,15 @@ pub fn description_of(dir: &Path) -> Option<Snapshot> {
     serde_json::from_slice(&fs::read(dir.join(DESCRIPTION_FILE)).ok()?).ok()
 }
 
-pub fn is_empty_or_missing(dir: &Path) -> Result<bool, Failure> {
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(Failure::file(dir)(error)),
-        Ok(mut entries) => Ok(entries.next().is_none()),
+/// A directory that is missing holds nothing; neither does one that was claimed for a restore that was then killed.
+pub fn holds_anything(dir: &Path) -> Result<bool, Failure> {
+    let begun = [LOCK_FILE.to_owned(), format!("{UNFINISHED_FILE}.tmp")];
+    match entries(dir) {
+        Ok(found) => {
+            Ok(found.iter().any(|(name, is_dir)| *is_dir || !begun.iter().any(|b| name == Path::new(b))))
+        }
+        Err(_) if !dir.exists() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,7 +9,7 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{description_of, is_empty_or_missing, sync_dir};
+use super::files::{description_of, holds_anything, sync_dir};
 use super::output::Output;
 use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
 
@@ -18,14 +18,8 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
     let Some(snapshot) = description_of(from) else {
         return Err(Failure::Usage(UsageError::NoSnapshot { dir: from.clone() }));
     };
-    let again = to.join(UNFINISHED_FILE).exists();
-    if !again && !is_empty_or_missing(to)? {
-        let what = format!(
-            "{} is not empty: name a new directory with --data-dir, or move this one away first",
-            to.display()
-        );
-        return Err(Failure::Conflict { what });
-    }
+    // Asked before the claim, which leaves a file, and again under it.
+    refuse_what_is_used(to)?;
     let damage = engine::findings(from)?;
     if !damage.is_empty() {
         return engine::report(&damage, out);
@@ -46,8 +40,21 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
     }))
 }
 
+/// What is there may be replaced only when a restore that did not end has made it.
+fn refuse_what_is_used(dir: &Path) -> Result<(), Failure> {
+    if dir.join(UNFINISHED_FILE).exists() || !holds_anything(dir)? {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is not empty: name a new directory with --data-dir, or move this one away first",
+        dir.display()
+    );
+    Err(Failure::Conflict { what })
+}
+
 fn copy(from: &Path, to: &Path) -> Result<Copied, Failure> {
     let _claim = DataDir::claim(to)?;
+    refuse_what_is_used(to)?;
     engine::with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(restore::restore(&runtime, from, to))

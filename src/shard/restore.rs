@@ -36,13 +36,19 @@ pub async fn is_unfinished(runtime: &Runtime, data_dir: &Path) -> io::Result<boo
     }
 }
 
-/// Copies the shards of a snapshot into `to`, which holds nothing else that counts, and makes them durable.
+/// Copies the shards of a snapshot into `to` and makes them durable. Shards that are there already are removed when an
+/// earlier restore has left them; anybody else's are a refusal.
 pub async fn restore(runtime: &Runtime, from: &Path, to: &Path) -> io::Result<Copied> {
     crashsafe::create_dir(runtime, to).await?;
+    let left = shard_dirs(runtime, to).await?;
     if !is_unfinished(runtime, to).await? {
+        if let Some(shard) = left.first() {
+            let what = format!("{} is there already: restore into a new directory", shard.name);
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
         crashsafe::write_file(runtime, to, UNFINISHED_FILE, from.as_os_str().as_encoded_bytes()).await?;
     }
-    for entry in shard_dirs(runtime, to).await? {
+    for entry in left {
         remove_tree(runtime, &to.join(entry.name)).await?;
     }
     let mut copied = Copied::default();
@@ -120,4 +126,32 @@ pub async fn remove_tree(runtime: &Runtime, dir: &Path) -> io::Result<()> {
         runtime.remove_dir(dir).await?;
     }
     runtime.sync_dir(dir.parent().unwrap_or(dir)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Sim, SimConfig};
+
+    #[test]
+    fn only_what_a_restore_has_left_is_replaced() {
+        for unfinished in [false, true] {
+            let mut sim = Sim::new(1, SimConfig::cores(1));
+            let runtime = sim.runtime(0);
+            let restored = sim.run(async move {
+                for dir in ["/from", "/from/shard-000", "/to", "/to/shard-000"] {
+                    crashsafe::create_dir(&runtime, Path::new(dir)).await?;
+                }
+                crashsafe::write_file(&runtime, Path::new("/to/shard-000"), "mine", b"kept").await?;
+                if unfinished {
+                    crashsafe::write_file(&runtime, Path::new("/to"), UNFINISHED_FILE, b"/from").await?;
+                }
+                let restored = restore(&runtime, Path::new("/from"), Path::new("/to")).await;
+                let mine = runtime.open("/to/shard-000/mine", OpenMode::Read).await;
+                assert_eq!(mine.is_ok(), !unfinished, "somebody's file");
+                restored
+            });
+            assert_eq!(restored.is_ok(), unfinished, "{restored:?}");
+        }
+    }
 }
