@@ -9,6 +9,7 @@ use std::path::Path;
 
 use kyrodb::io::crashsafe;
 use kyrodb::io::manifest::Manifest;
+use kyrodb::io::runtime::Runtime;
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
 use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
@@ -100,14 +101,18 @@ fn files() -> ShardFiles {
     ShardFiles::of(Path::new("/"), ShardId(0))
 }
 
+async fn planned(runtime: &Runtime) -> Result<Plan, RepairError> {
+    let plans = repair::plan(runtime, &[files()]).await.map_err(|(_, error)| error)?;
+    Ok(plans.into_iter().next().expect("one shard"))
+}
+
 /// Repairs what is on the disk; gives the disk after it and the report.
 fn repaired(disk: Disk, allowed: Allowed) -> Result<(Disk, Value, bool), RepairError> {
     let mut cluster =
         Cluster { nodes: Vec::new(), sim: kyrodb::io::sim::Sim::with_disk(3, disk, SimConfig::cores(1)) };
     let runtime = cluster.sim.runtime(0);
     let done = cluster.run(0, async move {
-        let known = repair::known_tablets(&runtime, &files()).await;
-        let plan: Plan = repair::plan(&runtime, files(), &known).await?;
+        let plan = planned(&runtime).await?;
         let told = report::to_json(&plan, allowed);
         let text = report::to_text(&plan, allowed);
         assert_eq!(plan.is_empty(), text.is_empty(), "{text}");
@@ -116,7 +121,7 @@ fn repaired(disk: Disk, allowed: Allowed) -> Result<(Disk, Value, bool), RepairE
             crashsafe::create_dir(&runtime, Path::new("/aside")).await?;
             crashsafe::create_dir(&runtime, aside).await?;
             repair::apply(&runtime, &plan, allowed, aside).await?;
-            let again = repair::plan(&runtime, files(), &known).await?;
+            let again = planned(&runtime).await?;
             assert!(again.is_empty(), "still damaged: {}", report::to_text(&again, allowed));
         }
         Ok::<_, RepairError>((told, plan.is_empty()))
@@ -415,7 +420,7 @@ fn a_repair_that_is_cut_short_is_begun_again() {
     });
     let runtime = cluster.sim.runtime(0);
     cluster.run(0, async move {
-        let plan = repair::plan(&runtime, files(), &BTreeMap::new()).await.expect("planned");
+        let plan = planned(&runtime).await.expect("planned");
         let aside = Path::new("/aside/zero");
         crashsafe::create_dir(&runtime, Path::new("/aside")).await.expect("made");
         crashsafe::create_dir(&runtime, aside).await.expect("made");
@@ -441,4 +446,111 @@ fn all_of_the_run(disk: &Disk, path: &str) -> Lost {
     let mut bad = disk.clone();
     bad.flip_bit(path, 4096 + 300, 1);
     Lost::of(&repaired(bad, Allowed::default()).expect("repaired").1)
+}
+
+const LATE: u64 = 1000;
+
+/// Two shards. In the log of shard 0 only: the making of a collection that has records on both.
+fn two_shards(closed: bool) -> Disk {
+    let mut cluster = Cluster::boot(1, Disk::default(), SimConfig::cores(2), &small());
+    cluster.start().expect("a new node starts");
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let mut model = Model::new();
+        for number in 0..20 {
+            change(&node, &mut model, "default", number, Some(vec![1; 100])).await;
+        }
+        let definition = Definition {
+            key_type: KeyType::U64,
+            durability: None,
+            split_at: vec![Key::from_u64(LATE)],
+            placement: Placement::Range,
+        };
+        node.create_collection("late", definition).await.expect("ready").expect("new");
+        for number in 0..20 {
+            put_late(&node, "late", number).await;
+            put_late(&node, "late", LATE + number).await;
+        }
+    });
+    if closed {
+        cluster.close().expect("the node stops in order");
+    }
+    cluster.sim.crash(CrashPolicy::KeepNothing)
+}
+
+async fn put_late(node: &Node, name: &str, number: u64) {
+    let collection = node.collection(name).expect("exists");
+    let change = Change::Put { payload: Payload::new(OCTET_STREAM, &[2; 100]), expires: None };
+    let (condition, durability) = (Condition::None, Durability::Fsync);
+    let write = Write { key: Key::from_u64(number), change, condition, durability };
+    node.write(&collection, write).get().await.expect("written");
+}
+
+/// All that can be repaired of a node of two shards; `None` when the map is lost.
+fn repaired_two(disk: &Disk, what: &str) -> Option<Disk> {
+    let mut sim = kyrodb::io::sim::Sim::with_disk(3, disk.clone(), SimConfig::cores(1));
+    let (runtime, what) = (sim.runtime(0), what.to_owned());
+    let done = sim.run(async move {
+        let files = [0, 1].map(|shard| ShardFiles::of(Path::new("/"), ShardId(shard)));
+        let plans = match repair::plan(&runtime, &files).await {
+            Ok(plans) => plans,
+            Err((ShardId(0), RepairError::MapLost { .. })) => return false,
+            Err((shard, error)) => panic!("{what}: shard {shard}: {error}"),
+        };
+        for dir in ["/aside", "/aside/one"] {
+            crashsafe::create_dir(&runtime, Path::new(dir)).await.expect("made");
+        }
+        let allowed = Allowed { cut_log: true, keep_older: false };
+        for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+            repair::apply(&runtime, plan, allowed, Path::new("/aside/one")).await.expect("repaired");
+        }
+        true
+    });
+    done.expect("not stuck").then(|| sim.crash(CrashPolicy::KeepNothing))
+}
+
+/// Wherever shard 0's log is damaged, what the other shard has is there after the repair; or there is none, when
+/// nothing tells of it any more but that shard.
+#[test]
+fn a_cut_of_the_map_loses_nothing_of_other_shards() {
+    let (mut repairs, mut refusals) = (0, 0);
+    for closed in [false, true] {
+        let disk = two_shards(closed);
+        let logs = paths(&disk, ".wal").into_iter().filter(|(path, _)| path.contains("shard-000"));
+        for (path, page) in logs.flat_map(|(path, _)| (0..100).map(move |page| (path.clone(), page))) {
+            let what = format!("closed {closed}, page {page} of {path}");
+            let mut bad = disk.clone();
+            bad.flip_bit(&path, page * 4096 + 200, 1);
+            let mut cluster = Cluster::boot(1, bad.clone(), SimConfig::cores(2), &small());
+            if cluster.start().is_ok() {
+                continue;
+            }
+            drop(cluster);
+            let Some(mended) = repaired_two(&bad, &what) else {
+                assert!(!closed, "{what}: the manifest has the map");
+                refusals += 1;
+                continue;
+            };
+            repairs += 1;
+            let mut cluster = Cluster::boot(1, mended, SimConfig::cores(2), &small());
+            cluster.start().unwrap_or_else(|error| panic!("{what}: {error}"));
+            let node = cluster.nodes[0].clone();
+            cluster.run(0, async move {
+                let late =
+                    node.collection("late").unwrap_or_else(|| panic!("{what}: the collection is gone"));
+                for number in 0..20 {
+                    let found = node.get(&late, &Key::from_u64(number)).get().await.expect("answered");
+                    assert!(found.is_some(), "{what}: key {number} of the other shard is gone");
+                }
+                // No id is used again.
+                let before = node.catalogue();
+                let definition = late.definition.clone();
+                node.create_collection("new", definition).await.expect("ready").expect("new");
+                let new = node.collection("new").expect("made");
+                let newest = before.collections.values().flat_map(|collection| &collection.tablets);
+                assert!(newest.map(|tablet| tablet.id).max() < new.tablets.iter().map(|t| t.id).min());
+            });
+        }
+    }
+    assert!(repairs > 20 && refusals > 0, "{repairs} {refusals}");
 }

@@ -92,16 +92,8 @@ async fn run(
 }
 
 async fn plan_all(runtime: &Runtime, dir: &Path, shards: &[ShardId]) -> Result<Vec<Plan>, Failure> {
-    let mut known = std::collections::BTreeMap::new();
-    for shard in shards {
-        known.extend(repair::known_tablets(runtime, &ShardFiles::of(dir, *shard)).await);
-    }
-    let mut plans = Vec::new();
-    for shard in shards {
-        let plan = repair::plan(runtime, ShardFiles::of(dir, *shard), &known).await;
-        plans.push(plan.map_err(|error| Failure::Repair { shard: *shard, error })?);
-    }
-    Ok(plans)
+    let files: Vec<ShardFiles> = shards.iter().map(|shard| ShardFiles::of(dir, *shard)).collect();
+    repair::plan(runtime, &files).await.map_err(|(shard, error)| Failure::Repair { shard, error })
 }
 
 /// The report is there before anything is changed.

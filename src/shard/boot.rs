@@ -53,6 +53,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     node.runtime().spawn(Class::Foreground, pump(core.clone()));
     node.set_core(core.clone());
     let of = learn_map(node, &core, fresh).await?;
+    refuse_older_map(node, &core)?;
     core.engine.borrow_mut().tablets.install(&node.catalogue());
     recount(&core).await;
     if crashed {
@@ -115,6 +116,15 @@ async fn learn_map(node: &Node, core: &Core, fresh: bool) -> Result<NodeId, Star
             Reply::Joined(Err(NotJoined::OtherNode)) => return Err(StartError::OtherNode { shard }),
             _ => node.runtime().sleep(MAP_RETRY).await,
         }
+    }
+}
+
+/// With a map older than one that this shard has seen, whole records would be thrown away.
+fn refuse_older_map(node: &Node, core: &Core) -> Result<(), StartError> {
+    let seen = core.ledger.state().tablets.iter().map(|tablet| tablet.epoch).max();
+    match seen.is_some_and(|seen| seen > node.catalogue().epoch) {
+        true => Err(StartError::OldMap { shard: node.shard() }),
+        false => Ok(()),
     }
 }
 

@@ -288,7 +288,11 @@ impl Replayed {
             Kind::Delete => None,
             Kind::Catalogue | Kind::PlacedCatalogue => {
                 let form = if meta.kind == Kind::Catalogue { Form::Ranges } else { Form::Placed };
-                self.catalogue = Some(Catalogue::decode(&mut Reader::new(record.parts.payload), form).ok()?);
+                let map = Catalogue::decode(&mut Reader::new(record.parts.payload), form).ok()?;
+                // The manifest may know a newer one: of a log that was cut since.
+                if self.catalogue.as_ref().is_none_or(|known| known.epoch < map.epoch) {
+                    self.catalogue = Some(map);
+                }
                 return Some(());
             }
             // No writer of these kinds exists yet.

@@ -45,6 +45,10 @@ pub enum StartError {
     OtherNode {
         shard: ShardId,
     },
+    /// Shard 0 has a map older than one that this shard has seen.
+    OldMap {
+        shard: ShardId,
+    },
     /// Of another shard of this node.
     Other {
         shard: ShardId,
@@ -88,6 +92,11 @@ impl fmt::Display for StartError {
                 f,
                 "the data of shard {shard} and that of shard 0 are not of the same node: one of the two \
                  directories was lost, or comes from elsewhere; restore the whole data directory from a backup"
+            ),
+            StartError::OldMap { shard } => write!(
+                f,
+                "shard {shard} has records by a map of collections that is newer than the one shard 0 has: the \
+                 directory of shard 0 is an older one; restore the whole data directory from a backup"
             ),
             StartError::Other { shard } => write!(f, "shard {shard} did not start"),
         }

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::shard::state::ShardState;
 use crate::types::{CollectionId, FileOffset, Lsn, SegmentId, Seq, TabletId};
 
+use super::maps::Told;
 use super::{RepairError, ShardFiles};
 
 /// A record behind the damage that can still be read.
@@ -37,12 +38,12 @@ pub struct LogPlan {
     pub behind: Vec<SegmentId>,
 }
 
-/// What a start would refuse, if it would.
+/// What a start would refuse, if it would, and what the log tells of maps.
 pub async fn plan(
     runtime: &Runtime,
     files: &ShardFiles,
     state: &ShardState,
-) -> Result<Option<LogPlan>, RepairError> {
+) -> Result<(Option<LogPlan>, Told), RepairError> {
     let segments = segments(runtime, files).await?;
     let start = ReplayStart {
         shard: files.shard,
@@ -51,10 +52,10 @@ pub async fn plan(
         floor: state.floor,
     };
     let mut first: Option<Damage> = None;
-    let mut readable = Vec::new();
+    let (mut readable, mut told) = (Vec::new(), Told::default());
     let mut replay = match Replay::new(start, &segments) {
         Ok(replay) => replay,
-        Err(ReplayError::Damage(damage)) => return Ok(Some(planned(damage, Vec::new(), &segments))),
+        Err(ReplayError::Damage(damage)) => return Ok((Some(planned(damage, Vec::new(), &segments)), told)),
         Err(newer) => return Err(RepairError::NewerLog(newer)),
     };
     while let Step::Read(read) = replay.step() {
@@ -63,6 +64,9 @@ pub async fn plan(
         let (len, buf) = file.read(read.offset, AlignedBuf::zeroed(read.len)).await?;
         let behind = first.is_some();
         let mut sink = |record: RecordRef<'_>| {
+            if state.counts(record.lsn) {
+                told.take(&record, behind);
+            }
             if behind {
                 readable.push(lost(&record));
             }
@@ -76,9 +80,9 @@ pub async fn plan(
             replay.resume(&error);
         }
     }
-    let Some(damage) = first else { return Ok(None) };
+    let Some(damage) = first else { return Ok((None, told)) };
     readable.retain(|record| record.lsn > damage.last_lsn);
-    Ok(Some(planned(damage, readable, &segments)))
+    Ok((Some(planned(damage, readable, &segments)), told))
 }
 
 fn planned(damage: Damage, readable: Vec<LostRecord>, segments: &[SegmentFile]) -> LogPlan {

@@ -56,5 +56,6 @@ async fn is_complete(runtime: &Runtime, files: &ShardFiles, state: &ShardState) 
         return Ok(false);
     }
     // With a hole in the log as well nobody can tell whether this is the last state.
-    Ok(log::plan(runtime, files, state).await?.is_none())
+    let (damage, _) = log::plan(runtime, files, state).await?;
+    Ok(damage.is_none())
 }

@@ -9,6 +9,7 @@
 //! | [`salvage`] | the blocks of a run that are whole, and what is missing in between |
 //! | [`runs`] | a damaged run: written anew without what is lost |
 //! | [`log`] | a damaged log: cut |
+//! | [`maps`] | the map, when the log that is cut is shard 0's |
 //! | [`manifest`] | a damaged manifest: an earlier state, if all that it names is there |
 //! | [`report`] | the plan in words and as JSON |
 //!
@@ -19,6 +20,7 @@
 
 pub mod log;
 pub mod manifest;
+pub mod maps;
 pub mod report;
 pub mod runs;
 pub mod salvage;
@@ -29,7 +31,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::log::LogPlan;
+use self::maps::Told;
 use self::runs::{RunPlan, Tablets};
+use super::control::WRITER;
 use super::options::ShardOptions;
 use super::run::TabletInfo;
 use super::runs::run_file_name;
@@ -85,6 +89,8 @@ pub struct Plan {
     pub runs: Vec<RunPlan>,
     tablets: Tablets,
     pub log: Option<LogPlan>,
+    /// What the files tell of maps and tablets.
+    told: Told,
 }
 
 impl Plan {
@@ -113,6 +119,11 @@ pub enum RepairError {
     UnknownTablet {
         tablet: TabletId,
     },
+    /// Behind the damage was a map newer than the one of this epoch: only it names these tablets.
+    MapLost {
+        epoch: Epoch,
+        tablets: Vec<TabletId>,
+    },
     /// A snapshot is whole or nothing.
     Snapshot,
     /// Runs of the first format are read as a whole.
@@ -136,6 +147,19 @@ impl fmt::Display for RepairError {
             RepairError::Store(what) => f.write_str(what),
             RepairError::UnknownTablet { tablet } => {
                 write!(f, "nothing tells which keys tablet {tablet} has: restore a backup")
+            }
+            RepairError::MapLost { epoch, tablets } => {
+                write!(
+                    f,
+                    "a map of collections newer than epoch {epoch} was in the damaged part of the log, and is lost"
+                )?;
+                for (index, tablet) in tablets.iter().enumerate() {
+                    write!(f, "{}{tablet}", if index == 0 { "; only it named tablets " } else { ", " })?;
+                }
+                f.write_str(
+                    ". With an older one the next start would delete records that are whole, on all shards: restore \
+                     a backup (`kyrodb wal dump` shows what the log still has)",
+                )
             }
             RepairError::Snapshot => {
                 f.write_str("this is a snapshot or a backup: take another one, or restore an older one")
@@ -169,8 +193,23 @@ impl From<StoreError> for RepairError {
     }
 }
 
-/// Looks at everything and changes nothing. `known` are tablets that other shards tell of.
-pub async fn plan(
+/// Looks at all shards of a data directory and changes nothing. An error names its shard.
+pub async fn plan(runtime: &Runtime, all: &[ShardFiles]) -> Result<Vec<Plan>, (ShardId, RepairError)> {
+    let mut known = BTreeMap::new();
+    for files in all {
+        known.extend(known_tablets(runtime, files).await);
+    }
+    let mut plans = Vec::new();
+    for files in all {
+        let planned = plan_shard(runtime, files.clone(), &known).await;
+        plans.push(planned.map_err(|error| (files.shard, error))?);
+    }
+    maps::settle(&mut plans).map_err(|error| (WRITER, error))?;
+    Ok(plans)
+}
+
+/// `known` are tablets that other shards tell of.
+async fn plan_shard(
     runtime: &Runtime,
     files: ShardFiles,
     known: &BTreeMap<TabletId, TabletInfo>,
@@ -187,12 +226,16 @@ pub async fn plan(
         }
     }
     let (runs, tablets) = runs::plan(runtime, &files, &state, known).await?;
-    let log = log::plan(runtime, &files, &state).await?;
-    Ok(Plan { files, state, generation: found.generation, manifest: found.why, runs, tablets, log })
+    let (log, mut told) = log::plan(runtime, &files, &state).await?;
+    state.catalogue.iter().for_each(|map| told.take_map(map.clone()));
+    state.tablets.iter().for_each(|tablet| told.kept.add(tablet.tablet, tablet.collection, tablet.epoch));
+    told.kept.add_all(&tablets.named);
+    let (generation, manifest) = (found.generation, found.why);
+    Ok(Plan { files, state, generation, manifest, runs, tablets, log, told })
 }
 
 /// The tablets that the state of a shard tells of, with the type of their keys.
-pub async fn known_tablets(runtime: &Runtime, files: &ShardFiles) -> BTreeMap<TabletId, TabletInfo> {
+async fn known_tablets(runtime: &Runtime, files: &ShardFiles) -> BTreeMap<TabletId, TabletInfo> {
     let Ok(found) = manifest::find(runtime, files).await else { return BTreeMap::new() };
     let collections = found.state.catalogue.iter().flat_map(|map| map.collections.values());
     let tablets = collections.flat_map(|collection| {
@@ -243,6 +286,9 @@ pub async fn apply(
     if let Some(cut) = &plan.log {
         log::cut(runtime, &plan.files, cut).await?;
         state.floor = cut.damage.last_lsn;
+        if plan.files.shard == WRITER {
+            state.catalogue = plan.told.map.clone();
+        }
     }
     // What was given out behind a cut, or behind the state found, is not known.
     state.clean &= plan.log.is_none() && plan.manifest.is_none();

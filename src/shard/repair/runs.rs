@@ -12,6 +12,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::rc::Rc;
 
+use super::maps::Named;
 use super::salvage::{Gap, Salvage, place_of};
 use super::{RepairError, ShardFiles};
 use crate::io::runtime::Runtime;
@@ -23,7 +24,7 @@ use crate::shard::run::{
 use crate::shard::runs::{self, RunOut, run_file_name};
 use crate::shard::state::{RunMeta, ShardState, ValueUse};
 use crate::shard::store::{Part, Place, Shelf, Span};
-use crate::types::{CollectionId, Lsn, RunId, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, Lsn, RunId, Seq, TabletId, WallMs};
 
 /// A version that an older run has of a key that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct RunPlan {
 pub struct Tablets {
     pub infos: BTreeMap<TabletId, TabletInfo>,
     pub collections: BTreeMap<TabletId, CollectionId>,
+    /// By runs of this shard.
+    pub named: Named,
 }
 
 /// A run as it is found.
@@ -103,10 +106,12 @@ fn newest_first(state: &ShardState) -> Vec<RunMeta> {
 }
 
 fn tablets_of(state: &ShardState, looked: &[Looked], known: &BTreeMap<TabletId, TabletInfo>) -> Tablets {
-    let mut infos = known.clone();
+    let (mut infos, mut named) = (known.clone(), Named::default());
     let readers = looked.iter().filter_map(|run| run.reader.as_ref());
     for tablet in readers.flat_map(|reader| reader.directory().tablets()) {
-        infos.insert(tablet.info.tablet, tablet.info);
+        let TabletInfo { tablet: id, collection, epoch, .. } = tablet.info;
+        named.add(id, collection, epoch);
+        infos.insert(id, tablet.info);
     }
     let mut collections: BTreeMap<TabletId, CollectionId> =
         state.tablets.iter().map(|tablet| (tablet.tablet, tablet.collection)).collect();
@@ -114,9 +119,10 @@ fn tablets_of(state: &ShardState, looked: &[Looked], known: &BTreeMap<TabletId, 
     for run in &state.runs {
         for end in [&run.span.first, &run.span.last] {
             collections.insert(end.tablet, end.collection);
+            named.add(end.tablet, end.collection, Epoch::ZERO);
         }
     }
-    Tablets { infos, collections }
+    Tablets { infos, collections, named }
 }
 
 /// The newest version that runs behind number `index` have of each key that this one has lost.
