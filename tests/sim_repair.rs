@@ -210,13 +210,17 @@ fn last(model: &Model, name: &'static str, number: u64) -> Option<Vec<u8>> {
     model.get(&(name, number)).and_then(|written| written.last().cloned().flatten())
 }
 
-/// The runs that count: others may lie there, removed but for the directory's sync.
-fn runs(disk: &Disk) -> Vec<(String, u64)> {
+fn state_of(disk: &Disk) -> ShardState {
     let mut sim = kyrodb::io::sim::Sim::with_disk(4, disk.clone(), SimConfig::cores(1));
     let runtime = sim.runtime(0);
     let state = sim.run(async move { Manifest::read(&runtime, &files().dir, ShardId(0)).await });
     let bytes = state.expect("read").expect("whole").expect("committed");
-    let state = ShardState::decode(&bytes).expect("a state");
+    ShardState::decode(&bytes).expect("a state")
+}
+
+/// The runs that count: others may lie there, removed but for the directory's sync.
+fn runs(disk: &Disk) -> Vec<(String, u64)> {
+    let state = state_of(disk);
     let named = |path: &str| state.runs.iter().any(|run| path.ends_with(&run_file_name(run.id)));
     paths(disk, ".run").into_iter().filter(|(path, _)| named(path)).collect()
 }
@@ -553,4 +557,70 @@ fn a_cut_of_the_map_loses_nothing_of_other_shards() {
         }
     }
     assert!(repairs > 20 && refusals > 0, "{repairs} {refusals}");
+}
+
+/// A seal while writes go on: its runs have records that are in the log behind those that it covers.
+fn sealed_while_written() -> (Disk, Model) {
+    let mut cluster = boot(Disk::default());
+    cluster.start().expect("a new node starts");
+    let (node, sealer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
+    let model = std::rc::Rc::new(std::cell::RefCell::new(Model::new()));
+    let written = model.clone();
+    cluster.run(0, async move {
+        let definition = Definition {
+            key_type: KeyType::String,
+            durability: None,
+            split_at: Vec::new(),
+            placement: Placement::Range,
+        };
+        node.create_collection("words", definition).await.expect("ready").expect("new");
+        let mut model = Model::new();
+        for name in NAMES {
+            for number in 0..KEYS {
+                change(&node, &mut model, name, number, Some(vec![LOG_AGE; 100])).await;
+            }
+        }
+        *written.borrow_mut() = model;
+    });
+    let (node, written) = (cluster.nodes[0].clone(), model.clone());
+    let seal: support::cluster::Client = Box::pin(async move { sealer.checkpoint().await.expect("seals") });
+    let write: support::cluster::Client = Box::pin(async move {
+        let mut model = written.take();
+        for number in 0..40 {
+            for name in NAMES {
+                change(&node, &mut model, name, KEYS + number, Some(vec![LOG_AGE; 110])).await;
+            }
+        }
+        written.replace(model);
+    });
+    cluster.run_all(vec![(0, seal), (0, write)]).expect("not stuck");
+    (cluster.sim.crash(CrashPolicy::KeepNothing), model.take())
+}
+
+/// Runs that are ahead of a log that was cut: the node starts, merges, and counts what is there.
+#[test]
+fn runs_may_be_ahead_of_a_log_that_was_cut() {
+    let (disk, model) = sealed_while_written();
+    let mut ahead = 0;
+    for (path, _) in paths(&disk, ".wal") {
+        for page in 0..256 {
+            let mut bad = disk.clone();
+            bad.flip_bit(&path, page * 4096 + 200, 1);
+            if starts(&bad).is_some() {
+                continue;
+            }
+            let what = format!("page {page} of {path}");
+            let allowed = Allowed { cut_log: true, keep_older: false };
+            let (mended, told, _) = repaired(bad, allowed).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let newest = state_of(&mended).runs.iter().map(|run| run.lsn_max.0).max();
+            ahead += u64::from(newest > told["log"]["last_lsn"].as_u64());
+            let mut cluster = starts(&mended).unwrap_or_else(|| panic!("{what}: it does not start"));
+            let node = cluster.nodes[0].clone();
+            cluster.run(0, async move { node.compact().await.expect("merges") });
+            let later = cluster.sim.crash(CrashPolicy::KeepNothing);
+            check(cluster, &model, Lost::of(&told), &what);
+            check(starts(&later).expect("it starts again"), &model, Lost::of(&told), &what);
+        }
+    }
+    assert!(ahead > 0, "{ahead}");
 }

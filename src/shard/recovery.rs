@@ -143,7 +143,10 @@ async fn resume(
     sort_out_runs(runtime, dirs, &state).await?;
     let tablets = load_runs(node, dirs, &state).await?;
     let files = segment_files(runtime, &dirs.log).await?;
-    let (recovered, replayed) = replay(node, dirs, &state, &files, tablets).await?;
+    let (mut recovered, replayed) = replay(node, dirs, &state, &files, tablets).await?;
+    // Where a repair has cut the log, runs may have what it has lost.
+    let newest = state.runs.iter().map(|run| run.lsn_max).max().unwrap_or(Lsn::ZERO);
+    recovered.last_lsn = recovered.last_lsn.max(newest);
     if let Some(lsn) = replayed.bad {
         return Err(StartError::Record { lsn });
     }

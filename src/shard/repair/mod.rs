@@ -279,8 +279,8 @@ pub async fn apply(
     }
     // What only lost entries referred to.
     state.forget_unused_values();
-    if !plan.runs.is_empty() {
-        // Counted anew by the next start.
+    if !plan.runs.is_empty() || plan.log.is_some() {
+        // Counted anew by the next start: runs may have records of the log that is cut, and count without them.
         state.tablets.iter_mut().for_each(|tablet| tablet.epoch = Epoch::ZERO);
     }
     if let Some(cut) = &plan.log {
