@@ -2,7 +2,7 @@
 //! what was done. How far it is, is asked of the shards when somebody wants to know.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::store::policy::Goal;
 use super::store::{compaction, reindex, warm};
 use super::{checkpoint, serve};
 use crate::io::executor::Class;
+use crate::limits;
 use crate::types::ShardId;
 
 const RETRY: Duration = Duration::from_millis(1);
@@ -93,10 +94,41 @@ impl Progress {
 pub struct Desk {
     /// Parts of jobs that run here.
     here: RefCell<BTreeMap<u64, (Job, Rc<Progress>)>>,
+    /// Numbers of the last ones that have ended here.
+    ended: RefCell<VecDeque<u64>>,
     /// Shard 0: numbers of the jobs behind operations.
     running: RefCell<BTreeMap<String, u64>>,
     /// Bytes of runs that a forced compaction has yet to bring down.
     pub compaction_left: Cell<u64>,
+}
+
+impl Desk {
+    fn begin(&self, number: u64, job: Job) -> Rc<Progress> {
+        let progress = Rc::new(Progress::default());
+        self.here.borrow_mut().insert(number, (job, progress.clone()));
+        progress
+    }
+
+    fn end(&self, number: u64) {
+        self.here.borrow_mut().remove(&number);
+        let mut ended = self.ended.borrow_mut();
+        ended.push_back(number);
+        if ended.len() > limits::OPERATION_ENTRIES_MAX {
+            ended.pop_front();
+        }
+    }
+
+    /// Of a job that has not come here yet, nothing is done.
+    fn fraction(&self, number: u64) -> f64 {
+        let here = self.here.borrow();
+        let Some((job, progress)) = here.get(&number) else {
+            return if self.ended.borrow().contains(&number) { 1.0 } else { 0.0 };
+        };
+        if *job == Job::Compact && progress.of.get() > 0 {
+            progress.set_left(self.compaction_left.get());
+        }
+        progress.fraction()
+    }
 }
 
 impl Node {
@@ -128,32 +160,21 @@ impl Node {
 pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce(Told) + 'static) {
     let (task, here) = (node.clone(), core.clone());
     match ask {
-        Ask::HowFar { number } => answer(Told::Fraction(fraction_here(core, number))),
+        Ask::HowFar { number } => answer(Told::Fraction(core.jobs.fraction(number))),
         Ask::Begin { job } => answer(Told::Begun(begin(node, core, job))),
         Ask::Wait { job } => node.runtime().spawn(Class::Background, async move {
             let number = task.runtime().random();
             answer(Told::Done(run(&task, job, number).await));
         }),
         Ask::Do { number, job } => {
-            let progress = Rc::new(Progress::default());
-            core.jobs.here.borrow_mut().insert(number, (job, progress.clone()));
+            let progress = core.jobs.begin(number, job);
             node.runtime().spawn(Class::Background, async move {
                 let done = work(&task, &here, job, &progress).await;
-                here.jobs.here.borrow_mut().remove(&number);
+                here.jobs.end(number);
                 answer(Told::Done(done));
             });
         }
     }
-}
-
-/// What is not here any more is done.
-fn fraction_here(core: &Core, number: u64) -> f64 {
-    let here = core.jobs.here.borrow();
-    let Some((job, progress)) = here.get(&number) else { return 1.0 };
-    if *job == Job::Compact && progress.of.get() > 0 {
-        progress.set_left(core.jobs.compaction_left.get());
-    }
-    progress.fraction()
 }
 
 // ---- on shard 0
@@ -269,4 +290,23 @@ async fn compact(node: &Node, core: &Rc<Core>, progress: &Progress) -> Result<Va
         "run_bytes_before": before.run_bytes,
         "run_bytes": after.run_bytes,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_done_here_only_when_it_was_here() {
+        let desk = Desk::default();
+        assert_eq!(desk.fraction(7), 0.0, "it has not come yet");
+        let progress = desk.begin(7, Job::BuildIndexes);
+        progress.begin(4);
+        progress.advance(1);
+        assert_eq!(desk.fraction(7), 0.25);
+        desk.end(7);
+        assert_eq!(desk.fraction(7), 1.0);
+        (100..).take(limits::OPERATION_ENTRIES_MAX).for_each(|number| desk.end(number));
+        assert!(desk.ended.borrow().len() <= limits::OPERATION_ENTRIES_MAX);
+    }
 }

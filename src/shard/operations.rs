@@ -53,9 +53,10 @@ impl Operations {
         Ok(())
     }
 
+    /// What is over stays over, and nothing goes back: this may have been found out a while ago.
     pub fn advance(&mut self, id: &str, done: usize, of: usize) {
-        if let Some(entry) = self.entry(id) {
-            entry.fraction = done as f64 / of as f64;
+        if let Some(entry) = self.entry(id).filter(|entry| entry.outcome == Outcome::Running) {
+            entry.fraction = entry.fraction.max(done as f64 / of as f64);
         }
     }
 
@@ -102,7 +103,10 @@ mod tests {
         operations.advance("a", 1, 4);
         let found = operations.find("a", Mono(SECOND)).unwrap();
         assert_eq!((found.fraction, found.eta_seconds), (0.25, Some(3)));
+        operations.advance("a", 0, 4);
+        assert_eq!(operations.find("a", Mono(SECOND)).unwrap().fraction, 0.25, "it went back");
         operations.end("a", Ok(1.into()));
+        operations.advance("a", 2, 4);
         let found = operations.find("a", Mono(SECOND)).unwrap();
         assert_eq!((found.fraction, found.eta_seconds), (1.0, None));
         assert_eq!(found.outcome, Outcome::Done(1.into()));
