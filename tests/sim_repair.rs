@@ -624,3 +624,55 @@ fn runs_may_be_ahead_of_a_log_that_was_cut() {
     }
     assert!(ahead > 0, "{ahead}");
 }
+
+/// A collection that no manifest names yet, sealed on the other shard only.
+fn sealed_elsewhere() -> Disk {
+    let options = ShardOptions { checkpoint_log_bytes: 64 * 1024, ..small() };
+    let mut cluster = Cluster::boot(1, Disk::default(), SimConfig::cores(2), &options);
+    cluster.start().expect("a new node starts");
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let definition = Definition {
+            key_type: KeyType::U64,
+            durability: None,
+            split_at: vec![Key::from_u64(LATE)],
+            placement: Placement::Range,
+        };
+        node.create_collection("late", definition).await.expect("ready").expect("new");
+        for number in 0..600 {
+            put_late(&node, "late", number).await;
+        }
+        node.runtime().sleep(std::time::Duration::from_secs(5)).await;
+    });
+    cluster.sim.crash(CrashPolicy::KeepNothing)
+}
+
+/// The tables of its only run are lost: shard 0's log tells what the tablet is.
+#[test]
+fn the_log_of_shard_0_tells_which_keys_a_run_has() {
+    let disk = sealed_elsewhere();
+    let all: Vec<_> =
+        paths(&disk, ".run").into_iter().filter(|(path, _)| path.contains("shard-001")).collect();
+    assert!(!all.is_empty());
+    let mut whole = 0;
+    for (path, len) in &all {
+        let what = format!("tables of {path}");
+        let mut bad = disk.clone();
+        bad.flip_bit(path, len - 4096 + 100, 1);
+        bad.flip_bit(path, len - 8, 1);
+        let mended = repaired_two(&bad, &what).expect("no map is lost");
+        let mut cluster = Cluster::boot(1, mended, SimConfig::cores(2), &small());
+        cluster.start().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let node = cluster.nodes[0].clone();
+        whole += cluster.run(0, async move {
+            let late = node.collection("late").expect("exists");
+            let mut found = 0;
+            for number in 0..600 {
+                found +=
+                    u64::from(node.get(&late, &Key::from_u64(number)).get().await.expect("read").is_some());
+            }
+            u64::from(found == 600)
+        });
+    }
+    assert!(whole > 0, "the blocks are whole");
+}

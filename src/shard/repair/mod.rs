@@ -115,10 +115,6 @@ pub enum RepairError {
     },
     NewerLog(ReplayError),
     Store(String),
-    /// The tables of no run and no catalogue tell of it.
-    UnknownTablet {
-        tablet: TabletId,
-    },
     /// Behind the damage was a map newer than the one of this epoch: only it names these tablets.
     MapLost {
         epoch: Epoch,
@@ -145,9 +141,6 @@ impl fmt::Display for RepairError {
             ),
             RepairError::NewerLog(error) => error.fmt(f),
             RepairError::Store(what) => f.write_str(what),
-            RepairError::UnknownTablet { tablet } => {
-                write!(f, "nothing tells which keys tablet {tablet} has: restore a backup")
-            }
             RepairError::MapLost { epoch, tablets } => {
                 write!(
                     f,
@@ -195,10 +188,10 @@ impl From<StoreError> for RepairError {
 
 /// Looks at all shards of a data directory and changes nothing. An error names its shard.
 pub async fn plan(runtime: &Runtime, all: &[ShardFiles]) -> Result<Vec<Plan>, (ShardId, RepairError)> {
-    let mut known = BTreeMap::new();
-    for files in all {
-        known.extend(known_tablets(runtime, files).await);
-    }
+    let known = match all.iter().find(|files| files.shard == WRITER) {
+        Some(files) => known_tablets(runtime, files).await,
+        None => BTreeMap::new(),
+    };
     let mut plans = Vec::new();
     for files in all {
         let planned = plan_shard(runtime, files.clone(), &known).await;
@@ -208,7 +201,7 @@ pub async fn plan(runtime: &Runtime, all: &[ShardFiles]) -> Result<Vec<Plan>, (S
     Ok(plans)
 }
 
-/// `known` are tablets that other shards tell of.
+/// `known` are the tablets of the map.
 async fn plan_shard(
     runtime: &Runtime,
     files: ShardFiles,
@@ -234,10 +227,12 @@ async fn plan_shard(
     Ok(Plan { files, state, generation, manifest, runs, tablets, log, told })
 }
 
-/// The tablets that the state of a shard tells of, with the type of their keys.
+/// The tablets that shard 0's manifest and log tell of, with the type of their keys.
 async fn known_tablets(runtime: &Runtime, files: &ShardFiles) -> BTreeMap<TabletId, TabletInfo> {
     let Ok(found) = manifest::find(runtime, files).await else { return BTreeMap::new() };
-    let collections = found.state.catalogue.iter().flat_map(|map| map.collections.values());
+    let Ok((_, mut told)) = log::plan(runtime, files, &found.state).await else { return BTreeMap::new() };
+    found.state.catalogue.into_iter().for_each(|map| told.take_map(map));
+    let collections = told.map.iter().flat_map(|map| map.collections.values());
     let tablets = collections.flat_map(|collection| {
         collection.tablets.iter().map(|tablet| TabletInfo {
             collection: collection.id,

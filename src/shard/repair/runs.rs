@@ -106,13 +106,15 @@ fn newest_first(state: &ShardState) -> Vec<RunMeta> {
 }
 
 fn tablets_of(state: &ShardState, looked: &[Looked], known: &BTreeMap<TabletId, TabletInfo>) -> Tablets {
-    let (mut infos, mut named) = (known.clone(), Named::default());
+    let (mut infos, mut named) = (BTreeMap::new(), Named::default());
     let readers = looked.iter().filter_map(|run| run.reader.as_ref());
     for tablet in readers.flat_map(|reader| reader.directory().tablets()) {
         let TabletInfo { tablet: id, collection, epoch, .. } = tablet.info;
         named.add(id, collection, epoch);
-        infos.insert(id, tablet.info);
+        // The newest run knows best.
+        infos.entry(id).or_insert(tablet.info);
     }
+    known.iter().for_each(|(id, info)| _ = infos.entry(*id).or_insert(*info));
     let mut collections: BTreeMap<TabletId, CollectionId> =
         state.tablets.iter().map(|tablet| (tablet.tablet, tablet.collection)).collect();
     collections.extend(infos.values().map(|info| (info.tablet, info.collection)));
@@ -251,8 +253,9 @@ impl<'a> Rewriting<'a> {
 
     async fn push(&mut self, entry: &EntryRef<'_>) -> Result<(), RepairError> {
         if self.tablet != Some(entry.tablet) {
-            let info = self.tablets.infos.get(&entry.tablet);
-            self.writer.start_tablet(*info.ok_or(RepairError::UnknownTablet { tablet: entry.tablet })?);
+            // What no map names, the next start would drop.
+            let Some(info) = self.tablets.infos.get(&entry.tablet) else { return Ok(()) };
+            self.writer.start_tablet(*info);
             self.tablet = Some(entry.tablet);
         }
         self.first_expiry = self.first_expiry.min(entry.expires.unwrap_or(NEVER));
