@@ -16,6 +16,8 @@ pub enum Cause {
     CutShort {
         len: u64,
     },
+    /// The disk does not give what is there.
+    Unreadable,
     /// Replay begins behind records that it should give.
     Missing {
         first_wanted: Lsn,
@@ -66,6 +68,7 @@ impl fmt::Display for Cause {
             Cause::Block(fault) => fault.fmt(f),
             Cause::Content(fault) => fault.fmt(f),
             Cause::CutShort { len } => write!(f, "the file was cut to {len} bytes"),
+            Cause::Unreadable => f.write_str("the disk cannot read it"),
             Cause::Missing { first_wanted } => {
                 write!(f, "the log before this segment, which has LSN {first_wanted}, is missing")
             }

@@ -5,11 +5,11 @@
 
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::log::{
-    Damage, Evidence, RecordRef, Replay, ReplayError, ReplayStart, SegmentFile, Step,
-    parse_segment_file_name, segment_file_name,
+    BlockEnd, Cause, Damage, Evidence, ReadAt, RecordRef, Recovered, Replay, ReplayError, ReplayStart,
+    SegmentFile, Step, parse_segment_file_name, segment_bytes_of, segment_file_name,
 };
 use crate::io::op::{OpenMode, Sync};
-use crate::io::runtime::Runtime;
+use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::shard::state::ShardState;
 use crate::types::{CollectionId, FileOffset, Lsn, SegmentId, Seq, TabletId};
@@ -44,45 +44,121 @@ pub async fn plan(
     files: &ShardFiles,
     state: &ShardState,
 ) -> Result<(Option<LogPlan>, Told), RepairError> {
-    let segments = segments(runtime, files).await?;
+    let as_it_is = walk(runtime, files, state, Gaps::Refused).await?;
+    let Some(refused) = as_it_is.damage else { return Ok((None, as_it_is.told)) };
+    // Where a file ends early, or the disk does not give it, is not always where the log ends.
+    let mut walked = walk(runtime, files, state, Gaps::Zeros).await?;
+    let mut damage = walked.damage.unwrap_or(refused);
+    if let (None, Some(end)) = (walked.damage, walked.end) {
+        let (BlockEnd { segment, offset, .. }, last_lsn) = (end.cut, end.last_lsn);
+        damage = Damage { segment, offset, last_lsn, ..refused };
+    }
+    damage.cause = refused.cause;
+    walked.readable.retain(|record| record.lsn > damage.last_lsn);
+    Ok((Some(planned(damage, walked.readable, &walked.segments)), walked.told))
+}
+
+/// What a file does not have of what it should, or the disk does not give.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    /// As a start does.
+    Refused,
+    /// They are zeros, as behind a cut.
+    Zeros,
+}
+
+struct Walked {
+    damage: Option<Damage>,
+    end: Option<Recovered>,
+    readable: Vec<LostRecord>,
+    told: Told,
+    segments: Vec<SegmentFile>,
+}
+
+async fn walk(
+    runtime: &Runtime,
+    files: &ShardFiles,
+    state: &ShardState,
+    gaps: Gaps,
+) -> Result<Walked, RepairError> {
+    let segments = segments(runtime, files, gaps).await?;
     let start = ReplayStart {
         shard: files.shard,
         from: state.first_segment,
         first_wanted: state.covered.next(),
         floor: state.floor,
     };
-    let mut first: Option<Damage> = None;
-    let (mut readable, mut told) = (Vec::new(), Told::default());
-    let mut replay = match Replay::new(start, &segments) {
+    let mut walked =
+        Walked { damage: None, end: None, readable: Vec::new(), told: Told::default(), segments };
+    let mut replay = match Replay::new(start, &walked.segments) {
         Ok(replay) => replay,
-        Err(ReplayError::Damage(damage)) => return Ok((Some(planned(damage, Vec::new(), &segments)), told)),
+        Err(ReplayError::Damage(damage)) => return Ok(Walked { damage: Some(damage), ..walked }),
         Err(newer) => return Err(RepairError::NewerLog(newer)),
     };
-    while let Step::Read(read) = replay.step() {
+    loop {
+        let read = match replay.step() {
+            Step::Read(read) => read,
+            Step::Done(end) => return Ok(Walked { end: Some(end), ..walked }),
+        };
         let path = files.log().join(segment_file_name(read.segment));
         let file = runtime.open(path, OpenMode::Read).await?;
-        let (len, buf) = file.read(read.offset, AlignedBuf::zeroed(read.len)).await?;
-        let behind = first.is_some();
+        let (len, buf) = match gaps {
+            Gaps::Zeros => (read.len, read_or_zeros(&file, read).await?),
+            Gaps::Refused => match file.read(read.offset, AlignedBuf::zeroed(read.len)).await {
+                Ok(read) => read,
+                Err(_) => return Ok(Walked { damage: Some(unreadable(start, read)), ..walked }),
+            },
+        };
+        let behind = walked.damage.is_some();
         let mut sink = |record: RecordRef<'_>| {
             if state.counts(record.lsn) {
-                told.take(&record, behind);
+                walked.told.take(&record, behind);
             }
             if behind {
-                readable.push(lost(&record));
+                walked.readable.push(lost(&record));
             }
         };
         if let Err(error) = replay.feed(&buf[..len.min(read.len)], &mut sink) {
             match error {
-                ReplayError::Damage(damage) => drop(first.get_or_insert(damage)),
-                ReplayError::Newer { .. } if first.is_none() => return Err(RepairError::NewerLog(error)),
+                ReplayError::Damage(damage) => drop(walked.damage.get_or_insert(damage)),
+                ReplayError::Newer { .. } if walked.damage.is_none() => {
+                    return Err(RepairError::NewerLog(error));
+                }
                 ReplayError::Newer { .. } => {}
             }
             replay.resume(&error);
         }
     }
-    let Some(damage) = first else { return Ok((None, told)) };
-    readable.retain(|record| record.lsn > damage.last_lsn);
-    Ok((Some(planned(damage, readable, &segments)), told))
+}
+
+fn unreadable(start: ReplayStart, read: ReadAt) -> Damage {
+    Damage {
+        shard: start.shard,
+        segment: read.segment,
+        offset: read.offset,
+        last_lsn: Lsn(start.first_wanted.0 - 1),
+        cause: Cause::Unreadable,
+        evidence: Evidence::Itself,
+    }
+}
+
+/// A page at a time where the whole cannot be read.
+async fn read_or_zeros(file: &File, at: ReadAt) -> Result<AlignedBuf, RepairError> {
+    let there = file.len().await?;
+    if let Ok((_, buf)) = file.read(at.offset, AlignedBuf::zeroed(at.len)).await {
+        return Ok(buf);
+    }
+    let mut all = AlignedBuf::zeroed(at.len);
+    for page in (0..at.len).step_by(BLOCK_BYTES) {
+        let offset = FileOffset(at.offset.0 + page as u64);
+        if offset.0 >= there {
+            break;
+        }
+        if let Ok((len, buf)) = file.read(offset, AlignedBuf::zeroed(BLOCK_BYTES)).await {
+            all[page..page + len].copy_from_slice(&buf[..len]);
+        }
+    }
+    Ok(all)
 }
 
 fn planned(damage: Damage, readable: Vec<LostRecord>, segments: &[SegmentFile]) -> LogPlan {
@@ -109,12 +185,32 @@ fn lost(record: &RecordRef<'_>) -> LostRecord {
     }
 }
 
-async fn segments(runtime: &Runtime, files: &ShardFiles) -> Result<Vec<SegmentFile>, RepairError> {
-    let entries = runtime.list(files.log()).await?;
-    let segment = |entry: &crate::io::op::DirEntry| {
-        Some(SegmentFile { id: parse_segment_file_name(&entry.name)?, len: entry.len })
-    };
-    Ok(entries.iter().filter_map(segment).collect())
+async fn segments(
+    runtime: &Runtime,
+    files: &ShardFiles,
+    gaps: Gaps,
+) -> Result<Vec<SegmentFile>, RepairError> {
+    let mut all = Vec::new();
+    for entry in runtime.list(files.log()).await? {
+        let Some(id) = parse_segment_file_name(&entry.name) else { continue };
+        let len = match gaps {
+            Gaps::Zeros if entry.len > 0 => {
+                full_len(&runtime.open(files.log().join(&entry.name), OpenMode::Read).await?).await?
+            }
+            _ => entry.len,
+        };
+        all.push(SegmentFile { id, len });
+    }
+    Ok(all)
+}
+
+/// As long as a segment was made.
+async fn full_len(file: &File) -> Result<u64, RepairError> {
+    let first = file.read(FileOffset::ZERO, AlignedBuf::zeroed(BLOCK_BYTES)).await;
+    let said = first.ok().and_then(|(_, first)| segment_bytes_of(&first)).map(|bytes| bytes as usize);
+    let (least, most) = (limits::LOG_SEGMENT_BYTES_MIN, limits::LOG_SEGMENT_BYTES_MAX);
+    let least = said.filter(|said| (least..=most).contains(said)).unwrap_or(least) as u64;
+    Ok(file.len().await?.max(least))
 }
 
 /// Cuts; the files were put aside before.
@@ -140,8 +236,7 @@ async fn end_with_zeros(
 ) -> Result<(), RepairError> {
     let path = files.log().join(segment_file_name(id));
     let source = runtime.open(&path, OpenMode::Read).await?;
-    let (_, first) = source.read(FileOffset::ZERO, AlignedBuf::zeroed(BLOCK_BYTES)).await?;
-    let full = u64::from(crate::io::log::segment_bytes_of(&first).unwrap_or(0)).max(source.len().await?);
+    let full = full_len(&source).await?;
     let temporary = path.with_extension("wal.tmp");
     let _ = runtime.remove_file(&temporary).await;
     let target = runtime.open(&temporary, OpenMode::CreateNew).await?;
@@ -150,9 +245,10 @@ async fn end_with_zeros(
         let piece = (full - at).min(limits::MIB as u64) as usize;
         let mut buf = AlignedBuf::zeroed(piece);
         if at < offset.0 {
-            (_, buf) = source.read(FileOffset(at), buf).await?;
+            // Not a byte further: the disk may not give it.
             let kept = (offset.0 - at).min(piece as u64) as usize;
-            buf[kept..].fill(0);
+            let (_, read) = source.read(FileOffset(at), AlignedBuf::zeroed(kept)).await?;
+            buf[..kept].copy_from_slice(&read[..kept]);
         }
         target.write(FileOffset(at), buf, Sync::No).await?;
         at += piece as u64;
