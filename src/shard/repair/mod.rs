@@ -2,7 +2,7 @@
 //!
 //! First a plan, which changes nothing and says everything that is lost; then, if wanted, the repair. Nothing is
 //! deleted: whatever is replaced has a second name below `aside/<id>` first. A crash in between leaves the shard
-//! as damaged as it was, or repaired.
+//! as damaged as it was, or repaired, or with all of the repair but the cut of its log.
 //!
 //! | file | what |
 //! |---|---|
@@ -279,7 +279,6 @@ pub async fn apply(
         state.tablets.iter_mut().for_each(|tablet| tablet.epoch = Epoch::ZERO);
     }
     if let Some(cut) = &plan.log {
-        log::cut(runtime, &plan.files, cut).await?;
         state.floor = cut.damage.last_lsn;
         if plan.files.shard == WRITER {
             state.catalogue = plan.told.map.clone();
@@ -289,6 +288,10 @@ pub async fn apply(
     state.clean &= plan.log.is_none() && plan.manifest.is_none();
     let (dir, shard) = (&plan.files.dir, plan.files.shard);
     Manifest::rebuild(runtime, dir, shard, plan.generation + 1, &state.encode()).await?;
+    // Behind the state: a log that is cut may be one that starts, and what counts by it must be in force then.
+    if let Some(cut) = &plan.log {
+        log::cut(runtime, &plan.files, cut).await?;
+    }
     for run in &plan.runs {
         let _ = runtime.remove_file(plan.files.runs().join(run_file_name(run.meta.id))).await;
     }
