@@ -164,6 +164,8 @@ pub const SHIP_FREEZE_RECORDS: usize = 512;
 pub const SHIP_ROUNDS_MAX: usize = 16;
 /// A move that has more left after all rounds is given up: writes would be stopped for too long.
 pub const SHIP_FREEZE_RECORDS_MAX: usize = 16_384;
+/// An owner to be that has no room for any record of a message for so long has it sent again.
+pub const SHIP_IN_WAIT: Duration = Duration::from_millis(100);
 /// Messages of one part that are under way at a time.
 pub const SHIP_CALLS_IN_FLIGHT_MAX: usize = 8;
 /// A collection with one tablet is split when a checkpoint finds this many records in it.

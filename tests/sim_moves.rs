@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, SimConfig};
+use kyrodb::limits;
 use kyrodb::shard::balance::BalanceOptions;
 use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
@@ -214,4 +215,40 @@ async fn write_everywhere(node: Node, keys: u64, over: Rc<Cell<bool>>) {
         let took_ms = node.runtime().now().since(began) / 1_000_000;
         assert!(took_ms < 1000, "writes waited for {took_ms} ms");
     }
+}
+
+/// All that changed in a stretch once went in one message: of four large values it was never accepted, and the
+/// range stayed stopped.
+#[test]
+fn a_range_moves_while_its_largest_values_change() {
+    const KEYS: u64 = 30_000;
+    let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+    let options = ShardOptions {
+        log_segment_bytes: 32 << 20,
+        checkpoint_log_bytes: 1 << 30,
+        memory_bytes: 2 << 30,
+        balance,
+        ..options()
+    };
+    let mut cluster = Cluster::boot(1, Disk::default(), SimConfig::cores(2), &options);
+    cluster.start().expect("a new node starts");
+    fill(&mut cluster, 0..KEYS);
+    let large = || value(7, 2, limits::VALUE_BYTES_MAX);
+    let (splitting, writer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
+    let writes = async move {
+        writer.runtime().sleep(Duration::from_micros(300)).await;
+        for key in 200..204 {
+            let write = || Write { durability: Durability::Memory, ..put(key, large()) };
+            while begin(&writer, "default", write()).get().await.is_err() {
+                writer.runtime().sleep(Duration::from_micros(50)).await;
+            }
+        }
+    };
+    let splits = async move {
+        let split = split_default(splitting.clone());
+        splitting.runtime().timeout(Duration::from_secs(60), split).await.expect("it ends");
+    };
+    cluster.run_all(vec![(0, Box::pin(writes)), (0, Box::pin(splits))]).expect("both finish");
+    let wanted = |key| if (200..204).contains(&key) { large() } else { value(key, 1, 100) };
+    assert_shows(&mut cluster, "default", (190..210).map(|key| (key, Some(wanted(key)))).collect());
 }

@@ -236,6 +236,10 @@ fn load_stretch(
         if version.lsn > from {
             convoy.load(key.clone(), version.clone());
         }
+        // A few large values fill a message.
+        if convoy.is_full() {
+            break;
+        }
     }
     Ok(last.cloned())
 }
@@ -293,12 +297,42 @@ pub async fn ship_in(
         };
         arrivals.push((cargo, before.is_record()));
     }
+    let mut waited = Duration::ZERO;
+    loop {
+        let before = arrivals.len();
+        arrivals = take_in(&core, tablet, collection, arrivals).await?;
+        waited = if arrivals.len() < before { Duration::ZERO } else { waited + RETRY };
+        if arrivals.is_empty() {
+            return Ok(());
+        }
+        if waited > limits::SHIP_IN_WAIT {
+            return Err(Refusal::Overloaded { queue: "queue of records that arrive" });
+        }
+        node.runtime().sleep(RETRY).await;
+    }
+}
+
+/// Logs what there is room for; gives back the rest when the others are durable. So a message gets somewhere
+/// however little room there is at a time.
+async fn take_in(
+    core: &Core,
+    tablet: TabletId,
+    collection: CollectionId,
+    arrivals: Vec<(Cargo, bool)>,
+) -> Result<Vec<(Cargo, bool)>, Refusal> {
     let (promise, pending) = promise();
-    let count = arrivals.len();
-    let mut arrivals = arrivals.into_iter();
-    core.submit_with(count, Origin::Many(promise), |engine, ticket| {
-        let (cargo, replaces) = arrivals.next().expect("as many records as were counted");
-        engine.write_arrival(tablet, collection, cargo, replaces, ticket)
+    let mut next = arrivals.iter();
+    core.submit_with(arrivals.len(), Origin::Many(promise), |engine, ticket| {
+        let (cargo, replaces) = next.next().expect("as many records as were counted");
+        engine.write_arrival(tablet, collection, cargo.clone(), *replaces, ticket)
     });
-    pending.await.into_iter().try_for_each(|result| result.map(|_| ()))
+    let mut left = Vec::new();
+    for (arrival, result) in arrivals.into_iter().zip(pending.await) {
+        match result {
+            Ok(_) => {}
+            Err(Refusal::Overloaded { .. }) => left.push(arrival),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(left)
 }
