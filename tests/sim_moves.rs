@@ -15,6 +15,7 @@ use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::record::{Durability, Write};
+use kyrodb::shard::start_error::StartError;
 use support::cluster::{Client, Cluster, options};
 use support::small::{assert_shows, begin, delete, fill, put, send, started, value};
 
@@ -251,4 +252,47 @@ fn a_range_moves_while_its_largest_values_change() {
     cluster.run_all(vec![(0, Box::pin(writes)), (0, Box::pin(splits))]).expect("both finish");
     let wanted = |key| if (200..204).contains(&key) { large() } else { value(key, 1, 100) };
     assert_shows(&mut cluster, "default", (190..210).map(|key| (key, Some(wanted(key)))).collect());
+}
+
+/// The map was the last record of its log, and nothing else knew of it: a flipped bit passed for a torn end, and
+/// the new owner dropped what it had acknowledged.
+#[test]
+fn a_map_that_was_lost_to_damage_is_missed() {
+    let mut cluster = started(3, 3, Disk::default());
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let split_at = Vec::new();
+        let definition =
+            Definition { key_type: KeyType::U64, durability: None, split_at, placement: Placement::Range };
+        node.create_collection("things", definition).await.expect("ready").expect("new");
+        for key in 0..20 {
+            begin(&node, "things", put(key, value(key, 1, 100))).get().await.expect("acknowledged");
+        }
+        node.split_collection("things", vec![Key::from_u64(10)]).await.expect("ready").expect("splits");
+        let owners: Vec<u16> =
+            node.collection("things").expect("exists").tablets.iter().map(|tablet| tablet.owner.0).collect();
+        assert_eq!(owners, [1, 2], "the shard that keeps the map has no part in the move");
+        begin(&node, "things", put(15, value(15, 2, 100))).get().await.expect("acknowledged");
+    });
+    let mut disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+    let (path, last) = end_of_log(&disk);
+    disk.flip_bit(&path, last, 3);
+    let mut cluster =
+        Cluster::boot(3, disk, SimConfig::cores(3), &ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() });
+    match cluster.start() {
+        Ok(()) => assert_shows(&mut cluster, "things", vec![(15, Some(value(15, 2, 100)))]),
+        Err(error) => assert!(matches!(error, StartError::Log(_)), "{error}"),
+    }
+}
+
+/// The last byte of shard 0's log that says something.
+fn end_of_log(disk: &Disk) -> (String, u64) {
+    let files = disk.file_lens().into_iter().map(|(path, _)| path);
+    let segments = files.filter(|path| path.contains("shard-000") && path.ends_with(".wal"));
+    let last = segments.filter_map(|path| {
+        let bytes = disk.bytes(&path)?;
+        let last = bytes.iter().rposition(|byte| *byte != 0)?;
+        Some((path, last as u64))
+    });
+    last.max().expect("a log")
 }

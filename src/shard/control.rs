@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::catalogue::{
     Catalogue, CatalogueError, Collection, DEFAULT_COLLECTION, Definition, Placement, Tablet,
 };
+use super::core::Core;
 use super::key::{Key, KeyType};
 use super::message::{NotJoined, Reply, Request};
 use super::node::Node;
@@ -161,19 +162,32 @@ async fn put_in_force(node: &Node, next: Catalogue) -> Changed {
         return Ok(Err(CatalogueError::TooLarge));
     }
     let next = Arc::new(next);
-    node.core()?.log_catalogue(&next).await?;
+    let core = node.core()?;
+    core.log_catalogue(&next).await?;
+    make_it_missed(core).await?;
     install_everywhere(node, &next).await;
     Ok(Ok(true))
 }
 
 /// Logs the map however busy the log is: ids that it names are in use already.
 pub(super) async fn log_in_the_end(node: &Node, next: &Arc<Catalogue>) -> Result<(), Refusal> {
+    let core = node.core()?;
     loop {
-        match node.core()?.log_catalogue(next).await {
+        match core.log_catalogue(next).await {
             Err(Refusal::Overloaded { .. }) => node.runtime().sleep(INSTALL_RETRY).await,
-            logged => return logged,
+            logged => {
+                logged?;
+                return make_it_missed(core).await;
+            }
         }
     }
+}
+
+/// Has the manifest know of the map that was just logged. Its record may be the last of the log: damage there
+/// would pass for a torn end, the map before it would hold, and shards would drop what they acknowledged by this
+/// one.
+async fn make_it_missed(core: &Core) -> Result<(), Refusal> {
+    core.commit_state(|_| ()).await
 }
 
 pub(super) async fn install_everywhere(node: &Node, catalogue: &Arc<Catalogue>) {

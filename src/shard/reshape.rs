@@ -6,7 +6,8 @@
 //!
 //! 1. The ids of the new tablets are reserved in shard 0's log.
 //! 2. The owner sends records, and at the end stops writes to the sources.
-//! 3. The map with the targets is logged. That record, durable, is the moment of the change.
+//! 3. The map with the targets is logged. That record, durable, is the moment of the change. The manifest is told
+//!    before anybody writes by it.
 //! 4. The owner installs it first, so that nobody reads there what a new owner has changed already. Then all.
 //!
 //! A crash before 3 leaves records of tablets that no map will ever name; the next install drops them.
