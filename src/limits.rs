@@ -166,6 +166,10 @@ pub const SHIP_ROUNDS_MAX: usize = 16;
 pub const SHIP_FREEZE_RECORDS_MAX: usize = 16_384;
 /// An owner to be that has no room for any record of a message for so long has it sent again.
 pub const SHIP_IN_WAIT: Duration = Duration::from_millis(100);
+/// A message that is refused for so long gives the move up.
+pub const SHIP_REFUSED_MAX: Duration = Duration::from_secs(10);
+/// One byte of so many of the room for writes may be written to a range while it moves: it stays in memory.
+pub const ROOM_BYTES_PER_MOVING_BYTE: u64 = 4;
 /// Messages of one part that are under way at a time.
 pub const SHIP_CALLS_IN_FLIGHT_MAX: usize = 8;
 /// A collection with one tablet is split when a checkpoint finds this many records in it.

@@ -14,8 +14,10 @@ use kyrodb::shard::catalogue::{Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
-use kyrodb::shard::record::{Durability, Write};
+use kyrodb::shard::record::{Durability, Refusal, Write};
+use kyrodb::shard::reshape::{Reshape, Target};
 use kyrodb::shard::start_error::StartError;
+use kyrodb::types::ShardId;
 use support::cluster::{Client, Cluster, options};
 use support::small::{assert_shows, begin, delete, fill, put, send, started, value};
 
@@ -295,4 +297,54 @@ fn end_of_log(disk: &Disk) -> (String, u64) {
         Some((path, last as u64))
     });
     last.max().expect("a log")
+}
+
+/// What arrived filled the memory of a shard that sealed nothing while a range of its own moved: no write was
+/// taken any more, the arriving ones least of all.
+#[test]
+fn more_than_memory_has_room_for_is_merged() {
+    const KEYS: u64 = 3000;
+    let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+    let options = ShardOptions {
+        log_segment_bytes: 32 << 20,
+        checkpoint_log_bytes: 1 << 30,
+        part_bytes: 4 << 20,
+        value_bytes_inline: 32 << 10,
+        memory_bytes: 64 << 20,
+        balance,
+        ..options()
+    };
+    let mut cluster = Cluster::boot(1, Disk::default(), SimConfig::cores(1), &options);
+    cluster.start().expect("a new node starts");
+    let node = cluster.nodes[0].clone();
+    let merged = async move {
+        node.split_collection("default", vec![Key::from_u64(KEYS / 2)]).await.expect("ready").expect("splits");
+        for key in 0..KEYS {
+            put_when_there_is_room(&node, put(key, value(key, 1, 20_000))).await;
+        }
+        node.checkpoint().await.expect("works");
+        let collection = node.collection("default").expect("exists");
+        let sources = collection.tablets.iter().map(|tablet| tablet.id).collect();
+        let target = Target { start: Key::from_bytes(&[]), owner: ShardId(0), keeps: false };
+        let merge = Reshape { collection: collection.id, sources, targets: vec![target] };
+        let merged = node.runtime().timeout(Duration::from_secs(60), node.reshape(merge)).await;
+        merged.expect("it ends").expect("ready").expect("fits");
+        put_when_there_is_room(&node, put(1, value(1, 2, 20_000))).await;
+        let stats = node.collection_stats(&node.collection("default").expect("exists")).await.expect("ready");
+        assert_eq!((stats.records, collection.tablets.len()), (KEYS, 2));
+    };
+    cluster.run(0, merged);
+    let wanted = (0..KEYS).step_by(97).chain([KEYS - 1]).map(|key| (key, Some(value(key, 1, 20_000))));
+    assert_shows(&mut cluster, "default", wanted.filter(|(key, _)| *key != 1).collect());
+}
+
+async fn put_when_there_is_room(node: &Node, write: Write) {
+    for _ in 0..1000 {
+        match begin(node, "default", write.clone()).get().await {
+            Ok(_) => return,
+            Err(Refusal::Overloaded { .. }) => node.runtime().sleep(Duration::from_millis(5)).await,
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+    panic!("there is no room any more");
 }

@@ -496,13 +496,8 @@ impl Core {
     /// Enough log has come together, or more segments than that takes, or memory is short.
     pub fn checkpoint_reason(&self) -> Option<&'static str> {
         let uncovered = self.uncovered_log_bytes();
-        {
-            let engine = self.engine.borrow();
-            // While a range is sent away its writes stay in memory, however often they are sealed.
-            let moving = engine.tablets.iter().any(|tablet| tablet.moving);
-            if uncovered > 0 && !moving && engine.tablets.memory_bytes() > engine.seal_memory() {
-                return Some("memory");
-            }
+        if uncovered > 0 && self.is_memory_short() {
+            return Some("memory");
         }
         // On a full disk a checkpoint lets segments be used again, and takes what was deleted out of runs.
         if uncovered > 0 && self.engine.borrow().is_disk_full() {
@@ -514,6 +509,19 @@ impl Core {
         }
         let too_many = self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS;
         (uncovered > 0 && too_many).then_some("log_segments")
+    }
+
+    /// Whether so much was written that a seal would give back. What is written to ranges that are sent away stays
+    /// in memory however often it is sealed: it only leaves less to the rest, what arrives among it.
+    fn is_memory_short(&self) -> bool {
+        let engine = self.engine.borrow();
+        let (all, limit) = (engine.tablets.memory_bytes(), engine.seal_memory());
+        if all <= limit {
+            return false;
+        }
+        let kept = engine.tablets.moving_bytes();
+        let left = engine.room_for_writes().saturating_sub(kept);
+        all.saturating_sub(kept) > limit.min(left / 2)
     }
 
     /// What is logged from now on belongs to the next checkpoint; gives the bytes up to now.

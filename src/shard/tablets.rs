@@ -43,6 +43,12 @@ impl Tablets {
         self.memory_bytes
     }
 
+    /// Of ranges that are being sent away.
+    pub fn moving_bytes(&self) -> u64 {
+        let moving = self.owned.values().filter(|tablet| tablet.moving);
+        moving.map(|tablet| tablet.delta.weight().memory_bytes).sum()
+    }
+
     /// The tablet, begun if it is not there: it was found in a run, in the log or in a move, and the
     /// map decides later whether it stays.
     pub fn entry(&mut self, id: TabletId, collection: CollectionId) -> &mut Tablet {

@@ -4,9 +4,14 @@
 //! left; then it stops writes to the tablets (they wait at their callers), lets those in flight settle
 //! and sends the rest. The new owner logs every record under the id of the tablet to be, its version
 //! kept. Reads go on at the old owner until the new map is in force.
+//!
+//! What is written to a range meanwhile stays in memory, and writes are stopped at the end: a move that would
+//! make others wait for too long is given up. Nothing of it counts then.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::batch::Origin;
@@ -21,9 +26,11 @@ use super::tablet::Tablet;
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, promise};
 use crate::limits;
-use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, Lsn, Mono, Seq, TabletId, WallMs};
 
 const RETRY: Duration = Duration::from_millis(2);
+
+const GIVEN_UP: Refusal = Refusal::Overloaded { queue: "queue of a range that moves" };
 
 /// A record on its way: it keeps its version; its place in the new log is new.
 #[derive(Clone, Debug)]
@@ -35,17 +42,29 @@ pub struct Cargo {
 /// Sends the parts of some tablets away; gives the version from which the new tablets go on. The tablets take no
 /// writes afterwards, until a new map is installed.
 pub async fn ship_out(node: &Node, sources: &[TabletId], parts: &[ShipPart]) -> Result<Seq, Refusal> {
+    let patience = Rc::new(Patience::new(node.core()?, sources));
+    let shipped = ship_in_rounds(node, &patience, sources, parts).await;
+    patience.over.set(true);
+    shipped
+}
+
+async fn ship_in_rounds(
+    node: &Node,
+    patience: &Rc<Patience>,
+    sources: &[TabletId],
+    parts: &[ShipPart],
+) -> Result<Seq, Refusal> {
     let core = node.core()?.clone();
     // From now on the deltas keep what they have, so the rounds behind the first need to look nowhere else.
     on_each(&core, sources, |tablet| tablet.moving = true)?;
     let mut sent_up_to = core.engine.borrow().applied();
     for part in parts {
-        ship_all(node, &core, part).await?;
+        ship_all(node, patience, part).await?;
     }
     let mut left = usize::MAX;
     for _ in 1..limits::SHIP_ROUNDS_MAX {
         let applied = core.engine.borrow().applied();
-        left = ship_round(node, &core, parts, sent_up_to).await?;
+        left = ship_round(node, patience, parts, sent_up_to).await?;
         sent_up_to = applied;
         if left < limits::SHIP_FREEZE_RECORDS {
             break;
@@ -53,13 +72,13 @@ pub async fn ship_out(node: &Node, sources: &[TabletId], parts: &[ShipPart]) -> 
     }
     if left > limits::SHIP_FREEZE_RECORDS_MAX {
         // Writes come faster than they can be sent on: they would wait too long at the end.
-        return Err(Refusal::Overloaded { queue: "queue of a range that moves" });
+        return Err(GIVEN_UP);
     }
     on_each(&core, sources, |tablet| tablet.frozen = true)?;
     for source in sources {
         await_staged(&core, *source).await?;
     }
-    ship_round(node, &core, parts, sent_up_to).await?;
+    ship_round(node, patience, parts, sent_up_to).await?;
     for source in sources {
         let moved = count_moved(node, parts.iter().filter(|part| part.from == *source)).await;
         on_each(&core, &[*source], |tablet| tablet.moved_records = moved)?;
@@ -92,9 +111,42 @@ async fn count_moved(node: &Node, parts: impl Iterator<Item = &ShipPart>) -> u64
     sum
 }
 
+/// What a move may cost those who write; beyond that it is given up.
+struct Patience {
+    core: Rc<Core>,
+    sources: Vec<TabletId>,
+    /// Memory of what was written to the sources, which their deltas have to keep.
+    kept_max: u64,
+    /// It has ended, so nothing more is to be sent.
+    over: Cell<bool>,
+}
+
+impl Patience {
+    fn new(core: &Rc<Core>, sources: &[TabletId]) -> Patience {
+        let (core, sources) = (core.clone(), sources.to_vec());
+        let room = core.engine.borrow().room_for_writes();
+        let mut patience = Patience { core, sources, kept_max: 0, over: Cell::new(false) };
+        patience.kept_max = patience.kept() + room / limits::ROOM_BYTES_PER_MOVING_BYTE;
+        patience
+    }
+
+    fn kept(&self) -> u64 {
+        let engine = self.core.engine.borrow();
+        let tablets = self.sources.iter().filter_map(|id| engine.tablets.get(*id));
+        tablets.map(|tablet| tablet.delta.weight().memory_bytes).sum()
+    }
+
+    /// Of a message that was first sent at `began`.
+    fn check(&self, began: Mono) -> Result<(), Refusal> {
+        let too_late = self.core.runtime.now() > began.after(limits::SHIP_REFUSED_MAX);
+        if self.over.get() || too_late || self.kept() > self.kept_max { Err(GIVEN_UP) } else { Ok(()) }
+    }
+}
+
 /// Records of a part on their way: several messages at a time, so that the new owner's commits are full.
 struct Convoy<'a> {
     node: &'a Node,
+    patience: &'a Rc<Patience>,
     part: &'a ShipPart,
     collection: CollectionId,
     /// The next message.
@@ -105,10 +157,15 @@ struct Convoy<'a> {
 }
 
 impl<'a> Convoy<'a> {
-    fn new(node: &'a Node, core: &Core, part: &'a ShipPart) -> Result<Convoy<'a>, Refusal> {
-        let collection = core.engine.borrow().tablets.get(part.from).ok_or(Refusal::Moved)?.collection;
+    fn new(
+        node: &'a Node,
+        patience: &'a Rc<Patience>,
+        part: &'a ShipPart,
+    ) -> Result<Convoy<'a>, Refusal> {
+        let engine = patience.core.engine.borrow();
+        let collection = engine.tablets.get(part.from).ok_or(Refusal::Moved)?.collection;
         let under_way = VecDeque::new();
-        Ok(Convoy { node, part, collection, records: Vec::new(), bytes: 0, under_way, sent: 0 })
+        Ok(Convoy { node, patience, part, collection, records: Vec::new(), bytes: 0, under_way, sent: 0 })
     }
 
     fn load(&mut self, key: Key, version: Version) {
@@ -131,9 +188,10 @@ impl<'a> Convoy<'a> {
         self.bytes = 0;
         self.sent += records.len();
         let (promise, pending) = promise();
-        let (node, part, collection) = (self.node.clone(), self.part.clone(), self.collection);
+        let (node, patience) = (self.node.clone(), self.patience.clone());
+        let (part, collection) = (self.part.clone(), self.collection);
         self.node.runtime().spawn(Class::Foreground, async move {
-            promise.give(deliver(&node, &part, collection, records).await);
+            promise.give(deliver(&node, &patience, &part, collection, records).await);
         });
         self.under_way.push_back(pending);
         Ok(())
@@ -150,9 +208,9 @@ impl<'a> Convoy<'a> {
 }
 
 /// Sends every record of a part, from the delta and the runs.
-async fn ship_all(node: &Node, core: &Core, part: &ShipPart) -> Result<(), Refusal> {
-    let mut convoy = Convoy::new(node, core, part)?;
-    let walked = load_all(core, &mut convoy).await;
+async fn ship_all(node: &Node, patience: &Rc<Patience>, part: &ShipPart) -> Result<(), Refusal> {
+    let mut convoy = Convoy::new(node, patience, part)?;
+    let walked = load_all(&patience.core, &mut convoy).await;
     let arrived = convoy.arrive().await;
     walked.and(arrived.map(|_| ()))
 }
@@ -195,11 +253,16 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
 }
 
 /// Sends every version above `from` that the delta has; gives how many.
-async fn ship_round(node: &Node, core: &Core, parts: &[ShipPart], from: Lsn) -> Result<usize, Refusal> {
+async fn ship_round(
+    node: &Node,
+    patience: &Rc<Patience>,
+    parts: &[ShipPart],
+    from: Lsn,
+) -> Result<usize, Refusal> {
     let mut sent = 0;
     for part in parts {
-        let mut convoy = Convoy::new(node, core, part)?;
-        let walked = load_changed(core, &mut convoy, from).await;
+        let mut convoy = Convoy::new(node, patience, part)?;
+        let walked = load_changed(&patience.core, &mut convoy, from).await;
         let arrived = convoy.arrive().await;
         walked?;
         sent += arrived?;
@@ -246,11 +309,14 @@ fn load_stretch(
 
 async fn deliver(
     node: &Node,
+    patience: &Patience,
     part: &ShipPart,
     collection: CollectionId,
     records: Vec<Cargo>,
 ) -> Result<(), Refusal> {
+    let began = node.runtime().now();
     loop {
+        patience.check(began)?;
         let request = Request::ShipIn { tablet: part.tablet, collection, records: records.clone() };
         match node.call(part.to, request).await {
             Reply::Done(Ok(())) => return Ok(()),
