@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::TabletLoad;
 use super::calls::{Ask, Told};
 use super::plan::{self, Aims, Range, Step};
+use super::{Reason, TabletLoad};
 use crate::io::executor::Class;
 use crate::limits;
 use crate::shard::catalogue::{Catalogue, Collection};
@@ -39,7 +39,7 @@ pub async fn keep_balancing(node: Node, core: Rc<Core>) {
     if period.is_zero() {
         return;
     }
-    // Once something had to be done it is done well.
+    // Once something had to be done about sizes it is done well.
     let mut acting = false;
     loop {
         node.runtime().sleep(period).await;
@@ -50,7 +50,7 @@ pub async fn keep_balancing(node: Node, core: Rc<Core>) {
         let taken = take_step(&node, &core, if acting { aims.aim } else { aims.act }).await;
         core.balance.busy.set(false);
         match taken {
-            Ok(step) => acting = step.is_some(),
+            Ok(reason) => acting = reason == Some(Reason::Size),
             // The map was just changing.
             Err(Refusal::NotReady) => {}
             Err(refusal) => {
@@ -120,12 +120,12 @@ pub(super) async fn rebalance(
     outcome
 }
 
-/// Takes the first step of a plan, if there is one.
-async fn take_step(node: &Node, core: &Core, from: f64) -> Result<Option<()>, Refusal> {
+/// Takes the first step of a plan, if there is one; gives what it was for.
+async fn take_step(node: &Node, core: &Core, from: f64) -> Result<Option<Reason>, Refusal> {
     let aims = aims(node);
     let seen = Seen::look(node, core, &aims, from).await?;
     match plan::next_step(&seen.ranges, &aims, from) {
-        Some(step) => seen.carry_out(node, core, &step).await.map(|_| Some(())),
+        Some(step) => seen.carry_out(node, core, &step).await.map(|_| Some(step.reason)),
         None => Ok(None),
     }
 }

@@ -8,9 +8,10 @@
 //! 2. **Many tablets**: the two smallest neighbours become one, behind a move when they are on two shards.
 //! 3. **Size**: the largest shard is above its share by more than the threshold: a range, or as much of one as is
 //!    wanted, goes to the smallest.
-//! 4. **Heat**: the same for requests, as far as sizes allow it. So 3 and 4 never work against each other.
+//! 4. **Heat**: the same for requests, as far as sizes allow it: no shard gets so much that 3 would take some of it
+//!    away, by either threshold. So 3 and 4 never work against each other.
 //!
-//! Who acts only above one threshold and then goes down to a lower one does not act all the time: `from` is
+//! For sizes, who acts only above one threshold and then goes down to a lower one does not act all the time: `from` is
 //! either of [`Aims::act`] and [`Aims::aim`].
 //!
 //! Must not know: shards, messages, time.
@@ -332,13 +333,14 @@ impl<'a> Board<'a> {
         (sizes[least] + (step.bytes as f64) < sizes[most]).then_some(step)
     }
 
-    /// The largest range that is about what is wanted.
+    /// The largest range that is about what is wanted; one that was just moved if there is no other.
     fn whole(&self, candidates: &[usize], wanted: RangeInclusive<f64>) -> Option<usize> {
         let fits = |index: &&usize| {
             let range = &self.ranges[**index];
             range.front.is_none() && wanted.contains(&(range.bytes as f64))
         };
-        candidates.iter().filter(fits).max_by_key(|index| self.ranges[**index].bytes).copied()
+        let best = |index: &&usize| (!self.ranges[**index].fresh, self.ranges[**index].bytes);
+        candidates.iter().filter(fits).max_by_key(best).copied()
     }
 
     /// So much of the coldest range that has as much, or of any.
@@ -379,9 +381,10 @@ impl<'a> Board<'a> {
         }
         let (most, least) = extremes(&heats);
         let wanted = (heats[most] - mean(&heats)).min(mean(&heats) - heats[least]);
-        let limit = self.aims.act * mean(&sizes);
-        let room =
-            (limit - sizes[least]).max(self.aims.bytes_min as f64).min(self.aims.move_bytes_max as f64);
+        // Less than would ever be taken away again for its size.
+        let mean_size = mean(&sizes);
+        let limit = (self.aims.aim * mean_size).max(mean_size + self.aims.bytes_min as f64);
+        let room = (limit - sizes[least]).min(self.aims.move_bytes_max as f64);
         let eligible = |index: &usize| {
             let range = &self.ranges[*index];
             usize::from(range.owner.0) == most && !range.fixed && !range.fresh && range.front.is_none()
@@ -393,7 +396,7 @@ impl<'a> Board<'a> {
 
     fn cool(&self, index: usize, wanted: f64, room: f64, to: usize) -> Option<Step> {
         let range = &self.ranges[index];
-        if (wanted / 2.0..=wanted).contains(&range.requests) && range.bytes as f64 <= room {
+        if (wanted / 2.0..=wanted).contains(&range.requests) && (range.bytes as f64) < room {
             return Some(self.give(index, ShardId(to as u16), Reason::Heat));
         }
         if range.requests <= wanted || range.asked.len() < limits::HEAT_FRONT_KEYS_MIN || !self.may_cut(range)
@@ -404,7 +407,7 @@ impl<'a> Board<'a> {
         let cut = &range.asked[range.asked.len() - count.max(1)];
         let divides = *cut > range.start && *cut > range.asked[0];
         let bytes = range.bytes as f64 * range.share(cut, None);
-        (divides && bytes <= room).then(|| self.split_off(index, Side::Tail, cut.clone(), to, Reason::Heat))
+        (divides && bytes < room).then(|| self.split_off(index, Side::Tail, cut.clone(), to, Reason::Heat))
     }
 
     // ---- steps
