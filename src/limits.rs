@@ -197,6 +197,8 @@ pub const BALANCE_PERIOD: Duration = Duration::from_secs(2);
 pub const BALANCE_COOL_DOWN: Duration = Duration::from_secs(10);
 /// A move that failed is not tried again before.
 pub const BALANCE_RETRY: Duration = Duration::from_secs(10);
+/// A rebalancing that was asked for looks so often in vain.
+pub const BALANCE_LOOKS_MAX: usize = 20;
 /// A shard that is ahead of the mean by less than this has nothing to give away.
 pub const BALANCE_BYTES_MIN: u64 = 256 * KIB as u64;
 /// Requests to all shards in a second below which their heat does not matter.

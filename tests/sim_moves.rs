@@ -348,3 +348,43 @@ async fn put_when_there_is_room(node: &Node, write: Write) {
     }
     panic!("there is no room any more");
 }
+
+/// The count went on over a range that had become smaller, and what had moved was taken off twice.
+#[test]
+fn a_range_that_moves_while_it_is_counted_is_counted_right() {
+    const KEYS: u64 = 20_000;
+    let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, balance, ..options() };
+    let boot = |disk, disk_ns| {
+        let mut cluster = Cluster::boot(1, disk, SimConfig { disk_ns, ..SimConfig::cores(2) }, &options);
+        cluster.start().expect("starts");
+        cluster
+    };
+    let mut cluster = boot(Disk::default(), SimConfig::cores(2).disk_ns);
+    fill(&mut cluster, 0..KEYS);
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        node.checkpoint().await.expect("works");
+        node.split_collection("default", vec![Key::from_u64(KEYS - 1000)]).await.expect("ready").expect("splits");
+    });
+    // The manifest counts what the map no longer says.
+    let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+    let mut cluster = boot(disk, 1_000_000..=2_000_000);
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let collection = node.collection("default").expect("exists");
+        let first = &collection.tablets[0];
+        let owner = node.loads().await.expect("ready");
+        let counting = |id| owner.iter().flatten().any(|load| load.tablet == id && load.counting);
+        assert!(counting(first.id), "it is not being counted");
+        let targets = vec![
+            Target { start: first.start.clone(), owner: first.owner, keeps: true },
+            Target { start: Key::from_u64(KEYS - 1100), owner: ShardId(1), keeps: false },
+        ];
+        let cut = Reshape { collection: collection.id, sources: vec![first.id], targets };
+        node.reshape(cut).await.expect("ready").expect("fits");
+        node.runtime().sleep(Duration::from_secs(20)).await;
+        let stats = node.collection_stats(&node.collection("default").expect("exists")).await.expect("ready");
+        assert_eq!(stats.records, KEYS);
+    });
+}

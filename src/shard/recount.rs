@@ -2,7 +2,8 @@
 //!
 //! That is so after a crash between a move and the seal behind it, and before the first seal. A tablet that
 //! is in memory only is counted before anybody is served. One with runs is counted behind that: a record
-//! that is written meanwhile, ahead of where the count is, is then counted twice.
+//! that is written meanwhile, ahead of where the count is, is then counted twice. When its range becomes smaller, the
+//! count begins anew.
 
 use std::ops::Bound;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use super::core::Core;
 use super::record::Scan;
 use super::store::DeltaPage;
+use super::tablet::Tablet;
 use crate::io::executor::Class;
 use crate::limits;
 use crate::types::{Epoch, TabletId, WallMs};
@@ -39,11 +41,18 @@ pub async fn recount(core: &Rc<Core>) {
 }
 
 async fn count(core: &Core, tablet: TabletId) {
-    let before = core.engine.borrow().tablets.get(tablet).map_or(0, |tablet| tablet.records);
-    let Some(records) = walk(core, tablet).await else { return };
-    if let Some(tablet) = core.engine.borrow_mut().tablets.get_mut(tablet) {
-        tablet.records = (records + tablet.records).saturating_sub(before);
-        tablet.counting = false;
+    loop {
+        let as_it_is = |present: &Tablet| (present.records, present.epoch);
+        let Some((before, epoch)) = core.engine.borrow().tablets.get(tablet).map(as_it_is) else { return };
+        let Some(records) = walk(core, tablet).await else { return };
+        let mut engine = core.engine.borrow_mut();
+        let Some(present) = engine.tablets.get_mut(tablet) else { return };
+        // Otherwise a part of the range went away meanwhile, and what was met there counts no more.
+        if present.epoch == epoch {
+            present.records = (records + present.records).saturating_sub(before);
+            present.counting = false;
+            return;
+        }
     }
 }
 

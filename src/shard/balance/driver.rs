@@ -103,7 +103,7 @@ pub(super) async fn rebalance(
     let outcome = async {
         let mut done = Done::default();
         for count in 0..limits::BALANCE_STEPS_MAX {
-            let seen = Seen::look(node, core, &aims, aims.aim).await?;
+            let seen = Seen::look_until_seen(node, core, &aims, aims.aim).await?;
             done.after = plan::ratio(&seen.ranges, node.shards());
             if count == 0 {
                 done.before = done.after;
@@ -137,6 +137,17 @@ struct Seen {
 }
 
 impl Seen {
+    /// Looks again when the map was just changing, or a tablet being counted; not for ever.
+    async fn look_until_seen(node: &Node, core: &Core, aims: &Aims, from: f64) -> Result<Seen, Refusal> {
+        for _ in 1..limits::BALANCE_LOOKS_MAX {
+            match Seen::look(node, core, aims, from).await {
+                Err(Refusal::NotReady) => node.runtime().sleep(limits::BALANCE_PERIOD / 4).await,
+                looked => return looked,
+            }
+        }
+        Seen::look(node, core, aims, from).await
+    }
+
     async fn look(node: &Node, core: &Core, aims: &Aims, from: f64) -> Result<Seen, Refusal> {
         let loads = node.loads().await?;
         let map = node.catalogue();
@@ -149,8 +160,9 @@ impl Seen {
             .collect();
         for collection in map.collections.values() {
             for (index, tablet) in collection.tablets.iter().enumerate() {
-                // A map that has changed since is looked at next time.
-                let load = loads[usize::from(tablet.owner.0)].get(&tablet.id).ok_or(Refusal::NotReady)?;
+                // A map that has changed since is looked at next time, and so is what is being counted.
+                let load = loads[usize::from(tablet.owner.0)].get(&tablet.id);
+                let load = load.filter(|load| !load.counting).ok_or(Refusal::NotReady)?;
                 ranges.push(range_of(collection, index, load, settled));
                 owners.push((tablet.owner, tablet.id));
                 slice.checkpoint().await;

@@ -64,6 +64,7 @@ fn load_of(tablet: &Tablet, runs: Weighed) -> TabletLoad {
         tablet: tablet.id,
         collection: tablet.collection,
         records: tablet.records,
+        counting: tablet.counting,
         bytes: tablet.records * of_record,
         reads_per_s: tablet.heat.reads.per_second(),
         writes_per_s: tablet.heat.writes.per_second(),

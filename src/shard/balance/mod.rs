@@ -53,6 +53,8 @@ pub struct TabletLoad {
     pub tablet: TabletId,
     pub collection: CollectionId,
     pub records: u64,
+    /// They are just being counted anew: what is told of them is wrong.
+    pub counting: bool,
     /// Estimated from the records and from what such records take: obsolete ones do not count.
     pub bytes: u64,
     pub reads_per_s: f64,
