@@ -159,11 +159,15 @@ pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
 
 /// Records in one message from shard to shard.
 pub const SHIP_RECORDS_MAX: usize = 128;
-/// Fewer new records than this are sent with writes stopped.
+/// Fewer new records than this, and fewer bytes, are sent with writes stopped.
 pub const SHIP_FREEZE_RECORDS: usize = 512;
+pub const SHIP_FREEZE_BYTES: usize = 4 * MIB;
 pub const SHIP_ROUNDS_MAX: usize = 16;
 /// A move that has more left after all rounds is given up: writes would be stopped for too long.
 pub const SHIP_FREEZE_RECORDS_MAX: usize = 16_384;
+pub const SHIP_FREEZE_BYTES_MAX: usize = 32 * MIB;
+/// Writes are stopped for no longer; then the move is given up as well.
+pub const SHIP_FREEZE_TIME_MAX: Duration = Duration::from_secs(1);
 /// An owner to be that has no room for any record of a message for so long has it sent again.
 pub const SHIP_IN_WAIT: Duration = Duration::from_millis(100);
 /// A message that is refused for so long gives the move up.
@@ -195,10 +199,13 @@ pub const BALANCE_MOVE_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const BALANCE_PERIOD: Duration = Duration::from_secs(2);
 /// A tablet that has come about through a move is left alone this long, where it does not grow.
 pub const BALANCE_COOL_DOWN: Duration = Duration::from_secs(10);
-/// A move that failed is not tried again before.
+/// A move that failed is not tried again before; twice as long each time that it fails again.
 pub const BALANCE_RETRY: Duration = Duration::from_secs(10);
 /// A rebalancing that was asked for looks so often in vain.
 pub const BALANCE_LOOKS_MAX: usize = 20;
+pub const BALANCE_RETRY_MAX: Duration = Duration::from_secs(600);
+/// The first split of a collection that was given up is not tried again before.
+pub const SPLIT_GIVEN_UP_RETRY: Duration = Duration::from_secs(60);
 /// A shard that is ahead of the mean by less than this has nothing to give away.
 pub const BALANCE_BYTES_MIN: u64 = 256 * KIB as u64;
 /// Requests to all shards in a second below which their heat does not matter.

@@ -3,11 +3,13 @@
 
 use std::ops::Bound;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::core::Core;
 use super::decisions::Kind;
 use super::key::Key;
 use super::node::Node;
+use super::record::Refusal;
 use super::runs::LoadError;
 use crate::io::executor::Class;
 use crate::limits;
@@ -28,8 +30,9 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
             let (node, core) = (node.clone(), core.clone());
             let collection = collection.clone();
             node.runtime().clone().spawn(Class::Background, async move {
-                if !split(&node, &core, &collection.name, collection.tablets[0].id).await {
-                    node.runtime().sleep(limits::SPLIT_RETRY).await;
+                let tablet = collection.tablets[0].id;
+                if let Err(pause) = split(&node, &core, &collection.name, tablet).await {
+                    node.runtime().sleep(pause).await;
                 }
                 core.splitting.borrow_mut().remove(&collection.id);
             });
@@ -37,28 +40,31 @@ pub fn propose(node: &Node, core: &Rc<Core>) {
     }
 }
 
-/// False when a run of it is damaged.
-async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) -> bool {
+/// Or how long it is not to be tried again: a run of it is damaged, or others would have waited for too long.
+async fn split(node: &Node, core: &Core, name: &str, tablet: TabletId) -> Result<(), Duration> {
     let sample = match sample(core, tablet, limits::SPLIT_SAMPLE_KEYS).await {
         Ok(sample) => sample,
         Err(error) => {
             core.note_damage(&error);
-            return false;
+            return Err(limits::SPLIT_RETRY);
         }
     };
     let split_at = separators(&sample, node.shards());
     if split_at.is_empty() {
-        return true;
+        return Ok(());
     }
     core.decided(Kind::Split, "first_split");
     match node.split_collection(name, split_at).await {
         Ok(Ok(())) => tracing::info!(collection = name, "split by a sample of its keys"),
         Ok(Err(error)) => tracing::info!(collection = name, %error, "not split"),
         Err(refusal) => {
-            tracing::warn!(collection = name, %refusal, "not split; the next checkpoint tries again")
+            tracing::warn!(collection = name, %refusal, "not split; a later checkpoint tries again");
+            if matches!(refusal, Refusal::Overloaded { .. }) {
+                return Err(limits::SPLIT_GIVEN_UP_RETRY);
+            }
         }
     }
-    true
+    Ok(())
 }
 
 /// About so many keys of a tablet, in order and evenly apart, from the delta and from what is resident of the runs.

@@ -61,30 +61,44 @@ async fn ship_in_rounds(
     for part in parts {
         ship_all(node, patience, part).await?;
     }
-    let mut left = usize::MAX;
+    let mut left = Sent::default();
     for _ in 1..limits::SHIP_ROUNDS_MAX {
         let applied = core.engine.borrow().applied();
         left = ship_round(node, patience, parts, sent_up_to).await?;
         sent_up_to = applied;
-        if left < limits::SHIP_FREEZE_RECORDS {
+        if left.records < limits::SHIP_FREEZE_RECORDS && left.bytes < limits::SHIP_FREEZE_BYTES {
             break;
         }
     }
-    if left > limits::SHIP_FREEZE_RECORDS_MAX {
+    if left.records > limits::SHIP_FREEZE_RECORDS_MAX || left.bytes > limits::SHIP_FREEZE_BYTES_MAX {
         // Writes come faster than they can be sent on: they would wait too long at the end.
         return Err(GIVEN_UP);
     }
-    on_each(&core, sources, |tablet| tablet.frozen = true)?;
+    let rest = ship_the_rest(node, patience, sources, parts, sent_up_to);
+    node.runtime().timeout(limits::SHIP_FREEZE_TIME_MAX, rest).await.unwrap_or(Err(GIVEN_UP))
+}
+
+/// Stops writes, and sends what is left. May be dropped when it takes too long: writes are taken again by the next
+/// map.
+async fn ship_the_rest(
+    node: &Node,
+    patience: &Rc<Patience>,
+    sources: &[TabletId],
+    parts: &[ShipPart],
+    sent_up_to: Lsn,
+) -> Result<Seq, Refusal> {
+    let core = &patience.core;
+    on_each(core, sources, |tablet| tablet.frozen = true)?;
     for source in sources {
-        await_staged(&core, *source).await?;
+        await_staged(core, *source).await?;
     }
     ship_round(node, patience, parts, sent_up_to).await?;
     for source in sources {
         let moved = count_moved(node, parts.iter().filter(|part| part.from == *source)).await;
-        on_each(&core, &[*source], |tablet| tablet.moved_records = moved)?;
+        on_each(core, &[*source], |tablet| tablet.moved_records = moved)?;
     }
     let mut next_seq = Seq(1);
-    on_each(&core, sources, |tablet| next_seq = next_seq.max(tablet.next_seq))?;
+    on_each(core, sources, |tablet| next_seq = next_seq.max(tablet.next_seq))?;
     Ok(next_seq)
 }
 
@@ -143,6 +157,13 @@ impl Patience {
     }
 }
 
+/// How much a round had to send.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    records: usize,
+    bytes: usize,
+}
+
 /// Records of a part on their way: several messages at a time, so that the new owner's commits are full.
 struct Convoy<'a> {
     node: &'a Node,
@@ -153,7 +174,7 @@ struct Convoy<'a> {
     records: Vec<Cargo>,
     bytes: usize,
     under_way: VecDeque<Pending<Result<(), Refusal>>>,
-    sent: usize,
+    sent: Sent,
 }
 
 impl<'a> Convoy<'a> {
@@ -165,7 +186,7 @@ impl<'a> Convoy<'a> {
         let engine = patience.core.engine.borrow();
         let collection = engine.tablets.get(part.from).ok_or(Refusal::Moved)?.collection;
         let under_way = VecDeque::new();
-        Ok(Convoy { node, patience, part, collection, records: Vec::new(), bytes: 0, under_way, sent: 0 })
+        Ok(Convoy { node, patience, part, collection, records: Vec::new(), bytes: 0, under_way, sent: Sent::default() })
     }
 
     fn load(&mut self, key: Key, version: Version) {
@@ -185,8 +206,8 @@ impl<'a> Convoy<'a> {
             first.await?;
         }
         let records = std::mem::take(&mut self.records);
-        self.bytes = 0;
-        self.sent += records.len();
+        self.sent.records += records.len();
+        self.sent.bytes += std::mem::take(&mut self.bytes);
         let (promise, pending) = promise();
         let (node, patience) = (self.node.clone(), self.patience.clone());
         let (part, collection) = (self.part.clone(), self.collection);
@@ -197,8 +218,8 @@ impl<'a> Convoy<'a> {
         Ok(())
     }
 
-    /// Completes when all has arrived, or none of it is under way any more; gives how many records were sent.
-    async fn arrive(mut self) -> Result<usize, Refusal> {
+    /// Completes when all has arrived, or none of it is under way any more; gives what was sent.
+    async fn arrive(mut self) -> Result<Sent, Refusal> {
         let mut outcome = if self.records.is_empty() { Ok(()) } else { self.send().await };
         for pending in self.under_way {
             outcome = outcome.and(pending.await);
@@ -252,22 +273,23 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Sends every version above `from` that the delta has; gives how many.
+/// Sends every version above `from` that the delta has; gives how much that was.
 async fn ship_round(
     node: &Node,
     patience: &Rc<Patience>,
     parts: &[ShipPart],
     from: Lsn,
-) -> Result<usize, Refusal> {
-    let mut sent = 0;
+) -> Result<Sent, Refusal> {
+    let mut sum = Sent::default();
     for part in parts {
         let mut convoy = Convoy::new(node, patience, part)?;
         let walked = load_changed(&patience.core, &mut convoy, from).await;
         let arrived = convoy.arrive().await;
         walked?;
-        sent += arrived?;
+        let sent = arrived?;
+        sum = Sent { records: sum.records + sent.records, bytes: sum.bytes + sent.bytes };
     }
-    Ok(sent)
+    Ok(sum)
 }
 
 async fn load_changed(core: &Core, convoy: &mut Convoy<'_>, from: Lsn) -> Result<(), Refusal> {

@@ -14,7 +14,7 @@ use super::plan::{self, Aims, Range, Step};
 use super::{Reason, TabletLoad};
 use crate::io::executor::Class;
 use crate::limits;
-use crate::shard::catalogue::{Catalogue, Collection};
+use crate::shard::catalogue::{Catalogue, CatalogueError, Collection};
 use crate::shard::control::ChangeTurn;
 use crate::shard::core::Core;
 use crate::shard::key::Key;
@@ -41,6 +41,7 @@ pub async fn keep_balancing(node: Node, core: Rc<Core>) {
     }
     // Once something had to be done about sizes it is done well.
     let mut acting = false;
+    let mut pause = limits::BALANCE_RETRY;
     loop {
         node.runtime().sleep(period).await;
         if core.engine.borrow().is_poisoned() || core.balance.busy.replace(true) {
@@ -50,13 +51,17 @@ pub async fn keep_balancing(node: Node, core: Rc<Core>) {
         let taken = take_step(&node, &core, if acting { aims.aim } else { aims.act }).await;
         core.balance.busy.set(false);
         match taken {
-            Ok(reason) => acting = reason == Some(Reason::Size),
+            Ok(reason) => {
+                acting = reason == Some(Reason::Size);
+                pause = limits::BALANCE_RETRY;
+            }
             // The map was just changing.
             Err(Refusal::NotReady) => {}
             Err(refusal) => {
                 core.balance.failures.set(core.balance.failures.get() + 1);
                 tracing::warn!(%refusal, "ranges stay as they are for now");
-                node.runtime().sleep(limits::BALANCE_RETRY).await;
+                node.runtime().sleep(pause).await;
+                pause = (2 * pause).min(limits::BALANCE_RETRY_MAX);
             }
         }
     }
@@ -206,6 +211,8 @@ impl Seen {
                 );
                 Ok(true)
             }
+            // It would be tried again and again.
+            Err(CatalogueError::TooLarge) => Err(Refusal::Overloaded { queue: "map of ranges" }),
             Err(error) => {
                 tracing::info!(kind, reason, collection = name, %error, "ranges stay as they are");
                 Ok(false)
