@@ -5,7 +5,8 @@
 //!
 //! 1. **Growing keys** are about to put their shard above its share: the range is cut ahead of them, and what
 //!    lies beyond goes to the smallest shard.
-//! 2. **Many tablets**: the two smallest neighbours become one, behind a move when they are on two shards.
+//! 2. **Many tablets**: the two smallest neighbours become one, behind a move when they are on two shards; not those
+//!    that are more than a move may take along.
 //! 3. **Size**: the largest shard is above its share by more than the threshold: a range, or as much of one as is
 //!    wanted, goes to the smallest.
 //! 4. **Heat**: the same for requests, as far as sizes allow it: no shard gets so much that 3 would take some of it
@@ -265,7 +266,8 @@ impl<'a> Board<'a> {
         if range.share(cut, None) > 0.1 {
             return None;
         }
-        Some(self.split_off(index, Side::Tail, cut.clone(), least, Reason::Growing))
+        let step = self.split_off(index, Side::Tail, cut.clone(), least, Reason::Growing);
+        (step.bytes <= self.aims.move_bytes_max).then_some(step)
     }
 
     // ---- many tablets
@@ -273,6 +275,7 @@ impl<'a> Board<'a> {
     fn make_room(&self) -> Option<Step> {
         let crowded = |range: &Range| self.tablets(range.collection) * 4 > self.aims.tablets_max * 3;
         let mergeable = |range: &Range| !range.fixed && range.front.is_none();
+        let bytes = |index: &usize| self.ranges[*index].bytes + self.ranges[*index + 1].bytes;
         let pair = |index: &usize| {
             let (left, right) = (&self.ranges[*index], &self.ranges[*index + 1]);
             // A range that was just cut off goes nowhere else.
@@ -282,8 +285,9 @@ impl<'a> Board<'a> {
                 && crowded(left)
                 && mergeable(left)
                 && mergeable(right)
+                // A merge sends both.
+                && bytes(index) <= self.aims.move_bytes_max
         };
-        let bytes = |index: &usize| self.ranges[*index].bytes + self.ranges[*index + 1].bytes;
         let index = (0..self.ranges.len().saturating_sub(1)).filter(pair).min_by_key(bytes)?;
         let (left, right) = (&self.ranges[index], &self.ranges[index + 1]);
         if left.owner != right.owner {

@@ -155,6 +155,18 @@ fn a_crowd_of_tablets_becomes_fewer() {
 }
 
 #[test]
+fn no_step_sends_more_than_one_may() {
+    let sizes: Vec<(u16, u64)> = (0..30).map(|n| (n % 2, 10 * MIB)).collect();
+    let few = Aims { move_bytes_max: 20 * MIB - 1, ..aims(2) };
+    assert_eq!(plan(ranges(&sizes), &few, 1.2), [], "every pair is too large to be merged");
+    let mut beyond = growing(112 * MIB, 100 * MIB);
+    beyond[3].keys.iter_mut().skip(95).for_each(|key| *key = Key::from_u64(9_000_000));
+    let cut = |move_bytes_max| next_step(&beyond, &Aims { move_bytes_max, ..aims(4) }, 1.2);
+    assert_eq!(cut(8 * MIB).map(|step| step.reason), Some(Reason::Growing));
+    assert!(cut(4 * MIB).is_none_or(|step| step.reason != Reason::Growing && step.bytes <= 4 * MIB));
+}
+
+#[test]
 fn what_is_placed_by_hash_stays() {
     let mut all = ranges(&[(0, 400 * MIB)]);
     all[0].fixed = true;
