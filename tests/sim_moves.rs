@@ -279,8 +279,12 @@ fn a_map_that_was_lost_to_damage_is_missed() {
     let mut disk = cluster.sim.crash(CrashPolicy::KeepNothing);
     let (path, last) = end_of_log(&disk);
     disk.flip_bit(&path, last, 3);
-    let mut cluster =
-        Cluster::boot(3, disk, SimConfig::cores(3), &ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() });
+    let mut cluster = Cluster::boot(
+        3,
+        disk,
+        SimConfig::cores(3),
+        &ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() },
+    );
     match cluster.start() {
         Ok(()) => assert_shows(&mut cluster, "things", vec![(15, Some(value(15, 2, 100)))]),
         Err(error) => assert!(matches!(error, StartError::Log(_)), "{error}"),
@@ -318,7 +322,10 @@ fn more_than_memory_has_room_for_is_merged() {
     cluster.start().expect("a new node starts");
     let node = cluster.nodes[0].clone();
     let merged = async move {
-        node.split_collection("default", vec![Key::from_u64(KEYS / 2)]).await.expect("ready").expect("splits");
+        node.split_collection("default", vec![Key::from_u64(KEYS / 2)])
+            .await
+            .expect("ready")
+            .expect("splits");
         for key in 0..KEYS {
             put_when_there_is_room(&node, put(key, value(key, 1, 20_000))).await;
         }
@@ -365,7 +372,10 @@ fn a_range_that_moves_while_it_is_counted_is_counted_right() {
     let node = cluster.nodes[0].clone();
     cluster.run(0, async move {
         node.checkpoint().await.expect("works");
-        node.split_collection("default", vec![Key::from_u64(KEYS - 1000)]).await.expect("ready").expect("splits");
+        node.split_collection("default", vec![Key::from_u64(KEYS - 1000)])
+            .await
+            .expect("ready")
+            .expect("splits");
     });
     // The manifest counts what the map no longer says.
     let disk = cluster.sim.crash(CrashPolicy::KeepNothing);

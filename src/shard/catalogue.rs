@@ -189,8 +189,9 @@ impl Catalogue {
         out.put_u32(self.next_collection.0);
         out.put_u32(self.next_tablet.0);
         out.put_u32(self.collections.len() as u32);
+        let form = self.form();
         for collection in self.collections.values() {
-            encode_collection(collection, self.form(), out);
+            encode_collection(collection, form, out);
         }
     }
 

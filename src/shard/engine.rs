@@ -205,6 +205,7 @@ impl Engine {
             }
             Change::Delete => None,
         };
+        tablet.heat.writes.note(&write.key);
         let created = before.visible(now).is_none();
         self.log_record(
             id,

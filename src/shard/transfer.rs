@@ -178,15 +178,20 @@ struct Convoy<'a> {
 }
 
 impl<'a> Convoy<'a> {
-    fn new(
-        node: &'a Node,
-        patience: &'a Rc<Patience>,
-        part: &'a ShipPart,
-    ) -> Result<Convoy<'a>, Refusal> {
+    fn new(node: &'a Node, patience: &'a Rc<Patience>, part: &'a ShipPart) -> Result<Convoy<'a>, Refusal> {
         let engine = patience.core.engine.borrow();
         let collection = engine.tablets.get(part.from).ok_or(Refusal::Moved)?.collection;
         let under_way = VecDeque::new();
-        Ok(Convoy { node, patience, part, collection, records: Vec::new(), bytes: 0, under_way, sent: Sent::default() })
+        Ok(Convoy {
+            node,
+            patience,
+            part,
+            collection,
+            records: Vec::new(),
+            bytes: 0,
+            under_way,
+            sent: Sent::default(),
+        })
     }
 
     fn load(&mut self, key: Key, version: Version) {

@@ -322,7 +322,13 @@ impl Still {
                     spread(&mut asked, f64::from(*stretch_requests) * share / 50.0);
                 }
             }
-            Range { requests, keys, asked, fresh: look < since + 5, ..range(*start, end, *owner, bytes as u64) }
+            Range {
+                requests,
+                keys,
+                asked,
+                fresh: look < since + 5,
+                ..range(*start, end, *owner, bytes as u64)
+            }
         };
         self.tablets.iter().enumerate().map(one).collect()
     }
@@ -335,10 +341,14 @@ impl Still {
         if let Some(step) = &step {
             let start = |range: &Range| range.start.as_u64().unwrap_or(0);
             let since = |range: &Range| {
-                let before = self.tablets.iter().find(|(first, owner, _)| (*first, *owner) == (start(range), range.owner.0));
+                let before = self
+                    .tablets
+                    .iter()
+                    .find(|(first, owner, _)| (*first, *owner) == (start(range), range.owner.0));
                 if range.fresh { before.map_or(look, |(_, _, since)| *since) } else { 0 }
             };
-            let touched: Vec<u64> = step.targets.iter().filter(|t| !t.keeps).map(|t| t.start.as_u64().unwrap_or(0)).collect();
+            let touched: Vec<u64> =
+                step.targets.iter().filter(|t| !t.keeps).map(|t| t.start.as_u64().unwrap_or(0)).collect();
             let since = |range: &Range| if touched.contains(&start(range)) { look } else { since(range) };
             let next = super::plan::applied(ranges, step);
             self.tablets = next.iter().map(|range| (start(range), range.owner.0, since(range))).collect();
