@@ -398,3 +398,37 @@ fn a_range_that_moves_while_it_is_counted_is_counted_right() {
         assert_eq!(stats.records, KEYS);
     });
 }
+
+/// Writes were stopped for as long as it took to send the rest, however slow the disks were.
+#[test]
+fn a_move_that_would_stop_writes_for_long_is_given_up() {
+    const KEYS: u64 = 100;
+    let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, balance, ..options() };
+    let config = SimConfig { disk_ns: 600_000_000..=900_000_000, ..SimConfig::cores(2) };
+    let mut cluster = Cluster::boot(1, Disk::default(), config, &options);
+    cluster.start().expect("a new node starts");
+    fill(&mut cluster, 0..KEYS);
+    let over = Rc::new(Cell::new(false));
+    let mut clients: Vec<(usize, Client)> = Vec::new();
+    for number in 0..8 {
+        let (node, over) = (cluster.nodes[0].clone(), over.clone());
+        let writes = async move {
+            while !over.get() {
+                send(&node, put(KEYS / 2 + number, value(KEYS / 2 + number, 2, 100))).await;
+            }
+        };
+        clients.push((0, Box::pin(writes)));
+    }
+    let splitter = cluster.nodes[0].clone();
+    let split = async move {
+        let split = splitter.split_collection("default", vec![Key::from_u64(KEYS / 2)]).await;
+        assert!(matches!(split, Err(Refusal::Overloaded { .. })), "{split:?}");
+        over.set(true);
+        send(&splitter, put(KEYS / 2, value(KEYS / 2, 3, 100))).await;
+        assert_eq!(splitter.collection("default").expect("exists").tablets.len(), 1);
+    };
+    clients.push((0, Box::pin(split)));
+    cluster.run_all(clients).expect("the clients finish");
+    assert_shows(&mut cluster, "default", vec![(KEYS - 1, Some(value(KEYS - 1, 1, 100)))]);
+}

@@ -313,7 +313,7 @@ impl Still {
                 let share = high.saturating_sub(low) as f64 / Still::WIDTH as f64;
                 bytes += *stretch_bytes as f64 * share;
                 requests += f64::from(*stretch_requests) * share;
-                let mut spread = |into: &mut Vec<Key>, count: f64| {
+                let spread = |into: &mut Vec<Key>, count: f64| {
                     let count = count.ceil() as u64;
                     into.extend((0..count).map(|n| Key::from_u64(low + (high - low) * n / count)));
                 };
