@@ -123,8 +123,10 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
             return Err(error);
         }
     };
-    core.note_checkpoint(written.bytes());
-    publish(core, covered, written, counts).await?;
+    let bytes = written.bytes();
+    let published = publish(core, covered, written, counts).await;
+    published.inspect_err(|_| core.checkpoint_undone(log_bytes))?;
+    core.note_checkpoint(bytes);
     drop_sealed(core, covered).await;
     super::split::propose(node, core);
     Ok(())
@@ -263,7 +265,7 @@ async fn publish(
     let first_segment = core.segments.first_needed(covered);
     let loaded: Vec<RunId> = core.ledger.state().loaded_runs.iter().map(|run| run.id).collect();
     let replacement = written.replacement();
-    core.commit_state(|state| {
+    let committed = core.commit_state(|state| {
         // What was loaded from them is in the parts.
         state.loaded_runs.clear();
         state.replace_runs(&[], replacement);
@@ -277,8 +279,8 @@ async fn publish(
         };
         // The rest of it is filled in by the commit.
         state.tablets = counts.iter().map(count).collect();
-    })
-    .await?;
+    });
+    committed.await.inspect_err(|_| core.give_up_parts(&[], parts))?;
     core.install_parts(&[], parts);
     core.segments.trim(first_segment).await;
     // A snapshot that is being made may want them; the next start removes what is left.
@@ -306,5 +308,57 @@ async fn drop_sealed(core: &Core, covered: Lsn) {
             }
             slice.checkpoint().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Sim, SimConfig};
+    use crate::shard::boot;
+    use crate::shard::mailbox::mailboxes;
+    use crate::shard::options::ShardOptions;
+    use crate::shard::payload::{Payload, TEXT};
+    use crate::shard::record::{Change, Condition, Durability, Write};
+
+    async fn put(node: &Node, key: u64) {
+        let change = Change::Put { payload: Payload::new(TEXT, &[7; 3000]), expires: None };
+        let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Fsync);
+        let collection = node.collection("default").expect("exists from the start");
+        let written = node.write(&collection, Write { key, change, condition, durability }).get().await;
+        written.expect("the shard takes writes");
+    }
+
+    async fn files(core: &Core) -> usize {
+        core.runtime.list(&core.runs_dir).await.expect("it is there").len()
+    }
+
+    /// Refused before anything is written: the shard goes on, and what the commit would have named goes.
+    #[test]
+    fn a_state_that_is_too_large_poisons_nothing() {
+        let mut sim = Sim::new(1, SimConfig::cores(1));
+        let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
+        let options = ShardOptions { value_bytes_inline: 1024, ..ShardOptions::new("/") };
+        let node = boot::launch(sim.executor(0), mailbox, options);
+        let ran = sim.run(async move {
+            node.started().await.expect("a new node starts");
+            let core = node.core().expect("it serves").clone();
+            put(&node, 1).await;
+            request(&node).await.expect("seals");
+            assert_eq!(files(&core).await, 2, "a run and a value file");
+            let uncovered = core.uncovered_log_bytes();
+            put(&node, 2).await;
+            core.ledger.state_bytes_max.set(100);
+            let refusal = Refusal::CheckpointFailed { shard: node.shard() };
+            assert_eq!(request(&node).await, Err(refusal));
+            assert!(core.uncovered_log_bytes() > uncovered, "the log is needed still");
+            core.sweep_retired().await;
+            assert_eq!(files(&core).await, 2, "what no manifest names is removed");
+            core.ledger.state_bytes_max.set(limits::MANIFEST_STATE_BYTES_MAX);
+            put(&node, 3).await;
+            request(&node).await.expect("the next one fits");
+            assert_eq!(core.uncovered_log_bytes(), 0);
+        });
+        ran.unwrap_or_else(|stuck| panic!("{stuck}"));
     }
 }

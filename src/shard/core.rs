@@ -34,6 +34,7 @@ use super::store::read::read_all;
 use super::store::{Before, ColdRead, Part, Shelf};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
+use crate::io::manifest::ManifestError;
 use crate::io::runtime::Runtime;
 use crate::limits;
 use crate::types::{CollectionId, Epoch, Lsn, RunId, ShardId, TabletId};
@@ -298,20 +299,25 @@ impl Core {
     /// Makes the manifest name other runs, then reads them.
     pub async fn replace_parts(&self, out: &[RunId], into: Written) -> Result<(), Refusal> {
         let replacement = into.replacement();
-        self.commit_state(|state| state.replace_runs(out, replacement)).await?;
+        let committed = self.commit_state(|state| state.replace_runs(out, replacement)).await;
+        committed.inspect_err(|_| self.give_up_parts(out, &into.parts))?;
         self.install_parts(out, &into.parts);
         Ok(())
     }
 
+    /// The manifest does not name these after all; those of `out` stay what they are.
+    pub fn give_up_parts(&self, out: &[RunId], into: &[Rc<Part>]) {
+        if !self.engine.borrow().is_poisoned() {
+            let new = into.iter().filter(|part| !out.contains(&part.meta.id));
+            self.retired.borrow_mut().extend(new.cloned());
+        }
+    }
+
     /// The manifest names these; in one step with that commit's return.
     pub fn install_parts(&self, out: &[RunId], into: &[Rc<Part>]) {
-        let mut engine = self.engine.borrow_mut();
-        let next = engine.store.levels().with(out, into);
-        let before = engine.store.install(next);
+        let gone = self.engine.borrow_mut().store.replace(out, into);
         let stays = |part: &Rc<Part>| into.iter().any(|other| other.meta.id == part.meta.id);
-        let gone = before.iter().filter(|part| out.contains(&part.meta.id) && !stays(part));
-        self.retired.borrow_mut().extend(gone.cloned());
-        drop(engine);
+        self.retired.borrow_mut().extend(gone.into_iter().filter(|part| !stays(part)));
         self.compaction_wanted.notify();
     }
 
@@ -427,8 +433,8 @@ impl Core {
         }
     }
 
-    /// Makes a new state the shard's, durably. A failure poisons the shard: what it stands on is
-    /// unknown.
+    /// Makes a new state the shard's, durably. A failed write poisons the shard: what it stands on is
+    /// unknown. A state that is too large is refused before anything is written.
     pub async fn commit_state(&self, change: impl FnOnce(&mut ShardState)) -> Result<(), Refusal> {
         let committed = self.ledger.commit(|state| {
             change(state);
@@ -437,6 +443,9 @@ impl Core {
         committed.await.map_err(|error| {
             let shard = self.mailbox.shard();
             tracing::error!(%shard, %error, "the manifest could not be written");
+            if matches!(error, ManifestError::TooLarge(_)) {
+                return Refusal::CheckpointFailed { shard };
+            }
             self.poison();
             Refusal::StorageFailed { shard }
         })

@@ -10,7 +10,7 @@ use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::staged::Looked;
 use super::stats::{CollectionStats, Phase, ShardStats};
-use super::store::{Levels, value_policy};
+use super::store::Levels;
 use super::{balance, control, jobs, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
@@ -276,7 +276,7 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.fresh_runs = levels.fresh().len() as u64;
     stats.run_bytes = levels.iter().map(|part| part.meta.file_len).sum();
     (stats.value_files, stats.value_file_bytes) = engine.store.shelf().value_files();
-    (stats.value_live_bytes, _) = value_policy::live_and_dead(levels);
+    (stats.value_live_bytes, _) = engine.store.shelf().live_and_dead();
     stats.resident_bytes = engine.store.resident_bytes();
     stats.cache_bytes = engine.store.cache_bytes();
     stats.cache_hits = engine.store.hits;

@@ -322,17 +322,29 @@ impl ShardState {
     /// Takes runs away and names others, with the value files that came with them; value files that nothing
     /// refers to any more go.
     pub fn replace_runs(&mut self, out: &[RunId], into: Replacement) {
-        self.runs.retain(|run| !out.contains(&run.id));
-        for run in into.runs {
-            self.next_run = self.next_run.max(run.id.next());
-            self.runs.push(run);
+        // Only these may have nothing that refers to them.
+        let mut unused: BTreeSet<RunId> = into.values.iter().map(|file| file.id).collect();
+        for run in self.runs.extract_if(.., |run| out.contains(&run.id)) {
+            unused.extend(run.values.iter().map(|used| used.file));
         }
         for file in into.values {
             self.next_run = self.next_run.max(file.id.next());
             self.values.push(file);
         }
         self.values.sort_by_key(|file| file.id);
-        self.forget_unused_values();
+        for run in into.runs {
+            self.next_run = self.next_run.max(run.id.next());
+            let named = run.values.iter().all(|used| self.names_values(used.file));
+            assert!(named, "a run refers to a value file that is not there");
+            self.runs.push(run);
+        }
+        for run in &self.runs {
+            if unused.is_empty() {
+                break;
+            }
+            unused.retain(|file| run.values.binary_search_by_key(file, |used| used.file).is_err());
+        }
+        self.values.retain(|file| !unused.contains(&file.id));
     }
 
     /// Names no value file to which no run refers.
@@ -518,6 +530,9 @@ mod tests {
         assert_eq!(named(&state), [3, 7], "another run refers to 3");
         state.replace_runs(&[RunId(6)], Replacement { runs: vec![run(9, &[7])], values: Vec::new() });
         assert_eq!(named(&state), [7]);
+        let into = Replacement { runs: vec![run(10, &[7, 11])], values: vec![file(11)] };
+        state.replace_runs(&[RunId(9)], into);
+        assert_eq!(named(&state), [7, 11], "what replaces refers to it too");
         assert_eq!(ShardState::decode(&state.encode()), Ok(state));
     }
 

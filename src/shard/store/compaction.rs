@@ -61,7 +61,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
         if goal.is_reached() {
             finish_asked(&core, asked, None);
         }
-        let job = policy.next(&levels, &|part| belongs(&core, part), &goal);
+        let job = policy.next(&levels, core.shelf(), &|part| belongs(&core, part), &goal);
         drop(levels);
         let Some(job) = job else {
             core.sweep_retired().await;

@@ -21,6 +21,7 @@
 //! less deep level. So the first one found is the right one.
 //! Invariant: [`Levels`] never change. What reads holds on to the levels of its beginning, and a file goes
 //! only when nobody holds on to it.
+//! Invariant: what lives of a value file ([`value_file::ValueFile::live`]) is what the levels that count refer to.
 //!
 //! Must not know: the log, tablets, sockets.
 
@@ -60,7 +61,7 @@ pub use stored::Stored;
 
 use super::delta::{NEVER, Version};
 use super::key::Key;
-use crate::types::{CollectionId, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, RunId, Seq, TabletId, WallMs};
 use cache::ValueCache;
 
 /// What is known of the record that a write would replace.
@@ -116,6 +117,7 @@ impl Store {
     pub fn new(shelf: Rc<Shelf>, levels: Levels, value_bytes: u64, block_bytes: u64) -> Store {
         let cache = ValueCache::new(value_bytes);
         let cache_capacity = value_bytes + block_bytes;
+        levels.iter().for_each(|part| part.count_values());
         Store { shelf, levels: Rc::new(levels), cache, cache_capacity, hits: 0, misses: 0 }
     }
 
@@ -127,9 +129,14 @@ impl Store {
         &self.shelf
     }
 
-    /// Puts other levels in place; gives those of before.
-    pub fn install(&mut self, levels: Levels) -> Rc<Levels> {
-        std::mem::replace(&mut self.levels, Rc::new(levels))
+    /// Takes parts away and puts others in place; gives those that were taken away.
+    pub fn replace(&mut self, out: &[RunId], into: &[Rc<Part>]) -> Vec<Rc<Part>> {
+        let next = Rc::new(self.levels.with(out, into));
+        let before = std::mem::replace(&mut self.levels, next);
+        let gone: Vec<Rc<Part>> = before.iter().filter(|part| out.contains(&part.meta.id)).cloned().collect();
+        into.iter().for_each(|part| part.count_values());
+        gone.iter().for_each(|part| part.discount_values());
+        gone
     }
 
     /// Memory of keys, models and filters.

@@ -35,6 +35,8 @@ pub struct Part {
     of_file: Rc<()>,
     /// To which it refers, and with how many bytes.
     values: Vec<(Rc<ValueFile>, u64)>,
+    /// Bytes of all values that it refers to.
+    pub value_bytes: u64,
     loaded: RefCell<Option<Loaded>>,
     /// What of it the shelf counts.
     counted_bytes: Cell<u64>,
@@ -64,12 +66,14 @@ impl Part {
         let span = meta.span.clone();
         let file = |id| shelf.values(id).expect("a part whose value files are there");
         let values = meta.values.iter().map(|used| (file(used.file), used.bytes)).collect();
+        let value_bytes = meta.values.iter().map(|used| used.bytes).sum();
         Part {
             meta,
             span,
             shelf,
             of_file: Rc::default(),
             values,
+            value_bytes,
             loaded: RefCell::default(),
             counted_bytes: Cell::new(0),
             damage: RefCell::default(),
@@ -310,9 +314,14 @@ impl Part {
         self.values.iter().map(|(file, bytes)| (file, *bytes))
     }
 
-    /// Bytes of all values that it refers to.
-    pub fn value_bytes(&self) -> u64 {
-        self.meta.values.iter().map(|used| used.bytes).sum()
+    /// It counts from now on: so do the values that it refers to.
+    pub fn count_values(&self) {
+        self.values.iter().for_each(|(file, bytes)| file.live.set(file.live.get() + bytes));
+    }
+
+    /// It counts no more.
+    pub fn discount_values(&self) {
+        self.values.iter().for_each(|(file, bytes)| file.live.set(file.live.get() - bytes));
     }
 
     /// Bytes that it refers to in a value file.
@@ -340,8 +349,7 @@ impl Part {
             (blocks + u64::from(tablet.blocks), entries + tablet.entries)
         };
         let (blocks, entries) = ours.fold((0, 0), sum);
-        let share =
-            u128::from(self.value_bytes()) * u128::from(entries) / u128::from(self.meta.entries.max(1));
+        let share = u128::from(self.value_bytes) * u128::from(entries) / u128::from(self.meta.entries.max(1));
         blocks * BLOCK_BYTES as u64 + share as u64
     }
 

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::levels::{LAST, Levels};
 use super::part::Part;
 use super::place::Place;
+use super::shelf::Shelf;
 use super::value_policy;
 use crate::limits;
 use crate::types::RunId;
@@ -146,14 +147,20 @@ impl Policy {
         Policy { part_bytes, value_file_bytes, turns: [const { None }; LAST + 1] }
     }
 
-    pub fn next(&mut self, levels: &Levels, belongs: &dyn Fn(&Part) -> Belongs, goal: &Goal) -> Option<Job> {
+    pub fn next(
+        &mut self,
+        levels: &Levels,
+        shelf: &Shelf,
+        belongs: &dyn Fn(&Part) -> Belongs,
+        goal: &Goal,
+    ) -> Option<Job> {
         self.gone(levels, belongs)
             .or_else(|| self.fresh(levels))
             .or_else(|| self.forced(levels, goal))
             .or_else(|| self.size(levels))
             .or_else(|| self.tombstones(levels))
             .or_else(|| self.foreign(levels, belongs))
-            .or_else(|| self.values(levels))
+            .or_else(|| self.values(levels, shelf))
     }
 
     /// Bytes that a level may have; 0 for those above the base.
@@ -237,8 +244,8 @@ impl Policy {
     }
 
     /// Rewritten within its level, with values that move.
-    fn values(&self, levels: &Levels) -> Option<Job> {
-        let (part, moves_out_of) = value_policy::next(levels, self.value_file_bytes)?;
+    fn values(&self, levels: &Levels, shelf: &Shelf) -> Option<Job> {
+        let (part, moves_out_of) = value_policy::next(levels, shelf, self.value_file_bytes)?;
         let level = part.meta.level.into();
         Some(Job { moves_out_of, ..Job::new(Reason::Values, level, level, vec![part]) })
     }

@@ -79,6 +79,20 @@ impl Shelf {
         (values.len() as u64, values.values().map(|file| file.meta.file_len).sum())
     }
 
+    /// Those to which a part that counts refers.
+    pub fn used_values(&self) -> Vec<Rc<ValueFile>> {
+        self.values.borrow().values().filter(|file| file.live.get() > 0).cloned().collect()
+    }
+
+    /// Bytes of values that live and that are dead, in all files to which a part refers.
+    pub fn live_and_dead(&self) -> (u64, u64) {
+        let values = self.values.borrow();
+        let used = values.values().filter(|file| file.live.get() > 0);
+        used.fold((0, 0), |(live, dead), file| {
+            (live + file.meta.value_bytes - file.dead(), dead + file.dead())
+        })
+    }
+
     /// Removes the files of values to which nothing refers: no part that is read, nor what `named` says.
     pub async fn sweep_values(&self, named: impl Fn(RunId) -> bool) {
         let unread = |(id, file): (&RunId, &Rc<ValueFile>)| {

@@ -32,13 +32,24 @@ pub struct ValueFile {
     file: RefCell<Option<Rc<File>>>,
     /// Of all value files of the shard.
     reads: Rc<Cell<u64>>,
+    /// What the parts that count refer to in it. More than it has, while a part stands twice.
+    pub live: Cell<u64>,
     /// A value in it cannot be read: it is not rewritten.
     pub damaged: Cell<bool>,
 }
 
 impl ValueFile {
     pub fn new(runtime: Runtime, path: PathBuf, meta: ValueMeta, reads: Rc<Cell<u64>>) -> ValueFile {
-        ValueFile { meta, runtime, path, file: RefCell::default(), reads, damaged: Cell::new(false) }
+        let (live, damaged) = (Cell::new(0), Cell::new(false));
+        ValueFile { meta, runtime, path, file: RefCell::default(), reads, live, damaged }
+    }
+
+    pub fn dead(&self) -> u64 {
+        self.meta.value_bytes.saturating_sub(self.live.get())
+    }
+
+    pub fn is_half_dead(&self) -> bool {
+        2 * self.dead() > self.meta.value_bytes
     }
 
     async fn open(&self) -> Result<Rc<File>, LoadError> {
