@@ -130,6 +130,12 @@ pub const VALUE_READ_AHEAD_BYTES: usize = MIB;
 /// Value files are rewritten when more than one byte of so many that live is dead; and each that is less than
 /// half alive.
 pub const LIVE_VALUE_BYTES_PER_DEAD_BYTE: u64 = 3;
+/// A part is rewritten for its values when that brings one byte of value files for so many of the part.
+pub const PART_BYTES_PER_VALUE_BYTE: u64 = 4;
+/// A merge moves the values that it meets when that brings one byte of value files for so many of a whole one.
+pub const VALUE_FILE_BYTES_PER_MOVED_BYTE: u64 = 16;
+/// For so long no values move out of a file that could not be read, though it is not known to be damaged.
+pub const VALUE_FILE_RETRY: Duration = Duration::from_secs(60);
 /// Level 0 goes down when it refers to one byte of values of so many that the levels below refer to: as much
 /// may be hidden by it.
 pub const DEEP_VALUE_BYTES_PER_FRESH_BYTE: u64 = 8;

@@ -184,6 +184,12 @@ async fn watch_disk(node: &Node, core: &Core) {
     let full = core.segments.is_starved() || free < needed;
     let changed = core.engine.borrow().is_disk_full() != full;
     core.set_disk_full(full);
+    let spare = if full { 0 } else { (free - needed) / node.shards() as u64 };
+    let shelf = core.shelf();
+    if shelf.room_for_moves.replace(spare) < spare && shelf.value_files().0 > 0 {
+        // Values may move now that could not.
+        core.compaction_wanted.notify();
+    }
     if changed {
         tracing::warn!(shard = %node.shard(), full, free, needed, "room on the disk");
     }

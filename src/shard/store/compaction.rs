@@ -9,7 +9,8 @@
 //! of tablets that are gone, and keys that went to another shard. A record whose time is over stays: its
 //! deletion is logged like any other (see [`super::expiry`]), so that counts stay right.
 //!
-//! Large values lie in value files, and a merge copies references to them; values move when a job says so.
+//! Large values lie in value files, and a merge copies references to them. Values move out of files with little life
+//! in them when enough come by, or when that is what the job is for.
 //!
 //! Invariant: a part leaves the manifest in the commit that brings those that replace it.
 
@@ -64,6 +65,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
         let job = policy.next(&levels, core.shelf(), &|part| belongs(&core, part), &goal);
         drop(levels);
         let Some(job) = job else {
+            core.engine.borrow_mut().set_compaction_stuck(false);
             core.sweep_retired().await;
             wanted.await;
             continue;
@@ -80,6 +82,9 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
             Err(error) => {
                 tracing::warn!(shard = %node.shard(), reason = reason.name(), %error, "a compaction failed");
                 core.numbers.borrow_mut().compaction_failures += 1;
+                if error.is_damage() {
+                    policy.note_damage(&job);
+                }
                 goal = Goal::default();
                 finish_asked(&core, asked, Some(error.as_refusal(node.shard())));
                 // What cannot be read will be met again: not too often, and writes do not wait for it.
@@ -168,8 +173,9 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     let mut merging = Merging {
         node,
         core,
+        policy,
         drops_tombstones: levels.is_bottom(job.to, &whole),
-        moves_out_of: &job.moves_out_of,
+        moves_out_of: BTreeSet::new(),
         info: None,
         read_bytes: 0,
     };
@@ -204,8 +210,10 @@ async fn move_down(core: &Core, job: Job) -> Result<(), StoreError> {
 struct Merging<'a> {
     node: &'a Node,
     core: &'a Core,
+    policy: &'a Policy,
     drops_tombstones: bool,
-    moves_out_of: &'a BTreeSet<RunId>,
+    /// Value files out of which values move while the group is merged.
+    moves_out_of: BTreeSet<RunId>,
     /// Of the tablet that entries come from; the inner `None` when it is gone.
     info: Option<(TabletId, Option<TabletInfo>)>,
     read_bytes: u64,
@@ -230,6 +238,7 @@ impl Merging<'_> {
         loop {
             // The last group takes all that is behind it.
             let end = groups.peek().and(group.last()).map(|part| part.span.last.clone());
+            self.moves_out_of = self.policy.moves(job, self.core.shelf(), group);
             self.merge_up_to(&mut merge, end.as_ref(), out).await?;
             let mut replaced: Vec<RunId> = group.iter().map(|part| part.meta.id).collect();
             let last = groups.peek().is_none();

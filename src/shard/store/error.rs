@@ -23,6 +23,11 @@ impl StoreError {
             StoreError::Read(_) => Refusal::Damaged { shard },
         }
     }
+
+    /// Not an error of the moment.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Read(error) if !matches!(error, LoadError::Io { .. }))
+    }
 }
 
 impl fmt::Display for StoreError {

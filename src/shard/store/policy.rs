@@ -68,7 +68,7 @@ pub struct Job {
     pub to: usize,
     /// Newest first when `from` is 0, in order of places otherwise.
     pub upper: Vec<Rc<Part>>,
-    /// Value files out of which values move on the way.
+    /// Value files out of which values move: what the job is for.
     pub moves_out_of: BTreeSet<RunId>,
 }
 
@@ -138,13 +138,35 @@ pub struct Policy {
     pub part_bytes: u64,
     /// Value files are about this large.
     value_file_bytes: u64,
+    /// Parts that could not be read when values were to move: the others come first, and this run of the server
+    /// does not try them again.
+    failed: BTreeSet<RunId>,
     /// Places behind which each level goes on: parts take turns.
     turns: [Option<Place>; LAST + 1],
 }
 
 impl Policy {
     pub fn new(part_bytes: u64, value_file_bytes: u64) -> Policy {
-        Policy { part_bytes, value_file_bytes, turns: [const { None }; LAST + 1] }
+        let turns = [const { None }; LAST + 1];
+        Policy { part_bytes, value_file_bytes, failed: BTreeSet::new(), turns }
+    }
+
+    /// A job met damage.
+    pub fn note_damage(&mut self, job: &Job) {
+        if job.reason == Reason::Values {
+            self.failed.extend(job.upper.iter().map(|part| part.meta.id));
+        }
+    }
+
+    /// Files out of which values move while a job merges these parts.
+    pub fn moves(&self, job: &Job, shelf: &Shelf, lower: &[Rc<Part>]) -> BTreeSet<RunId> {
+        match job.reason {
+            Reason::Values => job.moves_out_of.clone(),
+            Reason::Fresh | Reason::Size | Reason::Forced => {
+                value_policy::on_the_way(shelf, job.upper.iter().chain(lower), self.value_file_bytes)
+            }
+            Reason::Gone | Reason::Tombstones | Reason::Foreign => BTreeSet::new(),
+        }
     }
 
     pub fn next(
@@ -245,7 +267,7 @@ impl Policy {
 
     /// Rewritten within its level, with values that move.
     fn values(&self, levels: &Levels, shelf: &Shelf) -> Option<Job> {
-        let (part, moves_out_of) = value_policy::next(levels, shelf, self.value_file_bytes)?;
+        let (part, moves_out_of) = value_policy::next(levels, shelf, self.value_file_bytes, &self.failed)?;
         let level = part.meta.level.into();
         Some(Job { moves_out_of, ..Job::new(Reason::Values, level, level, vec![part]) })
     }

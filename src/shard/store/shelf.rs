@@ -21,6 +21,8 @@ pub struct Shelf {
     pub runtime: Runtime,
     pub dir: PathBuf,
     values: RefCell<BTreeMap<RunId, Rc<ValueFile>>>,
+    /// Room on the disk beyond what is kept for seals; 0 until somebody has looked.
+    pub room_for_moves: Cell<u64>,
     /// Memory of keys, models and filters.
     pub resident_bytes: Cell<u64>,
     /// Reads of one block for point reads.
@@ -44,6 +46,7 @@ impl Shelf {
             runtime,
             dir,
             values: RefCell::default(),
+            room_for_moves: Cell::new(0),
             resident_bytes: Cell::new(0),
             block_reads: Cell::new(0),
             cold_reads: Cell::new(0),

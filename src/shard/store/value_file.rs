@@ -22,7 +22,7 @@ use crate::shard::payload::Payload;
 use crate::shard::run::value_file::{check_value, cut_value};
 use crate::shard::run::{RunError, ValueMeta, ValueRef};
 use crate::shard::runs::LoadError;
-use crate::types::FileOffset;
+use crate::types::{FileOffset, Mono};
 
 pub struct ValueFile {
     pub meta: ValueMeta,
@@ -34,14 +34,37 @@ pub struct ValueFile {
     reads: Rc<Cell<u64>>,
     /// What the parts that count refer to in it. More than it has, while a part stands twice.
     pub live: Cell<u64>,
-    /// A value in it cannot be read: it is not rewritten.
-    pub damaged: Cell<bool>,
+    /// A value in it is damaged: none moves out of it any more.
+    damaged: Cell<bool>,
+    /// A read failed, and may go well after this.
+    unread_until: Cell<Mono>,
 }
 
 impl ValueFile {
     pub fn new(runtime: Runtime, path: PathBuf, meta: ValueMeta, reads: Rc<Cell<u64>>) -> ValueFile {
-        let (live, damaged) = (Cell::new(0), Cell::new(false));
-        ValueFile { meta, runtime, path, file: RefCell::default(), reads, live, damaged }
+        ValueFile {
+            meta,
+            runtime,
+            path,
+            file: RefCell::default(),
+            reads,
+            live: Cell::new(0),
+            damaged: Cell::new(false),
+            unread_until: Cell::new(Mono::ZERO),
+        }
+    }
+
+    /// Whether it is worth trying to move values out of it.
+    pub fn can_be_moved(&self) -> bool {
+        !self.damaged.get() && self.runtime.now() >= self.unread_until.get()
+    }
+
+    /// A value could not be moved out of it. Only damage stays; another error may be one of the moment.
+    pub fn note_unmoved(&self, error: &LoadError) {
+        match error {
+            LoadError::Damaged { .. } | LoadError::Payload { .. } => self.damaged.set(true),
+            _ => self.unread_until.set(self.runtime.now().after(limits::VALUE_FILE_RETRY)),
+        }
     }
 
     pub fn dead(&self) -> u64 {

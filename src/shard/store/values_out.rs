@@ -56,7 +56,7 @@ impl<'a> ValuesOut<'a> {
         match copied {
             Ok(()) => self.end().await,
             Err(StoreError::Read(error)) => {
-                from.damaged.set(true);
+                from.note_unmoved(&error);
                 core.note_damage(&error);
                 if file.writer.is_empty_value() {
                     // The table has no place for nothing.
