@@ -314,7 +314,7 @@ async fn drop_sealed(core: &Core, covered: Lsn) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::sim::{Sim, SimConfig};
+    use crate::io::sim::{Faults, Sim, SimConfig, World};
     use crate::shard::boot;
     use crate::shard::mailbox::mailboxes;
     use crate::shard::options::ShardOptions;
@@ -333,16 +333,24 @@ mod tests {
         core.runtime.list(&core.runs_dir).await.expect("it is there").len()
     }
 
-    /// Refused before anything is written: the shard goes on, and what the commit would have named goes.
-    #[test]
-    fn a_state_that_is_too_large_poisons_nothing() {
+    /// Runs `test` on a node of one shard with small values apart.
+    fn on_a_node(test: impl AsyncFnOnce(Node, Rc<Core>, World) + 'static) {
         let mut sim = Sim::new(1, SimConfig::cores(1));
         let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
         let options = ShardOptions { value_bytes_inline: 1024, ..ShardOptions::new("/") };
-        let node = boot::launch(sim.executor(0), mailbox, options);
+        let (node, world) = (boot::launch(sim.executor(0), mailbox, options), sim.world().clone());
         let ran = sim.run(async move {
             node.started().await.expect("a new node starts");
             let core = node.core().expect("it serves").clone();
+            test(node, core, world).await;
+        });
+        ran.unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
+    /// Refused before anything is written: the shard goes on, and what the commit would have named goes.
+    #[test]
+    fn a_state_that_is_too_large_poisons_nothing() {
+        on_a_node(async |node, core, _| {
             put(&node, 1).await;
             request(&node).await.expect("seals");
             assert_eq!(files(&core).await, 2, "a run and a value file");
@@ -359,6 +367,19 @@ mod tests {
             request(&node).await.expect("the next one fits");
             assert_eq!(core.uncovered_log_bytes(), 0);
         });
-        ran.unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
+    /// A write of the superblock that failed may be on the disk all the same.
+    #[test]
+    fn what_a_commit_that_failed_may_name_stays() {
+        on_a_node(async |node, core, world| {
+            put(&node, 1).await;
+            let only_paths_with = Some("superblock".to_owned());
+            world.set_faults(Faults { write_error_permille: 1000, only_paths_with, ..Faults::default() });
+            let refusal = Refusal::StorageFailed { shard: node.shard() };
+            assert_eq!(request(&node).await, Err(refusal));
+            core.sweep_retired().await;
+            assert_eq!(files(&core).await, 2, "a run and a value file");
+        });
     }
 }
