@@ -182,9 +182,9 @@ fn sealed_elsewhere() -> Disk {
     cluster.sim.crash(CrashPolicy::KeepNothing)
 }
 
-/// The tables of its only run are lost: shard 0's log tells what the tablet is.
+/// The tables of its only run are lost, and its blocks are whole: nothing is lost.
 #[test]
-fn the_log_of_shard_0_tells_which_keys_a_run_has() {
+fn a_run_without_its_tables_is_put_together_again() {
     let disk = sealed_elsewhere();
     let all: Vec<_> =
         paths(&disk, ".run").into_iter().filter(|(path, _)| path.contains("shard-001")).collect();
