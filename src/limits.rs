@@ -208,7 +208,7 @@ pub const BALANCE_COOL_DOWN: Duration = Duration::from_secs(10);
 /// A move that failed is not tried again before; twice as long each time that it fails again.
 pub const BALANCE_RETRY: Duration = Duration::from_secs(10);
 /// A rebalancing that was asked for looks so often in vain.
-pub const BALANCE_LOOKS_MAX: usize = 20;
+pub const BALANCE_LOOK_ATTEMPTS_MAX: usize = 20;
 pub const BALANCE_RETRY_MAX: Duration = Duration::from_secs(600);
 /// The first split of a collection that was given up is not tried again before.
 pub const SPLIT_GIVEN_UP_RETRY: Duration = Duration::from_secs(60);

@@ -22,32 +22,37 @@ use support::small::{assert_shows, begin, delete, fill, put, read, send, started
 
 // ---- the list of design.md
 
+/// More than a run is read in at a time, a value as large as values may be, and empty ones.
+const SNAPSHOT_LENS: [usize; 7] =
+    [limits::VALUE_BYTES_MAX, 3 * limits::MIB, 0, limits::RUN_READ_BYTES, 700_000, 1, 900_000];
+
 #[test]
 fn a_snapshot_of_any_size_is_read_back() {
-    // More than a run is read in at a time, a value as large as values may be, and empty ones.
-    let lens = [limits::VALUE_BYTES_MAX, 3 * limits::MIB, 0, limits::RUN_READ_BYTES, 700_000, 1, 900_000];
-    let payload = move |key: u64| match lens[key as usize] {
+    for value_bytes_inline in [limits::INLINE_VALUE_BYTES_MAX, usize::MAX] {
+        seals_and_reads_back(ShardOptions { checkpoint_log_bytes: 1 << 30, value_bytes_inline, ..options() });
+    }
+}
+
+fn seals_and_reads_back(options: ShardOptions) {
+    let payload = |key: u64| match SNAPSHOT_LENS[key as usize] {
         0 => Payload::new(OCTET_STREAM, b""),
         len => value(key, 1, len),
     };
-    let options = ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() };
+    let keys = 0..SNAPSHOT_LENS.len() as u64;
     let mut cluster = started_with(1, 1, Disk::default(), &options);
-    let node = cluster.nodes[0].clone();
+    let (node, written) = (cluster.nodes[0].clone(), keys.clone());
     cluster.run(0, async move {
-        for key in 0..lens.len() as u64 {
+        for key in written {
             send(&node, put(key, payload(key))).await;
         }
         node.checkpoint().await.expect("the checkpoint is written");
-        let runs = node.stats().await[0].run_bytes;
-        assert!(runs > limits::VALUE_BYTES_MAX as u64, "{runs} bytes of runs");
+        let stats = node.stats().await;
+        let sealed = stats[0].run_bytes + stats[0].value_file_bytes;
+        assert!(sealed > limits::VALUE_BYTES_MAX as u64, "{sealed} bytes of files");
     });
     let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
     let mut cluster = started_with(2, 1, disk, &options);
-    assert_shows(
-        &mut cluster,
-        "default",
-        (0..lens.len() as u64).map(|key| (key, Some(payload(key)))).collect(),
-    );
+    assert_shows(&mut cluster, "default", keys.map(|key| (key, Some(payload(key)))).collect());
 }
 
 #[test]

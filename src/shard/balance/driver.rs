@@ -144,7 +144,7 @@ struct Seen {
 impl Seen {
     /// Looks again when the map was just changing, or a tablet being counted; not for ever.
     async fn look_until_seen(node: &Node, core: &Core, aims: &Aims, from: f64) -> Result<Seen, Refusal> {
-        for _ in 1..limits::BALANCE_LOOKS_MAX {
+        for _ in 1..limits::BALANCE_LOOK_ATTEMPTS_MAX {
             match Seen::look(node, core, aims, from).await {
                 Err(Refusal::NotReady) => node.runtime().sleep(limits::BALANCE_PERIOD / 4).await,
                 looked => return looked,
