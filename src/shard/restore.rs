@@ -151,6 +151,7 @@ mod tests {
                 assert_eq!(mine.is_ok(), !unfinished, "somebody's file");
                 restored
             });
+            let restored = restored.expect("not stuck");
             assert_eq!(restored.is_ok(), unfinished, "{restored:?}");
         }
     }

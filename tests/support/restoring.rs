@@ -79,9 +79,13 @@ fn examine(shape: &Shape, ledger: &Ledger, image: Disk, from: &Path, rng: &mut R
     let mut there = shape.clone();
     there.options.data_dir = RESTORED.into();
     // Nothing was begun, or all is there, or nobody serves it.
+    let mut is_whole = false;
     let mut cut_short = boot(&there, image.clone(), rng.next_u64(), Faults::default());
     match cut_short.start_unless(|| false) {
-        Ok(_) if has_begun(&image) => check(&mut cut_short, ledger, rng)?,
+        Ok(_) if has_begun(&image) => {
+            check(&mut cut_short, ledger, rng)?;
+            is_whole = true;
+        }
         Ok(_) => {}
         Err(refused) if refused.contains("restore") => {}
         Err(other) => return Err(format!("half of a restore is refused for another reason: {other}")),
@@ -93,7 +97,11 @@ fn examine(shape: &Shape, ledger: &Ledger, image: Disk, from: &Path, rng: &mut R
     }
     let mut again = boot(shape, image, rng.next_u64(), Faults::default());
     again.start_unless(|| false)?;
-    copy(&mut again, from)?;
+    match (copy(&mut again, from), is_whole) {
+        (copied, false) => copied?,
+        (Ok(()), true) => return Err("a restore replaced what another had ended".to_owned()),
+        (Err(_), true) => return Ok(()),
+    }
     let disk = again.sim.crash(CrashPolicy::KeepNothing);
     let mut whole = boot(&there, disk, rng.next_u64(), Faults::default());
     whole.start_unless(|| false)?;
