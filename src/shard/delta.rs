@@ -16,7 +16,7 @@ pub const NEVER: WallMs = WallMs(u64::MAX);
 
 /// Memory of an entry beyond its key's tail and its payload: node slots at two thirds full, two
 /// allocation headers.
-const ENTRY_OVERHEAD_BYTES: usize = 144;
+pub const ENTRY_OVERHEAD_BYTES: usize = 144;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {

@@ -16,12 +16,14 @@ use quick_cache::{OptionsBuilder, Weighter};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::limits;
-use crate::shard::delta::{Version, memory_of};
+use crate::shard::delta::{ENTRY_OVERHEAD_BYTES, Version, memory_of};
 use crate::shard::key::Key;
 use crate::types::TabletId;
 
 /// Items that the cache is laid out for are this large.
 const ITEM_BYTES_EXPECTED: u64 = 256;
+/// No item weighs less.
+const ITEM_BYTES_MIN: u64 = ENTRY_OVERHEAD_BYTES as u64;
 
 pub struct ValueCache {
     values: Cache<CacheKey, Version, ByBytes, BuildHasherDefault<Ready>, DefaultLifecycle<CacheKey, Version>>,
@@ -88,8 +90,9 @@ impl ValueCache {
             .expect("both capacities are given");
         let mut values =
             Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default());
-        // At once, while nobody is served: growing a table of a million values would hold the core.
-        values.reserve(items as usize);
+        // At once, while nobody is served, and for as many as can ever be there: growing a table of a million
+        // values would hold the core for a tenth of a second. What is not used is no memory.
+        values.reserve((capacity_bytes / ITEM_BYTES_MIN).max(1) as usize);
         ValueCache { values, payload_bytes_max: capacity_bytes / limits::CACHE_BYTES_PER_VALUE_BYTE }
     }
 
