@@ -59,7 +59,7 @@ pub async fn keep_balancing(node: Node, core: Rc<Core>) {
             Err(Refusal::NotReady) => {}
             Err(refusal) => {
                 core.balance.failures.set(core.balance.failures.get() + 1);
-                tracing::warn!(%refusal, "ranges stay as they are for now");
+                tracing::warn!(%refusal, "shards were not made even; tried again later");
                 node.runtime().sleep(pause).await;
                 pause = (2 * pause).min(limits::BALANCE_RETRY_MAX);
             }
