@@ -77,7 +77,7 @@ fn lookup(criterion: &mut Criterion) {
     }
 }
 
-/// The difference to `lookup/uniform/learned/batch` is what the watch costs.
+/// The difference to `lookup/uniform/learned/batch`, and to `get`, is what the watch costs.
 fn drift(criterion: &mut Criterion) {
     let keys = Shape::Uniform.keys(KEYS, 1);
     let (index, wanted) = (index(&keys, Structure::Learned), wanted(&keys));
@@ -95,15 +95,21 @@ fn drift(criterion: &mut Criterion) {
         });
         assert_eq!(drift.misses(), 0);
     });
-    group.bench_function("learned/single, watched", |bencher| {
+    group.bench_function("learned/get", |bencher| {
+        bencher.iter(|| wanted.iter().for_each(|key| _ = black_box(index.get(*key))));
+    });
+    // As the server asks, see `shard/run/watched.rs`.
+    group.bench_function("learned/get, watched", |bencher| {
         let mut drift = Drift::default();
         bencher.iter(|| {
             for key in &wanted {
                 let rank = index.rank(*key);
-                drift.saw(&index, *key, rank);
-                black_box(rank);
+                let is_there = index.keys().as_slice().get(rank) == Some(key);
+                drift.saw(&index, *key, rank, is_there);
+                black_box(is_there.then_some(rank));
             }
         });
+        assert_eq!(drift.misses(), 0);
     });
 }
 

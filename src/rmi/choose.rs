@@ -1,8 +1,9 @@
 //! Which structure serves: measured on the keys themselves, when the index is built.
 //!
-//! Both are asked in turns, in each way that lookups come ([`super::ask`]), for keys of which some are
-//! absent. The medians of many short turns count: a turn is what a core can spare between two requests, and
-//! a noisy minute hits both alike. The keys are drawn first: reading one brings its line into the cache,
+//! Both are asked in each way that lookups come ([`super::ask`]), for keys of which some are absent. The
+//! medians of many short turns count: a turn is what a core can spare between two requests. One structure has
+//! a few turns in a row, so that what it keeps in the core's own cache is there for most of them, then the
+//! other, so that a noisy minute hits both alike. The keys are drawn first: reading one brings its line into the cache,
 //! and it has to be out of the core's own before it is asked for. The clock is the caller's.
 //!
 //! The tree takes ten times the bytes of a learned index on keys that this likes, so it serves only where
@@ -56,8 +57,10 @@ pub(super) const MEASURED_KEYS_MIN: usize = 1 << 12;
 const POOL: usize = if cfg!(miri) { 1 << 8 } else { 1 << 16 };
 /// Lookups of a turn; no part of one is a step.
 const TURN: usize = if cfg!(miri) { 1 << 5 } else { 1 << 9 };
+/// Turns in a row of one structure.
+const STREAK: usize = if cfg!(miri) { 1 } else { 8 };
 /// Of each structure in each way.
-const TURNS: usize = if cfg!(miri) { 3 } else { 63 };
+const TURNS: usize = if cfg!(miri) { 3 } else { 9 * STREAK };
 /// What a lookup, or the drawing of a key, takes off a step's budget of keys.
 const LOOKUP_COST: usize = 32;
 /// The learned index serves when its time is at most this part of the tree's. Never more than 1 / 0.95; the
@@ -110,7 +113,8 @@ impl Chooser {
             if self.turn == TURNS * WAYS.len() * 2 {
                 return true;
             }
-            let (way, is_tree) = (self.turn / 2 % WAYS.len(), self.turn % 2);
+            let streak = self.turn / STREAK;
+            let (way, is_tree) = (streak / 2 % WAYS.len(), streak % 2);
             let ns = match is_tree {
                 0 => self.ask(
                     WAYS[way],

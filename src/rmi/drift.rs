@@ -92,10 +92,10 @@ impl Default for Drift {
 }
 
 impl Drift {
-    /// `index` said that the rank of `key` is `rank`.
+    /// `index` said that the rank of `key` is `rank`; the caller has looked whether the key is there.
     #[inline]
-    pub fn saw(&mut self, index: &Index, key: u64, rank: usize) {
-        self.misses += u64::from(index.keys().as_slice().get(rank) != Some(&key));
+    pub fn saw(&mut self, index: &Index, key: u64, rank: usize, is_there: bool) {
+        self.misses += u64::from(!is_there);
         self.count(index, Mode::Single, 1);
         match self.until_sample.checked_sub(1) {
             Some(left) => self.until_sample = left,
@@ -280,7 +280,7 @@ mod tests {
             drift.saw_batch(&index, &wanted, &ranks);
             batches += wanted.len() as u64;
             let key = 2 * random.below(KEYS as u64);
-            drift.saw(&index, key, index.rank(key));
+            drift.saw(&index, key, index.rank(key), true);
         }
         assert_eq!((drift.lookups(Mode::Single), drift.lookups(Mode::Batch)), (TURNS, batches));
         assert_eq!((drift.served(Structure::Learned), drift.served(Structure::SPlus)), (TURNS + batches, 0));
@@ -330,7 +330,7 @@ mod tests {
         let random = &mut Random(3);
         for _ in 0..lookups {
             let rank = ranks.start + random.below(ranks.len() as u64) as usize;
-            drift.saw(index, index.keys().as_slice()[rank], rank);
+            drift.saw(index, index.keys().as_slice()[rank], rank, true);
         }
         drift
     }

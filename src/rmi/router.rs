@@ -2,7 +2,7 @@
 //! search tree over their first keys.
 //!
 //! The radix table cuts keys by their leading digits, in the manner of RadixSpline (Kipf et al.,
-//! "RadixSpline: a single-pass learned index", 2020), and gives the segment at the beginning of each cell.
+//! "RadixSpline: a single-pass learned index", 2020, section 2), and gives the segment at the beginning of each cell.
 //! In most cells no other begins, and the processor guesses so; else one comparison of 8 first keys does
 //! the rest. A cell is numbered as the buckets of an HDR histogram are: cells are equally wide up to
 //! 2^`digits` of them, and double in width from there at each power of two. With many digits that is a

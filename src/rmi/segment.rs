@@ -9,9 +9,10 @@
 //! widening multiplication. It is the same on every machine, to the bit.
 //!
 //! Segments grow in one pass while some line from their first key stays within eps of each rank: the
-//! shrinking cone of FITing-tree (Galakatos et al., "FITing-Tree: a data-aware index structure", 2019),
-//! known for longer in compression of time series (the swing filter of Elmeleegy et al., "Online piece-wise
-//! linear approximation of numerical streams with precision guarantees", 2009).
+//! shrinking cone of FITing-tree (Galakatos et al., "FITing-Tree: a data-aware index structure", 2019, section
+//! 3, algorithm "ShrinkingCone"), known for longer in compression of time series (the swing filter of Elmeleegy
+//! et al., "Online piece-wise linear approximation of numerical streams with precision guarantees", 2009,
+//! section 3).
 
 use super::kernel::prefetch;
 use super::keys::{KeyArray, KeyArrayBuilder};

@@ -37,8 +37,9 @@ impl Watched {
     pub fn get(&self, key: u64) -> Option<usize> {
         let index = self.index.borrow();
         let rank = index.rank(key);
-        self.drift.borrow_mut().saw(&index, key, rank);
-        (index.keys().as_slice().get(rank) == Some(&key)).then_some(rank)
+        let is_there = index.keys().as_slice().get(rank) == Some(&key);
+        self.drift.borrow_mut().saw(&index, key, rank, is_there);
+        is_there.then_some(rank)
     }
 
     /// As `get`, for each of `wanted`, with room for as many ranks.
