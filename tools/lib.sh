@@ -43,16 +43,17 @@ build() {
 
 # start_kyrodb DIR [COMMAND PREFIX --] [OPTION..]: sets KYRODB_PID and URL. The prefix is, say, `taskset -c 0`.
 start_kyrodb() {
-    local dir=$1 log prefix=()
+    local dir=$1 log prefix=() listen=(--listen 127.0.0.1:0)
     shift
     while [ $# -gt 0 ] && [[ " $* " == *" -- "* ]]; do
         [ "$1" = "--" ] && shift && break
         prefix+=("$1")
         shift
     done
+    [[ " $* " == *" --listen "* ]] && listen=()
     log=$dir.log
     mkdir -p "$dir"
-    KYRODB_DISABLE_HTTP_LOG=1 "${prefix[@]}" "$KYRODB" serve --data-dir "$dir" --listen 127.0.0.1:0 "$@" >"$log" 2>"$log.err" &
+    KYRODB_DISABLE_HTTP_LOG=1 "${prefix[@]}" "$KYRODB" serve --data-dir "$dir" "${listen[@]}" "$@" >"$log" 2>"$log.err" &
     KYRODB_PID=$!
     PIDS+=("$KYRODB_PID")
     for _ in $(seq 300); do
