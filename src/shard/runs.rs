@@ -18,7 +18,7 @@ use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::op::OpenMode;
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{CollectionId, FileOffset, RunId, TabletId};
+use crate::types::{CollectionId, FileOffset, Lsn, RunId, TabletId};
 
 pub fn run_file_name(id: RunId) -> String {
     format!("{:016x}.run", id.0)
@@ -90,13 +90,14 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Reads a run of the first format into the tablets; later versions that are there already stay.
+/// Reads a run of the first format into the tablets; later versions that are there already stay. Gives its highest
+/// LSN.
 pub async fn load(
     runtime: &Runtime,
     dir: &Path,
     run: &LoadedRun,
     tablets: &mut Tablets,
-) -> Result<(), LoadError> {
+) -> Result<Lsn, LoadError> {
     let source = RunSource::open(runtime, dir, run.file()).await?;
     for tablet in source.reader.directory().tablets() {
         let info = &tablet.info;
@@ -116,7 +117,8 @@ pub async fn load(
     if stray {
         return Err(LoadError::Payload { path: source.path });
     }
-    source.check_keys().await
+    source.check_keys().await?;
+    Ok(source.reader.footer().lsn_max)
 }
 
 /// Reads every byte of a run and keeps nothing.
