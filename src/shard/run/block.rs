@@ -1,20 +1,22 @@
 //! Payload blocks: what one direct read brings.
 //!
 //! ```text
-//! 0     8      12     16   24      32     36    40     42  44      48
-//! +-----+------+------+----+-------+------+-----+------+---+-------+---------+------+-----------+
-//! |hash | magic| block| run| offset| block| used| en-  | 0 | tablet| entries | 0 .. | slot n-1, |
-//! | u64 | u32  | no.  | u64| u64   | len  | u32 | tries|   | u32   |         |      | .. slot 0 |
-//! +-----+------+------+----+-------+------+-----+------+---+-------+---------+------+-----------+
-//!                                                                  ^ 48      ^ used         len ^
+//! 0     8      12     16   24      32     36    40     42    44      48      56      64
+//! +-----+------+------+----+-------+------+-----+------+-----+-------+-------+-------+---------+------+-----------+
+//! |hash | magic| block| run| offset| block| used| en-  | form| tablet| lowest| lowest| entries | 0 .. | slot n-1, |
+//! | u64 | u32  | no.  | u64| u64   | len  | u32 | tries| u16 | u32   | LSN   | lead  |         |      | .. slot 0 |
+//! +-----+------+------+----+-------+------+-----+------+-----+-------+-------+-------+---------+------+-----------+
+//!                                                                                            ^ used         len ^
 //! ```
 //!
 //! Slot i (u16, counted from the end) is where entry i begins; entries stand one behind the other in key
-//! order. A block has one page; a jumbo block has as many as its one entry needs. The header says
-//! which run and place the block is for, so a misdirected or swapped block is never taken for another.
+//! order, so an entry ends where the next one begins. A block has one page; a jumbo block has as many as its one
+//! entry needs. The header says which run and place the block is for, so a misdirected or swapped block is never
+//! taken for another. For the form, and how the header ends by it, see [`super::block_form`].
 
 use super::PAGE_BYTES;
-use super::entry::{ENTRY_BYTES_MAX, EntryRef};
+use super::block_form::{BlockForm, HEADER_AND_ENTRY_BYTES_MAX, Short};
+use super::entry::EntryRef;
 use super::error::{Fault, Field, Part, Place, RunError};
 use super::field::{put_at, u16_at, u32_at, u64_at};
 use super::locators::BlockPlace;
@@ -29,12 +31,11 @@ const OFFSET_AT: usize = RUN_AT + 8;
 const LEN_AT: usize = OFFSET_AT + 8;
 const USED_AT: usize = LEN_AT + 4;
 const COUNT_AT: usize = USED_AT + 4;
+/// The form is in between.
 const TABLET_AT: usize = COUNT_AT + 4;
-pub(super) const BLOCK_HEADER_BYTES: usize = TABLET_AT + 4;
 pub(super) const SLOT_BYTES: usize = 2;
 
-pub(super) const BLOCK_PAGES_MAX: u32 =
-    (BLOCK_HEADER_BYTES + ENTRY_BYTES_MAX + SLOT_BYTES).div_ceil(PAGE_BYTES) as u32;
+pub(super) const BLOCK_PAGES_MAX: u32 = (HEADER_AND_ENTRY_BYTES_MAX + SLOT_BYTES).div_ceil(PAGE_BYTES) as u32;
 
 /// What the header of a block says; the hash is put over it by [`seal::seal`].
 pub(super) struct BlockHeader {
@@ -48,7 +49,8 @@ pub(super) struct BlockHeader {
 }
 
 impl BlockHeader {
-    pub fn encode(&self, out: &mut [u8]) {
+    pub fn encode(&self, form: &Short, out: &mut [u8]) {
+        form.encode(out);
         put_at(out, MAGIC_AT, MAGIC.to_le_bytes());
         put_at(out, NUMBER_AT, self.number.to_le_bytes());
         put_at(out, RUN_AT, self.run.0.to_le_bytes());
@@ -85,6 +87,7 @@ pub struct Block<'a> {
     place: Place,
     bytes: &'a [u8],
     tablet: TabletId,
+    form: BlockForm,
     used: usize,
     count: usize,
 }
@@ -104,12 +107,18 @@ impl<'a> Block<'a> {
         place.check_field(Field::EntryCount, at.entries, count as u64)?;
         let used = u32_at(bytes, USED_AT) as usize;
         let room = at.len.saturating_sub(SLOT_BYTES * count);
-        place.check_sense((BLOCK_HEADER_BYTES..=room).contains(&used), Field::Length)?;
-        Ok(Block { place, bytes, tablet: TabletId(u32_at(bytes, TABLET_AT)), used, count })
+        let malformed = |field| place.fault(Fault::Malformed { field });
+        let form = BlockForm::decode(bytes).ok_or_else(|| malformed(Field::Version))?;
+        place.check_sense((form.header_bytes()..=room).contains(&used), Field::Length)?;
+        Ok(Block { place, bytes, tablet: TabletId(u32_at(bytes, TABLET_AT)), form, used, count })
     }
 
     pub fn tablet(&self) -> TabletId {
         self.tablet
+    }
+
+    pub(super) fn form(&self) -> &BlockForm {
+        &self.form
     }
 
     /// Entries; at least one.
@@ -121,7 +130,12 @@ impl<'a> Block<'a> {
     /// Entry `index` in key order. Panics when `index >= len()`.
     pub fn entry(&self, index: usize) -> Result<EntryRef<'a>, RunError> {
         assert!(index < self.count);
-        self.entry_from(self.slot(index))
+        let (start, end) = (self.entry_start(index), self.entry_start(index + 1));
+        let within = self.form.header_bytes() <= start && end <= self.used;
+        let bytes = self.bytes.get(start..end).filter(|_| within);
+        bytes
+            .and_then(|bytes| self.form.entry(self.tablet, bytes))
+            .ok_or_else(|| self.place.fault(Fault::Malformed { field: Field::Entry }))
     }
 
     /// The entry that resident keys say is in this slot.
@@ -150,22 +164,14 @@ impl<'a> Block<'a> {
     }
 
     /// Where entry `index` begins; for `len()`, where the last one ends.
-    pub(super) fn entry_start(&self, index: usize) -> usize {
-        if index < self.count { self.slot(index) } else { self.used }
+    fn entry_start(&self, index: usize) -> usize {
+        match index < self.count {
+            true => usize::from(u16_at(self.bytes, slot_at(self.bytes.len(), index))),
+            false => self.used,
+        }
     }
 
     pub(super) fn place(&self) -> Place {
         self.place
-    }
-
-    fn slot(&self, index: usize) -> usize {
-        usize::from(u16_at(self.bytes, slot_at(self.bytes.len(), index)))
-    }
-
-    fn entry_from(&self, start: usize) -> Result<EntryRef<'a>, RunError> {
-        let bytes = self.bytes.get(start..self.used).filter(|_| start >= BLOCK_HEADER_BYTES);
-        bytes
-            .and_then(|bytes| EntryRef::decode(self.tablet, bytes))
-            .ok_or_else(|| self.place.fault(Fault::Malformed { field: Field::Entry }))
     }
 }

@@ -1,36 +1,33 @@
-//! One version of a record, as it stands in a payload block.
+//! One version of a record, as it stands in a payload block since version 4.
 //!
 //! ```text
-//! 0      1   2        4            8    16   24
-//! +------+---+--------+------------+----+----+---------------+-----+---------+
-//! | flags| 0 | key len| payload len| LSN| seq| expiry        | key | payload |
-//! | u8   |   | u16    | u32        | u64| u64| u64, optional |     |         |
-//! +------+---+--------+------------+----+----+---------------+-----+---------+
+//! +-------+---------------+---------+-----+---------+
+//! | stamp | expiry        | key len | key | payload |
+//! |       | u64, optional | varint  |     |         |
+//! +-------+---------------+---------+-----+---------+
 //! ```
 //!
-//! Flag 1: a tombstone, without payload and expiry. Flag 2: has an expiry (milliseconds of wall time). Flag 4,
-//! since version 3: the payload is a reference to a value file, see [`super::value_ref`].
+//! The stamp has the flags too, see [`super::stamp`]. Flag 1: a tombstone, without payload and expiry. Flag 2: has an
+//! expiry (milliseconds of wall time). Flag 4: the payload is a reference to a value file, see
+//! [`super::value_ref`]. A key of a `u64` tablet has 8 bytes, and no length before it. The payload ends where the
+//! slots of the block say that the entry ends.
 
 use super::PAYLOAD_BYTES_MAX;
 use super::body::Body;
-use super::field::{put_at, u16_at, u32_at, u64_at};
-use super::value_ref::ValueRef;
+use super::field::u64_at;
+use super::stamp::Stamp;
+use super::varint;
 use crate::limits::KEY_BYTES_MAX;
+use crate::shard::key::KeyType;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
 
-const KEY_LEN_AT: usize = 2;
-const PAYLOAD_LEN_AT: usize = 4;
-const LSN_AT: usize = 8;
-const SEQ_AT: usize = 16;
-const HEAD_BYTES: usize = 24;
-const EXPIRY_BYTES: usize = 8;
+pub(super) const EXPIRY_BYTES: usize = 8;
+pub(super) const EXPIRES: u8 = 2;
 
-const TOMBSTONE: u8 = 1;
-const EXPIRES: u8 = 2;
-const APART: u8 = 4;
+const U64_KEY_BYTES: usize = 8;
 
-/// Largest encoded entry, in bytes.
-pub(super) const ENTRY_BYTES_MAX: usize = HEAD_BYTES + EXPIRY_BYTES + KEY_BYTES_MAX + PAYLOAD_BYTES_MAX;
+/// Largest entry that has a block to itself, so with nothing in its stamp but the flags.
+pub(super) const LONE_ENTRY_BYTES_MAX: usize = 1 + EXPIRY_BYTES + 2 + KEY_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
 /// A version of a record in somebody else's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +42,6 @@ pub struct EntryRef<'a> {
 }
 
 impl<'a> EntryRef<'a> {
-    pub(super) fn encoded_len(&self) -> usize {
-        self.key_at() + self.key.len() + self.body.len_here()
-    }
-
-    fn key_at(&self) -> usize {
-        HEAD_BYTES + if self.expires.is_some() { EXPIRY_BYTES } else { 0 }
-    }
-
     /// Not plainly live: to be read before it is known whether there is a record. See [`super::marks`].
     pub(super) fn is_marked(&self) -> bool {
         !self.body.is_record() || self.expires.is_some()
@@ -65,66 +54,102 @@ impl<'a> EntryRef<'a> {
         assert!(self.body.is_record() || self.expires.is_none(), "a tombstone does not expire");
     }
 
-    /// All but the payload into the start of `out`; returns how many bytes that are.
-    pub(super) fn encode_front(&self, out: &mut [u8]) -> usize {
-        let body = match self.body {
-            Body::Tombstone => TOMBSTONE,
-            Body::Here(_) => 0,
-            Body::Apart(_) => APART,
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp::new(self.lsn, self.seq)
+    }
+
+    pub(super) fn flags(&self) -> u8 {
+        self.body.flags() | if self.expires.is_some() { EXPIRES } else { 0 }
+    }
+
+    /// Bytes of all behind the stamp.
+    pub(super) fn rest_len(&self, keys: KeyType) -> usize {
+        let expiry = if self.expires.is_some() { EXPIRY_BYTES } else { 0 };
+        let key_len = match keys {
+            KeyType::U64 => 0,
+            KeyType::String => varint::len(self.key.len() as u64),
         };
-        let expires = if self.expires.is_some() { EXPIRES } else { 0 };
-        out[0] = body | expires;
-        put_at(out, KEY_LEN_AT, (self.key.len() as u16).to_le_bytes());
-        put_at(out, PAYLOAD_LEN_AT, (self.body.len_here() as u32).to_le_bytes());
-        put_at(out, LSN_AT, self.lsn.0.to_le_bytes());
-        put_at(out, SEQ_AT, self.seq.0.to_le_bytes());
+        expiry + key_len + self.key.len() + self.body.len_here()
+    }
+
+    /// What is between stamp and payload.
+    pub(super) fn push_key(&self, keys: KeyType, out: &mut Vec<u8>) {
         if let Some(expires) = self.expires {
-            put_at(out, HEAD_BYTES, expires.0.to_le_bytes());
+            out.extend_from_slice(&expires.0.to_le_bytes());
         }
-        let end = self.key_at() + self.key.len();
-        out[self.key_at()..end].copy_from_slice(self.key);
-        end
+        if keys == KeyType::String {
+            varint::push(out, self.key.len() as u64);
+        }
+        out.extend_from_slice(self.key);
     }
 
-    /// All of it into the start of `out`; returns how many bytes that are.
-    pub(super) fn encode(&self, out: &mut [u8]) -> usize {
-        let front = self.encode_front(out);
-        let end = front + self.body.len_here();
-        match &self.body {
-            Body::Tombstone => {}
-            Body::Here(payload) => out[front..end].copy_from_slice(payload),
-            Body::Apart(value) => out[front..end].copy_from_slice(&value.encode()),
-        }
-        end
+    /// The entry that has all of `bytes`; `None` when it is none that a writer makes.
+    pub(super) fn decode(
+        tablet: TabletId,
+        keys: KeyType,
+        base: Stamp,
+        bytes: &'a [u8],
+    ) -> Option<EntryRef<'a>> {
+        let (flags, stamp, rest) = Stamp::take(base, bytes)?;
+        let (expires, rest) = match flags & EXPIRES {
+            0 => (None, rest),
+            _ => {
+                let (expiry, rest) = rest.split_at_checked(EXPIRY_BYTES)?;
+                (Some(WallMs(u64_at(expiry, 0))), rest)
+            }
+        };
+        let (key_len, rest) = match keys {
+            KeyType::U64 => (U64_KEY_BYTES, rest),
+            KeyType::String => {
+                let (len, rest) = varint::take(rest)?;
+                (usize::try_from(len).ok()?, rest)
+            }
+        };
+        let (key, payload) = rest.split_at_checked(key_len)?;
+        EntryRef { tablet, key, lsn: stamp.lsn, seq: stamp.seq(), expires, body: Body::Tombstone }
+            .with_body(flags, payload)
     }
 
-    /// The entry at the start of `bytes`; `None` when there is none that a writer makes.
-    pub(super) fn decode(tablet: TabletId, bytes: &'a [u8]) -> Option<EntryRef<'a>> {
-        let (head, mut rest) = bytes.split_at_checked(HEAD_BYTES)?;
-        let flags = head[0];
-        let key_len = usize::from(u16_at(head, KEY_LEN_AT));
-        let payload_len = u32_at(head, PAYLOAD_LEN_AT) as usize;
-        let mut take = |len| {
-            let (field, after) = rest.split_at_checked(len)?;
-            rest = after;
-            Some(field)
-        };
-        let expires = match flags & EXPIRES {
-            0 => None,
-            _ => Some(WallMs(u64_at(take(EXPIRY_BYTES)?, 0))),
-        };
-        let key = take(key_len)?;
-        let payload = take(payload_len)?;
-        let body = match flags & !EXPIRES {
-            TOMBSTONE if payload.is_empty() && expires.is_none() => Body::Tombstone,
-            0 if payload_len <= PAYLOAD_BYTES_MAX => Body::Here(payload),
-            APART => Body::Apart(ValueRef::decode(payload)?),
-            _ => return None,
-        };
-        if !(1..=KEY_BYTES_MAX).contains(&key_len) {
-            return None;
+    /// With the body that flags and bytes say; `None` when it does not fit the rest, or the key is none.
+    pub(super) fn with_body(self, flags: u8, bytes: &'a [u8]) -> Option<EntryRef<'a>> {
+        let body = Body::decode(flags & !EXPIRES, bytes)?;
+        let fits = body.is_record() || self.expires.is_none();
+        let is_key = (1..=KEY_BYTES_MAX).contains(&self.key.len());
+        (fits && is_key).then_some(EntryRef { body, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(entry: &EntryRef<'_>, keys: KeyType, base: Stamp) -> Vec<u8> {
+        let mut out = Vec::new();
+        entry.stamp().push(base, entry.flags(), &mut out);
+        entry.push_key(keys, &mut out);
+        entry.body.push(&mut out);
+        out
+    }
+
+    proptest! {
+        /// Bytes that are an entry are those that a writer makes of it: nothing can be said in two ways.
+        #[test]
+        fn an_entry_has_one_form(
+            front in prop::collection::vec(prop_oneof![any::<u8>(), 0..16_u8], 0..50),
+            back in 0..50_usize,
+            is_u64: bool,
+            base in (any::<u64>(), any::<u64>()),
+        ) {
+            let keys = if is_u64 { KeyType::U64 } else { KeyType::String };
+            let base = Stamp { lsn: Lsn(base.0 >> 1), lead: base.1 };
+            let bytes = [front, vec![0; back]].concat();
+            if let Some(entry) = EntryRef::decode(TabletId(1), keys, base, &bytes) {
+                entry.assert_encodable();
+                prop_assert_eq!(entry.stamp().len(base) + entry.rest_len(keys), bytes.len());
+                prop_assert_eq!(encode(&entry, keys, base), bytes);
+            }
         }
-        let (lsn, seq) = (Lsn(u64_at(head, LSN_AT)), Seq(u64_at(head, SEQ_AT)));
-        Some(EntryRef { tablet, key, lsn, seq, expires, body })
     }
 }

@@ -8,7 +8,7 @@ use super::locators::BlockSpan;
 use super::reader::RunReader;
 use crate::shard::key::KeyType;
 
-/// Checks each block when it comes to it, and that its entries fill it, ascend and fit the tablet and
+/// Checks each block when it comes to it, and that its entries ascend and fit the tablet and
 /// the footer. After an error it is at its end.
 #[derive(Clone, Debug)]
 pub struct EntryIter<'a> {
@@ -73,8 +73,6 @@ impl<'a> EntryIter<'a> {
 impl Current<'_> {
     fn check(&self, entry: &EntryRef<'_>, last: Option<&[u8]>, reader: &RunReader) -> Result<(), RunError> {
         let place = self.block.place();
-        let end = self.block.entry_start(self.next_entry) + entry.encoded_len();
-        place.check_sense(end == self.block.entry_start(self.next_entry + 1), Field::Entry)?;
         place.check_sense(last.is_none_or(|last| last < entry.key), Field::KeyOrder)?;
         let info = &self.tablet.info;
         place.check_sense(info.key_type != KeyType::U64 || entry.key.len() == 8, Field::Entry)?;

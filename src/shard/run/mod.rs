@@ -11,14 +11,16 @@
 //!
 //! Index, filter and marks are derived from the rest, and not there when they would be empty. They are new
 //! in version 2. A run in which they are damaged is whole. Since version 3 an entry may refer to a large value,
-//! which lies in a [`value_file`]. All versions are read, version 3 is written.
+//! which lies in a [`value_file`]. Since version 4 entries are short: they say how they differ from others of their
+//! block. All versions are read, version 4 is written.
 //!
 //! Every part begins at a multiple of 4 KiB, directly behind the one before, and every byte of the file
 //! is under a hash (xxh3, 64 bits), in a chain: the manifest keeps that of the footer, the footer those of
 //! header and sections, the locators those of the payload blocks, the directory those of the
 //! keys. So a half-written, swapped or stale file, or a part of one, is never read as data. Numbers are
 //! little-endian. Magic, version, features and hash keep their places in header and footer for ever, so
-//! a newer format is told from damage. Byte maps: [`header`], [`block`], [`entry`], [`u64_keys`],
+//! a newer format is told from damage. Byte maps: [`header`], [`block`], [`block_form`], [`entry`], [`stamp`],
+//! [`whole_entry`], [`u64_keys`],
 //! [`first_keys`], [`locators`], [`directory`], [`learned_section`], [`filter`], [`marks`], [`table`],
 //! [`footer`], [`value_ref`], [`value_file`].
 //!
@@ -37,8 +39,10 @@ mod pieces;
 mod ranges;
 mod resident_keys;
 mod seal;
+mod varint;
 
 pub mod block;
+pub mod block_form;
 pub mod body;
 pub mod bounds;
 pub mod directory;
@@ -57,6 +61,7 @@ pub mod marks;
 pub mod reader;
 pub mod resident;
 pub mod salvage;
+pub mod stamp;
 pub mod table;
 pub mod tail;
 pub mod u64_keys;
@@ -64,6 +69,7 @@ pub mod value_file;
 pub mod value_ref;
 pub mod value_writer;
 pub mod watched;
+pub mod whole_entry;
 pub mod writer;
 
 #[cfg(test)]
@@ -93,7 +99,7 @@ use crate::limits;
 pub const PAGE_BYTES: usize = BLOCK_BYTES;
 
 /// What is written, runs and value files. All before are read as well.
-const FORMAT_VERSION: u16 = 3;
+const FORMAT_VERSION: u16 = 4;
 const DERIVED_SINCE_VERSION: u16 = 2;
 /// Feature bits that this code can read; a file with any other was written by newer code.
 const FEATURES_KNOWN: u32 = 0;

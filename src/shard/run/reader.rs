@@ -129,6 +129,7 @@ impl RunReader {
         let tablet = self.directory.of_block(number).expect("the directory covers all blocks");
         let (wanted, found) = (tablet.info.tablet.0, block.tablet().0);
         block.place().check_field(Field::Tablet, wanted.into(), found.into())?;
+        block.place().check_sense(block.form().fits(tablet.info.key_type), Field::Tablet)?;
         Ok((block, tablet))
     }
 

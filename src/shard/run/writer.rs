@@ -1,7 +1,7 @@
 //! Writes a run: entries in order go in, chunks of the file come out, to be written one after the other.
 //!
-//! Memory: one chunk, or the chunks of one jumbo block, as long as the caller takes them; and until the
-//! end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise), 24 bytes a block, a
+//! Memory: one chunk, or the chunks of one jumbo block, as long as the caller takes them; the entries of one
+//! ordinary block; and until the end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise), 24 bytes a block, a
 //! hash of 8 bytes a record of a `string` tablet and a bit a record of a `u64` tablet.
 //!
 //! Invariant: entries ascend by (collection, tablet, key). Broken order would be silent loss at the next
@@ -60,7 +60,7 @@ impl RunWriter {
         RunWriter {
             header,
             chunks,
-            block: BlockBuilder::new(),
+            block: BlockBuilder::default(),
             tablets: Vec::new(),
             bounds: None,
             locators: Pieces::default(),
@@ -91,16 +91,18 @@ impl RunWriter {
     /// The next entry of the tablet. Raises the tablet's `next_seq` when the entry is newer.
     pub fn push(&mut self, entry: EntryRef<'_>) {
         self.check(&entry);
-        let len = entry.encoded_len();
-        if !self.block.is_empty() && !self.block.fits(len) {
+        let keys = self.tablets.last().expect("checked").entry.info.key_type;
+        let starts_block = if block_builder::is_jumbo(&entry, keys) {
             self.close_block();
-        }
-        let starts_block = self.block.is_empty();
-        if block_builder::is_jumbo(len) {
-            self.push_jumbo(&entry);
+            self.push_jumbo(&entry, keys);
+            true
         } else {
-            self.block.push(self.chunks.page(), &entry);
-        }
+            if !self.block.try_push(&entry, keys) {
+                self.close_block();
+                assert!(self.block.try_push(&entry, keys), "what is not jumbo fits into a page");
+            }
+            self.block.len() == 1
+        };
         self.count(&entry, starts_block);
     }
 
@@ -138,10 +140,10 @@ impl RunWriter {
         self.footer.entries += 1;
     }
 
-    fn push_jumbo(&mut self, entry: &EntryRef<'_>) {
+    fn push_jumbo(&mut self, entry: &EntryRef<'_>, keys: KeyType) {
         let offset = self.chunks.offset();
-        let (len, hash) =
-            block_builder::append_jumbo(&mut self.chunks, self.header.run, self.footer.blocks, entry);
+        let (run, number) = (self.header.run, self.footer.blocks);
+        let (len, hash) = block_builder::append_jumbo(&mut self.chunks, run, number, entry, keys);
         self.note_block(offset, len, hash, self.footer.entries);
     }
 
@@ -149,10 +151,11 @@ impl RunWriter {
         if self.block.is_empty() {
             return;
         }
-        let tablet = &self.tablets.last().expect("a block has a tablet").entry;
+        let info = &self.tablets.last().expect("a block has a tablet").entry.info;
         let offset = self.chunks.offset();
         let first_entry = self.footer.entries - self.block.len() as u64;
-        let hash = self.block.seal(&mut self.chunks, self.header.run, self.footer.blocks, tablet.info.tablet);
+        let (run, number) = (self.header.run, self.footer.blocks);
+        let hash = self.block.seal(&mut self.chunks, run, number, (info.tablet, info.key_type));
         self.note_block(offset, PAGE_BYTES, hash, first_entry);
     }
 

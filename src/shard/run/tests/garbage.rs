@@ -5,6 +5,7 @@ use std::ops::Bound;
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::golden::{FILE_V3, file_of, golden};
 use super::model::{RUN, WholeRun, derived, find, load, open, parts, read_all, small_tablets, write};
 use crate::shard::run::error::{Fault, Field, Part};
 use crate::shard::run::field::{put_at, u32_at, u64_at};
@@ -109,18 +110,32 @@ fn resealing_an_intact_run_changes_nothing() {
 }
 
 /// Every byte that says something, set to what hurts most, under hashes that fit.
+fn believe_nothing(bytes: &[u8], chain: &Chain, parts: Vec<std::ops::Range<usize>>) {
+    for at in parts.into_iter().flat_map(|part| part.clone().take(600).chain(part.rev().take(40))) {
+        for change in [0xff, 0x01, 0x80] {
+            let mut bytes = bytes.to_vec();
+            bytes[at] ^= change;
+            let file = reseal(&mut bytes, chain);
+            use_all(&bytes, file);
+        }
+    }
+}
+
 #[test]
 fn no_number_is_believed_unchecked() {
     let (whole, chain) = small();
     let parts = parts(&open(&whole.bytes, whole.finished.file).unwrap());
-    for at in parts.into_iter().flat_map(|part| part.clone().take(600).chain(part.rev().take(40))) {
-        for change in [0xff, 0x01, 0x80] {
-            let mut bytes = whole.bytes.clone();
-            bytes[at] ^= change;
-            let file = reseal(&mut bytes, &chain);
-            use_all(&bytes, file);
-        }
-    }
+    believe_nothing(&whole.bytes, &chain, parts);
+}
+
+/// The blocks of another form: the rest is as above.
+#[test]
+fn no_number_of_a_block_of_version_3_is_believed_unchecked() {
+    let golden = golden(FILE_V3);
+    let reader = open(&golden, file_of(&golden)).unwrap();
+    let chain = chain(&reader);
+    let blocks = chain.blocks.clone();
+    believe_nothing(&golden, &chain, blocks);
 }
 
 proptest! {
@@ -191,7 +206,7 @@ fn newer_formats_are_told_from_damage() {
             let (whole, chain) = small();
             let mut bytes = whole.bytes;
             let page = if part == Part::Header { 0 } else { chain.footer };
-            bytes[page + at] ^= 4;
+            bytes[page + at] ^= 8;
             let file = reseal(&mut bytes, &chain);
             let error = read_all(&bytes, file).expect_err("a newer format");
             assert_eq!(error.part, part);
@@ -229,4 +244,17 @@ fn the_footer_of_another_version_of_the_file_is_refused() {
     let wrong = RunFile { footer_hash: whole.finished.file.footer_hash ^ 1, ..whole.finished.file };
     let error = Footer::decode(&whole.bytes[chain.footer..], wrong).expect_err("another hash");
     assert!(matches!(error.fault, Fault::Hash { .. }), "{error}");
+}
+
+/// A block says itself how its keys are written: what it says must be true of the tablet.
+#[test]
+fn a_form_for_other_keys_is_refused() {
+    for (form, field) in [(2, Field::Tablet), (3, Field::Version)] {
+        let (whole, chain) = small();
+        let mut bytes = whole.bytes;
+        bytes[chain.blocks[0].start + 42] = form;
+        let file = reseal(&mut bytes, &chain);
+        let error = read_all(&bytes, file).expect_err("not the form of u64 keys");
+        assert_eq!((error.part, error.fault), (Part::Block, Fault::Malformed { field }));
+    }
 }

@@ -6,4 +6,5 @@ mod golden;
 mod model;
 mod resident;
 mod round_trip;
+mod size;
 mod values;

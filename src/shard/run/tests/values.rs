@@ -10,7 +10,8 @@ use crate::shard::run::value_file::check_value;
 use crate::shard::run::{PAGE_BYTES, RunError, ValueFooter, ValueMeta, ValueRef, ValueWriter};
 use crate::types::{RunId, ShardId};
 
-const FILE: &str = "tests/golden/values_v3.bin";
+const FILE: &str = "tests/golden/values_v4.bin";
+const FILE_V3: &str = "tests/golden/values_v3.bin";
 const ID: RunId = RunId(9);
 
 fn value(number: usize, len: usize) -> Vec<u8> {
@@ -68,20 +69,32 @@ fn every_value_is_where_its_reference_says() {
     }
 }
 
+fn path_of(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn meta_of(bytes: &[u8]) -> ValueMeta {
+    let footer = &bytes[bytes.len() - PAGE_BYTES..];
+    ValueFooter::meta_of(footer, ID, bytes.len() as u64).expect("a footer")
+}
+
 #[test]
 fn the_format_is_the_golden_one() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE);
     let (bytes, meta, refs) = write(&values(&[3, 5000]), 1000);
     if std::env::var_os("WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, &bytes).expect("the golden file can be written");
+        std::fs::write(path_of(FILE), &bytes).expect("the golden file can be written");
     }
-    let golden = std::fs::read(&path).expect("the golden file is there");
+    let golden = std::fs::read(path_of(FILE)).expect("the golden file is there");
     assert!(bytes == golden, "the writer makes other bytes than the golden ones");
-    assert_eq!(
-        ValueFooter::meta_of(&golden[golden.len() - PAGE_BYTES..], ID, golden.len() as u64),
-        Some(meta)
-    );
+    assert_eq!(meta_of(&golden), meta);
     assert_eq!(read_all(&golden, meta), Ok(refs));
+}
+
+#[test]
+fn version_3_is_still_read() {
+    let golden = std::fs::read(path_of(FILE_V3)).expect("the golden file is there");
+    let (_, _, refs) = write(&values(&[3, 5000]), 1000);
+    assert_eq!(read_all(&golden, meta_of(&golden)), Ok(refs));
 }
 
 #[test]
