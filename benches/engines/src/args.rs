@@ -22,8 +22,10 @@ pub enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 pub enum EngineName {
     Kyrodb,
+    #[cfg(feature = "rocksdb")]
     Rocksdb,
     /// With direct reads, past the kernel's cache.
+    #[cfg(feature = "rocksdb")]
     RocksdbDirect,
     Lmdb,
 }
@@ -32,7 +34,9 @@ impl EngineName {
     pub fn name(self) -> &'static str {
         match self {
             EngineName::Kyrodb => "kyrodb",
+            #[cfg(feature = "rocksdb")]
             EngineName::Rocksdb => "rocksdb",
+            #[cfg(feature = "rocksdb")]
             EngineName::RocksdbDirect => "rocksdb-direct",
             EngineName::Lmdb => "lmdb",
         }
@@ -59,7 +63,7 @@ pub struct RunArgs {
     pub keys: Option<PathBuf>,
     #[arg(long, value_delimiter = ',', default_value = "warm,cold,overwrite")]
     pub parts: Vec<Part>,
-    #[arg(long, value_delimiter = ',', default_value = "kyrodb,rocksdb,rocksdb-direct,lmdb")]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = EngineName::value_variants().iter().copied())]
     pub engines: Vec<EngineName>,
     #[arg(long, default_value_t = 100)]
     pub value_bytes: usize,

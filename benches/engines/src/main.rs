@@ -14,6 +14,7 @@ mod kyro;
 mod lmdb;
 mod peer;
 mod report;
+#[cfg(feature = "rocksdb")]
 mod rocks;
 mod runner;
 mod table;

@@ -10,6 +10,7 @@ use crate::engine::{Check, Engine, Plan};
 use crate::keysets::Random;
 use crate::kyro::Kyro;
 use crate::lmdb::Lmdb;
+#[cfg(feature = "rocksdb")]
 use crate::rocks::Rocks;
 use crate::table::Table;
 use crate::task::{Latency, Outcome, Task};
@@ -41,7 +42,9 @@ fn open(args: &WorkerArgs, table: &Arc<Table>) -> Box<dyn Engine> {
     std::fs::create_dir_all(dir).expect("a directory of its own");
     match args.engine {
         EngineName::Kyrodb => Box::new(Kyro::open(dir, table, memory)),
+        #[cfg(feature = "rocksdb")]
         EngineName::Rocksdb => Box::new(Rocks::open(dir, table, memory, false)),
+        #[cfg(feature = "rocksdb")]
         EngineName::RocksdbDirect => Box::new(Rocks::open(dir, table, memory, true)),
         EngineName::Lmdb => Box::new(Lmdb::open(dir, table)),
     }
