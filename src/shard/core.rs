@@ -21,8 +21,9 @@ use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
 use super::options::ShardOptions;
+use super::page::Page;
 use super::parked::Parked;
-use super::record::{Refusal, Write};
+use super::record::{Refusal, Scan, Write};
 use super::runs::run_file_name;
 use super::segments::Segments;
 use super::snapshot_part::Desk;
@@ -31,7 +32,7 @@ use super::stats::Latency;
 use super::store::parts_out::Written;
 use super::store::policy::Reason;
 use super::store::read::read_all;
-use super::store::{Before, ColdRead, Part, Shelf};
+use super::store::{Before, ColdRead, DeltaPage, Part, Shelf};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
 use crate::io::manifest::ManifestError;
@@ -272,6 +273,17 @@ impl Core {
             }
         }
         Ok(found)
+    }
+
+    /// What of a range of a tablet is visible now.
+    pub fn begin_scan(&self, tablet: TabletId, scan: &Scan) -> Result<DeltaPage, Refusal> {
+        self.numbers.borrow_mut().scans += 1;
+        self.engine.borrow_mut().scan(tablet, scan, self.runtime.wall())
+    }
+
+    /// Reads what memory does not have of it.
+    pub async fn finish_scan(&self, begun: DeltaPage) -> Result<Page, Refusal> {
+        begun.page().await.map_err(|error| self.note_damage(&error))
     }
 
     /// A run could not be read; what depends on it is refused.

@@ -37,6 +37,7 @@ pub mod message;
 pub mod node;
 pub mod operations;
 pub mod options;
+pub mod page;
 pub mod parked;
 pub mod payload;
 pub mod point_reads;

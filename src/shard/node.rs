@@ -20,8 +20,9 @@ use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::message::{Reply, Request, WriteResult};
 use super::options::ShardOptions;
+use super::page::Page;
 use super::progress::{advance, next_part};
-use super::record::{Durability, Found, Page, Refusal, Scan, Write};
+use super::record::{Durability, Found, Refusal, Scan, Write};
 use super::serve::Early;
 use super::staged::Looked;
 use super::start_error::StartError;
@@ -34,6 +35,9 @@ use crate::types::{Epoch, Mono, ShardId, TabletId, WallMs};
 
 /// Between two attempts at a range that is just moving.
 const MOVED_RETRY: Duration = Duration::from_millis(2);
+
+/// What beginning a scan of a tablet takes, in entries looked at.
+const SCAN_PART_VISITS: usize = 32;
 
 /// An answer that is here already (the key is on this core), or on its way.
 pub enum Answer<T> {
@@ -200,8 +204,9 @@ impl Node {
         if tablet.owner == self.shard() {
             match self.look_here(tablet.id, key) {
                 Err(Refusal::Moved) => {}
-                Ok((_, Looked::Found(found))) => return Answer::Now(Ok(found)),
-                Ok((core, Looked::Cold(read, now))) => {
+                Ok(Looked::Found(found)) => return Answer::Now(Ok(found)),
+                Ok(Looked::Cold(read, now)) => {
+                    let core = self.core().expect("it looked").clone();
                     return self.later(async move { found_at(core.read_cold(read).await, now) });
                 }
                 Err(refusal) => return Answer::Now(Err(refusal)),
@@ -218,10 +223,8 @@ impl Node {
         })
     }
 
-    fn look_here(&self, tablet: TabletId, key: &Key) -> Result<(Rc<Core>, Looked), Refusal> {
-        let core = self.core()?;
-        let looked = core.engine.borrow_mut().get(tablet, key, self.inner.runtime.wall())?;
-        Ok((core.clone(), looked))
+    fn look_here(&self, tablet: TabletId, key: &Key) -> Result<Looked, Refusal> {
+        self.core()?.engine.borrow_mut().get(tablet, key, self.inner.runtime.wall())
     }
 
     pub(super) async fn get_again(
@@ -388,7 +391,7 @@ impl Node {
     pub async fn scan(&self, collection: &Arc<Collection>, scan: Scan) -> Result<Page, Refusal> {
         assert!(!collection.is_hashed(), "hashed keys have no order");
         let mut page = Page { more: true, ..Page::default() };
-        let mut bytes = 0;
+        let (mut bytes, mut at_once) = (0, 0);
         let mut rest = scan.clone();
         let mut attempts = Attempts::after(self, true);
         let mut map = self.in_force(collection);
@@ -398,23 +401,37 @@ impl Node {
                 page.more = false;
                 break;
             };
-            let part =
-                match expect_page(self.call(owner, Request::Scan { tablet, scan: clipped.clone() }).await) {
-                    Err(Refusal::Moved) => {
-                        map = attempts.next(self, &map).await?;
-                        continue;
-                    }
-                    part => part?,
-                };
-            // A part of this core is answered without a pause: give others a turn.
-            self.inner.runtime.yield_now().await;
-            bytes += part.records.iter().map(|(_, found)| found.payload.as_bytes().len()).sum::<usize>();
+            let part = match self.scan_part(owner, tablet, &clipped).await {
+                Err(Refusal::Moved) => {
+                    map = attempts.next(self, &map).await?;
+                    continue;
+                }
+                part => part?,
+            };
+            at_once += SCAN_PART_VISITS + part.visited;
+            // A part of this core that is warm is answered without a pause.
+            if at_once > limits::SCAN_VISITS_AT_ONCE {
+                self.inner.runtime.yield_now().await;
+                at_once = 0;
+            }
+            bytes += part.records.payload_bytes();
+            page.visited += part.visited;
             page.more = part.more || !last;
             advance(&mut rest, &clipped, &part);
             page.resume_after = part.resume_after.or(page.resume_after);
-            page.records.extend(part.records);
+            page.records.append(part.records);
         }
         Ok(page)
+    }
+
+    /// Here without a message or a task.
+    async fn scan_part(&self, owner: ShardId, tablet: TabletId, part: &Scan) -> Result<Page, Refusal> {
+        if owner == self.shard() {
+            let core = self.core()?;
+            let begun = core.begin_scan(tablet, part)?;
+            return core.finish_scan(begun).await;
+        }
+        expect_page(self.call(owner, Request::Scan { tablet, scan: part.clone() }).await)
     }
 
     // ---- the whole node

@@ -121,6 +121,11 @@ fn joined(parts: [&[u8]; 3]) -> Arc<[u8]> {
     bytes
 }
 
+/// The value in the bytes of a payload; `None` when they are none.
+pub fn value_in(bytes: &[u8]) -> Option<&[u8]> {
+    value_start(bytes).map(|start| &bytes[start..])
+}
+
 fn value_start(bytes: &[u8]) -> Option<usize> {
     match *bytes.first()? {
         code if usize::from(code) < KNOWN_TYPES.len() => Some(1),

@@ -4,7 +4,8 @@ use std::ops::Bound;
 
 use super::catalogue::Collection;
 use super::key::Key;
-use super::record::{Page, Scan};
+use super::page::Page;
+use super::record::Scan;
 use crate::types::{ShardId, TabletId};
 
 /// The tablet in which the rest of a scan begins, the part of the range in it, and whether it is the

@@ -176,17 +176,6 @@ pub struct Scan {
     pub limit: usize,
 }
 
-/// Records in the order asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    pub records: Vec<(Key, Found)>,
-    /// There is more of the range behind the last record (or behind `resume_after` when the page
-    /// holds none).
-    pub more: bool,
-    /// Go on strictly behind this key.
-    pub resume_after: Option<Key>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,12 +119,11 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
         }
         Request::Write { items, epoch } => write(core, items, epoch, answer),
         Request::Scan { tablet, scan } => {
-            core.numbers.borrow_mut().scans += 1;
-            let begun = core.engine.borrow_mut().scan(tablet, &scan, wall);
+            let begun = core.begin_scan(tablet, &scan);
             let (node, core) = (node.clone(), core.clone());
             node.runtime().clone().spawn(Class::Foreground, async move {
                 let page = match begun {
-                    Ok(begun) => begun.page().await.map_err(|error| core.note_damage(&error)),
+                    Ok(begun) => core.finish_scan(begun).await,
                     Err(refusal) => Err(refusal),
                 };
                 answer.give(&node, Reply::Page(page));

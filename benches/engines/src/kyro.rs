@@ -138,17 +138,18 @@ impl Client {
     }
 
     async fn ranges(&self, starts: &[usize], len: usize, check: &mut Check) {
-        for start in starts {
+        for (turn, start) in starts.iter().enumerate() {
             check.begin();
             let (first, end) = (Bound::Included(self.key(*start)), Bound::Unbounded);
             let scan = Scan { start: first, end, reverse: false, limit: len };
             let page = self.node.scan(&self.collection, scan).await.expect("read");
             assert_eq!(page.records.len(), len, "a range ended early");
-            for (place, (key, found)) in (*start..).zip(&page.records) {
-                let key = key.as_u64().expect("a u64 key");
-                check.record(place, key, found.payload.value());
+            for (place, record) in (*start..).zip(page.records.iter()) {
+                let key = record.key.try_into().map(u64::from_be_bytes).expect("a u64 key");
+                check.record(place, key, record.value());
             }
             check.end();
+            self.breathe(turn).await;
         }
     }
 

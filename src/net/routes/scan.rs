@@ -19,7 +19,8 @@ use crate::net::response::{LocalFuture, NDJSON, Response, Source};
 use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
-use crate::shard::record::{Found, Page, Refusal, Scan};
+use crate::shard::page::Page;
+use crate::shard::record::{Found, Refusal, Scan};
 use crate::types::CollectionId;
 
 /// Records of a page that a stream asks for at a time.
@@ -201,10 +202,10 @@ impl Walk {
             }
             let Range { start, end, reverse } = self.range.clone();
             let page = self.node.scan(&self.collection, Scan { start, end, reverse, limit }).await?;
-            let last = page.resume_after.as_ref().or(page.records.last().map(|(key, _)| key));
+            let last = page.resume_after.clone();
             self.ended = !page.more;
             match last {
-                Some(last) => self.range.go_on_behind(last.clone()),
+                Some(last) => self.range.go_on_behind(last),
                 None => self.ended = true,
             }
             if self.ended || !page.records.is_empty() {

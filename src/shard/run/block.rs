@@ -103,6 +103,13 @@ impl<'a> Block<'a> {
         place.check_field(Field::Offset, at.offset.0, u64_at(bytes, OFFSET_AT))?;
         place.check_field(Field::Length, at.len as u64, u32_at(bytes, LEN_AT).into())?;
         place.check_hash(at.hash, hash)?;
+        Block::again(bytes, run, at)
+    }
+
+    /// As `decode`, of bytes that were decoded before.
+    pub(super) fn again(bytes: &'a [u8], run: RunId, at: &BlockPlace) -> Result<Block<'a>, RunError> {
+        let place = Place { run, part: Part::Block, offset: at.offset };
+        place.check_len(bytes, at.len as u64)?;
         let count = usize::from(u16_at(bytes, COUNT_AT));
         place.check_field(Field::EntryCount, at.entries, count as u64)?;
         let used = u32_at(bytes, USED_AT) as usize;
@@ -161,6 +168,41 @@ impl<'a> Block<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// How many entries are below `key`, or the same.
+    pub fn count_below(&self, key: &[u8], or_same: bool) -> Result<usize, RunError> {
+        let is_below = |index| {
+            let entry = self.entry(index)?;
+            Ok(if or_same { entry.key <= key } else { entry.key < key })
+        };
+        // Mostly all of them or none.
+        if !is_below(0)? {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (1, self.count);
+        if is_below(high - 1)? {
+            return Ok(high);
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_below(middle)? { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Without its bytes, for one who keeps both.
+    pub fn detached(&self) -> Block<'static> {
+        let Block { place, bytes: _, tablet, used, count } = *self;
+        Block { place, bytes: &[], tablet, used, count }
+    }
+
+    /// A detached block with its bytes again.
+    pub fn attached<'b>(&self, bytes: &'b [u8]) -> Block<'b>
+    where
+        'a: 'b,
+    {
+        Block { bytes, ..*self }
     }
 
     /// Where entry `index` begins; for `len()`, where the last one ends.

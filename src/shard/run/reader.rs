@@ -115,6 +115,11 @@ impl RunReader {
         self.block_of_tablet(number, bytes).map(|(block, _)| block)
     }
 
+    /// As `block`, of bytes that came out of it before: nothing is checked but that entries can be found.
+    pub fn block_again<'a>(&self, number: u32, bytes: &'a [u8]) -> Result<Block<'a>, RunError> {
+        Block::again(bytes, self.footer.file.run, &self.locators.block(number))
+    }
+
     /// Which tablet a payload block is of. Panics when there is no such block.
     pub fn tablet_of_block(&self, number: u32) -> &TabletEntry {
         self.directory.of_block(number).expect("the directory covers all blocks")

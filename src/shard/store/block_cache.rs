@@ -4,7 +4,7 @@
 //! the same blocks. Bounded by bytes; eviction is quick_cache's, as there. A long scan and a compaction keep
 //! nothing, or one of them would push all else out.
 //!
-//! Invariant: a block is kept after its hash was found right, never before, or one bad read would last. Runs are
+//! Invariant: a block is kept after its hash was found right, never before: it is not hashed again. Runs are
 //! immutable and their ids are never used again, so nothing here goes stale.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};

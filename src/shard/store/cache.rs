@@ -12,7 +12,7 @@
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use quick_cache::unsync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::limits;
@@ -37,19 +37,42 @@ struct CacheKey {
     key: Key,
 }
 
-impl CacheKey {
-    fn new(tablet: TabletId, key: &Key) -> CacheKey {
+/// To look for a [`CacheKey`] with.
+struct Wanted<'a> {
+    hash: u64,
+    tablet: TabletId,
+    key: &'a Key,
+}
+
+impl Wanted<'_> {
+    fn new(tablet: TabletId, key: &Key) -> Wanted<'_> {
         let hash = match key.as_u64() {
             Some(number) => xxh3_64_with_seed(&number.to_le_bytes(), tablet.0.into()),
             None => xxh3_64_with_seed(&key.to_vec(), tablet.0.into()),
         };
-        CacheKey { hash, tablet, key: key.clone() }
+        Wanted { hash, tablet, key }
+    }
+
+    fn to_own(&self) -> CacheKey {
+        CacheKey { hash: self.hash, tablet: self.tablet, key: self.key.clone() }
     }
 }
 
 impl Hash for CacheKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
+    }
+}
+
+impl Hash for Wanted<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<CacheKey> for Wanted<'_> {
+    fn equivalent(&self, other: &CacheKey) -> bool {
+        self.hash == other.hash && self.tablet == other.tablet && *self.key == other.key
     }
 }
 
@@ -97,12 +120,12 @@ impl ValueCache {
     }
 
     pub fn get(&self, tablet: TabletId, key: &Key) -> Option<&Version> {
-        self.values.get(&CacheKey::new(tablet, key))
+        self.values.get(&Wanted::new(tablet, key))
     }
 
     pub fn insert(&mut self, tablet: TabletId, key: &Key, version: &Version) {
         if self.takes(version) {
-            self.values.insert(CacheKey::new(tablet, key), version.clone());
+            self.values.insert(Wanted::new(tablet, key).to_own(), version.clone());
         }
     }
 
@@ -117,9 +140,9 @@ impl ValueCache {
         if self.values.is_empty() {
             return;
         }
-        let key = CacheKey::new(tablet, key);
-        if self.values.remove(&key).is_some() && self.takes(version) {
-            self.values.insert(key, version.clone());
+        let wanted = Wanted::new(tablet, key);
+        if self.values.remove(&wanted).is_some() && self.takes(version) {
+            self.values.insert(wanted.to_own(), version.clone());
         }
     }
 

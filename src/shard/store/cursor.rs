@@ -1,4 +1,6 @@
 //! The entries of a part in order, or in the opposite one, read ahead in growing stretches of blocks.
+//!
+//! What memory has is walked without a pause: only a block that is not warm has to be awaited.
 
 use std::ops::{Bound, Range};
 use std::rc::Rc;
@@ -6,6 +8,7 @@ use std::rc::Rc;
 use super::part::Part;
 use crate::io::buf::AlignedBuf;
 use crate::limits;
+use crate::shard::run::block::Block;
 use crate::shard::run::{Body, EntryRef, Resident, RunError, ValueRef};
 use crate::shard::runs::LoadError;
 use crate::types::{CollectionId, FileOffset, Lsn, Seq, TabletId, WallMs};
@@ -17,31 +20,42 @@ pub enum Walk {
     Range { collection: CollectionId, tablet: TabletId, start: Bound<Vec<u8>>, end: Bound<Vec<u8>> },
 }
 
-/// Invariant: `entries` are those of one block of `stretch`, and `at` the next of them.
+/// Invariant: the open block lies in `stretch`, and `head` is the first of `entries`, or the last in reverse.
 pub struct Cursor {
     part: Rc<Part>,
     resident: Rc<Resident>,
+    walk: Rc<Walk>,
     /// Not read yet.
     blocks: Range<u32>,
     reverse: bool,
     read_bytes: usize,
-    /// Blocks that are read stay warm, those that are warm are not read.
-    keeps: bool,
     stretch: Stretch,
     collection: CollectionId,
     tablet: TabletId,
-    entries: Vec<Slot>,
-    at: usize,
+    /// The open block, and where it is in the stretch.
+    block: Option<(Block<'static>, Range<usize>)>,
+    /// Of the open block: in the range, and not passed.
+    entries: Range<usize>,
+    head: Option<Slot>,
 }
 
-/// Blocks that were read.
+/// Blocks in memory.
 struct Stretch {
     bytes: Rc<AlignedBuf>,
     offset: FileOffset,
     /// Not opened yet.
     blocks: Range<u32>,
-    /// Blocks of it are to stay warm.
-    stays: bool,
+    from: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// To be checked; are to stay warm.
+    DiskToKeep,
+    /// To be checked.
+    Disk,
+    /// Checked before they became warm.
+    Memory,
 }
 
 /// An entry of the open block; places are those in the bytes of the stretch.
@@ -60,41 +74,45 @@ enum Placed {
 }
 
 impl Cursor {
-    pub async fn open(
-        part: &Rc<Part>,
-        walk: &Walk,
+    /// Reads what is resident of the part if need be.
+    pub async fn open(part: &Rc<Part>, walk: Walk, read_bytes: usize) -> Result<Cursor, LoadError> {
+        let resident = part.load().await?;
+        Ok(Cursor::over(part.clone(), resident, Rc::new(walk), false, read_bytes))
+    }
+
+    pub fn over(
+        part: Rc<Part>,
+        resident: Rc<Resident>,
+        walk: Rc<Walk>,
         reverse: bool,
         read_bytes: usize,
-    ) -> Result<Cursor, LoadError> {
-        let resident = part.load().await?;
-        let blocks = match walk {
+    ) -> Cursor {
+        let blocks = match &*walk {
             Walk::All => 0..resident.reader().footer().blocks,
             Walk::Range { collection, tablet, start, end } => {
-                let bound = |bound: &Bound<Vec<u8>>| bound.clone();
-                let (start, end) = (bound(start), bound(end));
-                let start = start.as_ref().map(Vec::as_slice);
-                let end = end.as_ref().map(Vec::as_slice);
+                let (start, end) = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
                 resident.blocks_of_range(*collection, *tablet, start, end)
             }
         };
-        Ok(Cursor {
-            part: part.clone(),
+        Cursor {
+            part,
             resident,
+            walk,
             blocks,
             reverse,
             read_bytes,
-            keeps: matches!(walk, Walk::Range { .. }),
             stretch: Stretch {
                 bytes: Rc::new(AlignedBuf::zeroed(0)),
                 offset: FileOffset::ZERO,
                 blocks: 0..0,
-                stays: false,
+                from: Origin::Memory,
             },
             collection: CollectionId::ZERO,
             tablet: TabletId::ZERO,
-            entries: Vec::new(),
-            at: 0,
-        })
+            block: None,
+            entries: 0..0,
+            head: None,
+        }
     }
 
     pub fn part(&self) -> &Rc<Part> {
@@ -103,7 +121,7 @@ impl Cursor {
 
     /// The next entry; `None` at the end, and before [`Cursor::fill`].
     pub fn head(&self) -> Option<EntryRef<'_>> {
-        let slot = self.entries.get(self.at)?;
+        let slot = self.head.as_ref()?;
         let bytes = &self.stretch.bytes;
         Some(EntryRef {
             tablet: self.tablet,
@@ -121,23 +139,41 @@ impl Cursor {
 
     /// Where the next entry stands in the order of runs.
     pub fn place(&self) -> Option<(CollectionId, TabletId, &[u8])> {
-        let slot = self.entries.get(self.at)?;
+        let slot = self.head.as_ref()?;
         Some((self.collection, self.tablet, &self.stretch.bytes[slot.key.clone()]))
     }
 
     pub fn advance(&mut self) {
-        self.at += 1;
+        match self.reverse {
+            false => self.entries.start += 1,
+            true => self.entries.end -= 1,
+        }
+        // What is wrong with an entry is told when it is asked for.
+        self.head = self.first_entry().ok().flatten();
     }
 
     /// Reads on until there is a next entry, or the end is reached.
     pub async fn fill(&mut self) -> Result<(), LoadError> {
-        while self.at >= self.entries.len() {
+        while !self.fill_now()? {
+            self.read_stretch().await?;
+        }
+        Ok(())
+    }
+
+    /// As `fill`, with what is in memory; false when a stretch has to be read.
+    pub fn fill_now(&mut self) -> Result<bool, LoadError> {
+        while self.head.is_none() {
+            if !self.entries.is_empty() {
+                self.head = self.first_entry().map_err(|error| self.part.damaged(error))?;
+                continue;
+            }
             if self.stretch.blocks.is_empty() {
                 if self.blocks.is_empty() {
-                    self.entries.clear();
-                    return Ok(());
+                    return Ok(true);
                 }
-                self.read_stretch().await?;
+                if !self.take_warm_block() {
+                    return Ok(false);
+                }
             }
             let number = match self.reverse {
                 false => self.stretch.blocks.next(),
@@ -146,35 +182,39 @@ impl Cursor {
             let number = number.expect("not empty");
             self.open_block(number).map_err(|error| self.part.damaged(error))?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn read_stretch(&mut self) -> Result<(), LoadError> {
-        if self.take_warm_block() {
-            return Ok(());
-        }
+    /// Reads the next blocks: `fill_now` said that they are not in memory.
+    pub async fn read_stretch(&mut self) -> Result<(), LoadError> {
         let blocks = self.next_blocks();
         let locators = self.resident.reader().locators();
         let offset = locators.block(blocks.start).offset;
         let last = locators.block(blocks.end - 1);
         let len = (last.offset.0 - offset.0) as usize + last.len;
         let bytes = self.part.read(offset, len).await?;
-        let stays = self.keeps && len <= limits::WARM_READ_BYTES_MAX;
-        self.stretch_is(Stretch { bytes: Rc::new(bytes), offset, blocks, stays });
+        let stays = self.keeps() && len <= limits::WARM_READ_BYTES_MAX;
+        let from = if stays { Origin::DiskToKeep } else { Origin::Disk };
+        self.stretch_is(Stretch { bytes: Rc::new(bytes), offset, blocks, from });
         self.read_bytes = (self.read_bytes * 2).min(limits::RUN_READ_BYTES);
         Ok(())
+    }
+
+    /// Blocks that are read stay warm, those that are warm are not read.
+    fn keeps(&self) -> bool {
+        matches!(*self.walk, Walk::Range { .. })
     }
 
     /// The next block is warm, and is taken.
     fn take_warm_block(&mut self) -> bool {
         let number = if self.reverse { self.blocks.end - 1 } else { self.blocks.start };
-        if !self.keeps {
+        if !self.keeps() {
             return false;
         }
         let warm = self.part.shelf().blocks.borrow().get(self.part.meta.id, number);
         let Some(bytes) = warm else { return false };
         let offset = self.resident.reader().locators().block(number).offset;
-        self.stretch_is(Stretch { bytes, offset, blocks: number..number + 1, stays: false });
+        self.stretch_is(Stretch { bytes, offset, blocks: number..number + 1, from: Origin::Memory });
         true
     }
 
@@ -207,39 +247,61 @@ impl Cursor {
 
     fn open_block(&mut self, number: u32) -> Result<(), RunError> {
         let reader = self.resident.reader();
-        let place = reader.locators().block(number);
-        let from = (place.offset.0 - self.stretch.offset.0) as usize;
-        let bytes = &self.stretch.bytes[from..from + place.len];
-        let block = reader.block(number, bytes)?;
-        if self.stretch.stays {
+        let at = reader.locators().block(number);
+        let from = (at.offset.0 - self.stretch.offset.0) as usize;
+        let place = from..from + at.len;
+        let bytes = &self.stretch.bytes[place.clone()];
+        let block = match self.stretch.from {
+            Origin::Memory => reader.block_again(number, bytes)?,
+            Origin::Disk | Origin::DiskToKeep => reader.block(number, bytes)?,
+        };
+        if self.stretch.from == Origin::DiskToKeep {
             self.part.shelf().blocks.borrow_mut().insert(self.part.meta.id, number, bytes);
         }
         let info = &reader.tablet_of_block(number).info;
         (self.collection, self.tablet) = (info.collection, info.tablet);
-        self.entries.clear();
-        self.at = 0;
-        let range = |part: &[u8]| {
-            // Parts of the block that was just cut out of the stretch.
-            let start = from + (part.as_ptr() as usize - bytes.as_ptr() as usize);
-            start..start + part.len()
-        };
-        for index in 0..block.len() {
-            let entry = block.entry(index)?;
-            self.entries.push(Slot {
-                lsn: entry.lsn,
-                seq: entry.seq,
-                expires: entry.expires,
-                key: range(entry.key),
-                body: match entry.body {
-                    Body::Tombstone => Placed::Tombstone,
-                    Body::Here(payload) => Placed::Here(range(payload)),
-                    Body::Apart(at) => Placed::Apart(at),
-                },
-            });
-        }
-        if self.reverse {
-            self.entries.reverse();
-        }
+        self.entries = entries_of(&self.walk, &block)?;
+        self.block = Some((block.detached(), place));
         Ok(())
     }
+
+    /// Of the entries that were not passed.
+    fn first_entry(&self) -> Result<Option<Slot>, RunError> {
+        let (Some((block, place)), false) = (&self.block, self.entries.is_empty()) else { return Ok(None) };
+        let bytes = &self.stretch.bytes[place.clone()];
+        let index = if self.reverse { self.entries.end - 1 } else { self.entries.start };
+        let entry = block.attached(bytes).entry(index)?;
+        let range = |part: &[u8]| {
+            // Parts of the block that was just cut out of the stretch.
+            let start = place.start + (part.as_ptr() as usize - bytes.as_ptr() as usize);
+            start..start + part.len()
+        };
+        Ok(Some(Slot {
+            lsn: entry.lsn,
+            seq: entry.seq,
+            expires: entry.expires,
+            key: range(entry.key),
+            body: match entry.body {
+                Body::Tombstone => Placed::Tombstone,
+                Body::Here(payload) => Placed::Here(range(payload)),
+                Body::Apart(at) => Placed::Apart(at),
+            },
+        }))
+    }
+}
+
+/// Entries of a block that are walked.
+fn entries_of(walk: &Walk, block: &Block<'_>) -> Result<Range<usize>, RunError> {
+    let Walk::Range { start, end, .. } = walk else { return Ok(0..block.len()) };
+    let from = match start {
+        Bound::Unbounded => 0,
+        Bound::Included(key) => block.count_below(key, false)?,
+        Bound::Excluded(key) => block.count_below(key, true)?,
+    };
+    let to = match end {
+        Bound::Unbounded => block.len(),
+        Bound::Included(key) => block.count_below(key, true)?,
+        Bound::Excluded(key) => block.count_below(key, false)?,
+    };
+    Ok(from..to.max(from))
 }

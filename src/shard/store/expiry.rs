@@ -42,7 +42,7 @@ pub async fn keep_expiring(core: Rc<Core>) {
 
 /// Logs the deletion of what is over in a part; gives when the first of the others will be.
 async fn expire(core: &Core, part: &Rc<Part>, now: WallMs) -> Result<WallMs, LoadError> {
-    let mut cursor = Cursor::open(part, &Walk::All, false, limits::RUN_READ_BYTES).await?;
+    let mut cursor = Cursor::open(part, Walk::All, limits::RUN_READ_BYTES).await?;
     let mut slice = core.runtime.slice();
     let mut first = NEVER;
     loop {

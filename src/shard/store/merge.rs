@@ -25,9 +25,11 @@ struct Chain {
 /// Sources are in order of age, the newest first.
 pub struct Merge {
     chains: Vec<Chain>,
-    walk: Walk,
+    walk: Rc<Walk>,
     reverse: bool,
     read_bytes: usize,
+    /// The source with the next entry; `None` at the end, and while one of them has to be filled.
+    next: Option<usize>,
 }
 
 type At<'a> = (CollectionId, TabletId, &'a [u8]);
@@ -44,18 +46,40 @@ impl Merge {
             chain.note_bound(reverse);
             chain
         };
-        Merge { chains: sources.into_iter().map(chain).collect(), walk, reverse, read_bytes }
+        let chains = sources.into_iter().map(chain).collect();
+        Merge { chains, walk: Rc::new(walk), reverse, read_bytes, next: None }
     }
 
     /// Reads until every source has its next entry at hand; to be called before each [`Merge::next`].
     pub async fn fill(&mut self) -> Result<(), LoadError> {
-        for chain in &mut self.chains {
-            chain.read_on(self.reverse).await?;
-        }
-        while let Some(chain) = self.next_to_open() {
-            self.chains[chain].open_next(&self.walk, self.reverse, self.read_bytes).await?;
+        while let Some(source) = self.fill_now()? {
+            self.read(source).await?;
         }
         Ok(())
+    }
+
+    /// As `fill`, with what is in memory; gives a source that has to be read.
+    pub fn fill_now(&mut self) -> Result<Option<usize>, LoadError> {
+        if self.next.is_some() {
+            return Ok(None);
+        }
+        for source in 0..self.chains.len() {
+            if !self.chains[source].fill_now(self.reverse)? {
+                return Ok(Some(source));
+            }
+        }
+        while let Some(source) = self.next_to_open() {
+            if !self.chains[source].open_now(&self.walk, self.reverse, self.read_bytes)? {
+                return Ok(Some(source));
+            }
+        }
+        self.next = self.first_source();
+        Ok(None)
+    }
+
+    /// Reads what `fill_now` did not find.
+    pub async fn read(&mut self, source: usize) -> Result<(), LoadError> {
+        self.chains[source].read().await
     }
 
     /// The chain whose next part has to be opened now: it may have something before the next entry, or the same.
@@ -63,7 +87,7 @@ impl Merge {
         let bounds =
             self.chains.iter().enumerate().filter_map(|(index, chain)| Some((index, chain.bound()?)));
         let (index, first) = bounds.reduce(|a, b| if self.is_before(b.1, a.1) { b } else { a })?;
-        let next = self.next_source().and_then(|source| self.chains[source].place());
+        let next = self.first_source().and_then(|source| self.chains[source].place());
         next.is_none_or(|next| !self.is_before(next, first)).then_some(index)
     }
 
@@ -73,7 +97,7 @@ impl Merge {
     }
 
     /// The source with the next entry.
-    fn next_source(&self) -> Option<usize> {
+    fn first_source(&self) -> Option<usize> {
         let mut best: Option<(usize, At<'_>)> = None;
         for (index, chain) in self.chains.iter().enumerate() {
             let Some(place) = chain.place() else { continue };
@@ -84,15 +108,20 @@ impl Merge {
         best.map(|(index, _)| index)
     }
 
+    /// The source of the next entry.
+    pub fn next_source(&self) -> Option<usize> {
+        self.next
+    }
+
     /// The next entry and its collection, where it comes from among the sources; `None` at the end.
     pub fn next(&self) -> Option<Next<'_>> {
-        let source = self.next_source()?;
+        let source = self.next?;
         let cursor = self.chains[source].cursor.as_ref()?;
         let (collection, _, _) = cursor.place()?;
         Some(Next { source, collection, entry: cursor.head()?, part: cursor.part() })
     }
 
-    /// Goes on behind the entry that `next` gave, in all sources; true when one of them has to be read now.
+    /// Goes on behind the entry that `next` gave, in all sources; true when one of them has to be filled now.
     pub fn advance(&mut self, source: usize) -> bool {
         let (before, rest) = self.chains.split_at_mut(source);
         let (chain, behind) = rest.split_first_mut().expect("a source that gave an entry");
@@ -104,8 +133,9 @@ impl Merge {
                 }
             }
         }
-        let empty = chain.advance() || empty;
-        empty || self.next_to_open().is_some()
+        let empty = chain.advance() || empty || self.next_to_open().is_some();
+        self.next = if empty { None } else { self.first_source() };
+        empty
     }
 }
 
@@ -142,21 +172,35 @@ impl Chain {
         });
     }
 
-    /// Until there is a next entry in the open part, or it ends.
-    async fn read_on(&mut self, reverse: bool) -> Result<(), LoadError> {
-        let Some(cursor) = &mut self.cursor else { return Ok(()) };
-        cursor.fill().await?;
+    /// Until there is a next entry in the open part, or it ends; false when it has to be read.
+    fn fill_now(&mut self, reverse: bool) -> Result<bool, LoadError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(true) };
+        if !cursor.fill_now()? {
+            return Ok(false);
+        }
         if cursor.place().is_none() {
             self.cursor = None;
             self.note_bound(reverse);
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn open_next(&mut self, walk: &Walk, reverse: bool, read_bytes: usize) -> Result<(), LoadError> {
-        let part = self.parts.pop_front().expect("a chain with a bound has a part");
-        self.cursor = Some(Cursor::open(&part, walk, reverse, read_bytes).await?);
+    /// False when the next part has to be read.
+    fn open_now(&mut self, walk: &Rc<Walk>, reverse: bool, read_bytes: usize) -> Result<bool, LoadError> {
+        let part = self.parts.front().expect("a chain with a bound has a part");
+        let Some(resident) = part.resident() else { return Ok(false) };
+        let part = self.parts.pop_front().expect("it was there");
+        self.cursor = Some(Cursor::over(part, resident, walk.clone(), reverse, read_bytes));
         self.bound = None;
-        self.read_on(reverse).await
+        self.fill_now(reverse)
+    }
+
+    /// The next stretch of the open part, or what is resident of the next part.
+    async fn read(&mut self) -> Result<(), LoadError> {
+        match (&mut self.cursor, self.parts.front()) {
+            (Some(cursor), _) => cursor.read_stretch().await,
+            (None, Some(part)) => part.load().await.map(drop),
+            (None, None) => Ok(()),
+        }
     }
 }

@@ -240,6 +240,10 @@ impl Part {
         LoadError::Damaged { path: self.shelf.path_of(&self.meta), error }
     }
 
+    pub fn malformed_payload(&self) -> LoadError {
+        LoadError::Payload { path: self.shelf.path_of(&self.meta) }
+    }
+
     /// The block that has the place if any has, by what is resident.
     pub async fn locate(&self, place: &Place) -> Result<Option<Located>, LoadError> {
         let resident = self.load().await?;
@@ -293,8 +297,7 @@ impl Part {
         let value = match entry.body {
             Body::Tombstone => Value::None,
             Body::Here(payload) => {
-                let malformed = || LoadError::Payload { path: self.shelf.path_of(&self.meta) };
-                Value::Here(Payload::from_bytes(payload).ok_or_else(malformed)?)
+                Value::Here(Payload::from_bytes(payload).ok_or_else(|| self.malformed_payload())?)
             }
             Body::Apart(at) => Value::Apart(self.value_file(&at)?, at),
         };

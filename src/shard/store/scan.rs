@@ -1,19 +1,23 @@
 //! Ranges: what the delta has, and the runs behind it, as of one moment.
 
+use std::cmp::Ordering;
+use std::iter::Peekable;
 use std::ops::Bound;
 use std::rc::Rc;
 
 use super::cursor::Walk;
-use super::levels::{LAST, Levels};
-use super::merge::{Merge, Next};
-use super::part::Part;
+use super::levels::{KeyBytes, LAST, Levels};
+use super::merge::Merge;
+use super::part::{Part, key_of};
 use super::place::{Place, Span};
 use super::stored::Stored;
 use crate::io::buf::BLOCK_BYTES;
 use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::key::Key;
-use crate::shard::record::{Page, Scan};
+use crate::shard::page::{Page, Records};
+use crate::shard::record::{Found, Scan};
+use crate::shard::run::{Body, EntryRef};
 use crate::shard::runs::LoadError;
 use crate::shard::tablet::Tablet;
 use crate::types::{CollectionId, TabletId, WallMs};
@@ -45,13 +49,30 @@ impl DeltaPage {
         DeltaPage { scan: scan.clone(), now, collection, tablet, entries, cut, levels: levels.clone() }
     }
 
-    /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at.
+    /// At most `scan.limit` visible records, and at most [`limits::SCAN_VISITS_MAX`] entries looked at. What is
+    /// in memory is given without a pause.
     pub async fn page(self) -> Result<Page, LoadError> {
-        let limit = self.scan.limit;
-        let mut out = PageOut { page: Page::default(), now: self.now, visited: 0, bytes: 0, limit };
-        let more = self.walk(async |key, stored| out.take(key, stored).await).await?;
-        out.page.more = more;
-        Ok(out.page)
+        let (now, cut, limit) = (self.now, self.cut, self.scan.limit);
+        let (mut newest, read_bytes) = self.begin();
+        let mut out = PageOut::new(limit, read_bytes);
+        let more = loop {
+            if let Some(source) = newest.fill_now()? {
+                newest.runs.read(source).await?;
+                continue;
+            }
+            let apart = match newest.next() {
+                None => break cut,
+                Some(_) if out.is_full() => break true,
+                Some(next) => out.take(next, now)?,
+            };
+            if let Some(Apart { key, stored }) = apart
+                && let Some(found) = stored.version().await?.found(now)
+            {
+                out.push_found(&key, found);
+            }
+            newest.advance();
+        };
+        Ok(out.finish(more))
     }
 
     /// Hands over the newest version of each key in order, tombstones too, until `take` wants no more. True
@@ -60,52 +81,35 @@ impl DeltaPage {
         self,
         mut take: impl AsyncFnMut(&Key, Stored) -> Result<bool, LoadError>,
     ) -> Result<bool, LoadError> {
-        let (reverse, scan) = (self.scan.reverse, self.scan.clone());
-        let mut merge = self.merge();
-        let mut delta = self.entries.into_iter().peekable();
+        let cut = self.cut;
+        let (mut newest, _) = self.begin();
         let mut wants_more = true;
         loop {
-            merge.fill().await?;
-            let run = merge.next();
-            let run_key = run.as_ref().map(|next| Key::from_bytes(next.entry.key));
-            let run_key = match (run_key.map(|key| (side(&scan, &key), key)), &run) {
-                (Some((Side::Before, _)), Some(next)) => {
-                    let source = next.source;
-                    merge.advance(source);
-                    continue;
-                }
-                (Some((Side::In, key)), _) => Some(key),
-                _ => None,
+            if let Some(source) = newest.fill_now()? {
+                newest.runs.read(source).await?;
+                continue;
+            }
+            let (key, stored) = match newest.next() {
+                None => return Ok(cut),
+                Some(_) if !wants_more => return Ok(true),
+                Some(Newest::Written(key, version)) => (key.clone(), Stored::from(version.clone())),
+                Some(Newest::Sealed(entry, part)) => (key_of(&entry), part.stored(&entry)?),
             };
-            let delta_first = match (delta.peek(), &run_key) {
-                (None, None) => return Ok(self.cut),
-                _ if !wants_more => return Ok(true),
-                (None, Some(_)) if self.cut => return Ok(true),
-                (None, Some(_)) => false,
-                (Some(_), None) => true,
-                (Some((key, _)), Some(other)) if reverse => key >= other,
-                (Some((key, _)), Some(other)) => key <= other,
-            };
-            let (key, stored) = if delta_first {
-                let (key, version) = delta.next().expect("peeked");
-                if run_key.as_ref() == Some(&key)
-                    && let Some(source) = run.map(|next| next.source)
-                {
-                    merge.advance(source);
-                }
-                (key, Stored::from(version))
-            } else {
-                let Next { source, entry, part, .. } = run.expect("it comes first");
-                let stored = part.stored(&entry)?;
-                merge.advance(source);
-                (run_key.expect("of the entry"), stored)
-            };
+            newest.advance();
             wants_more = take(&key, stored).await?;
         }
     }
 
-    /// The runs that have something of the range.
-    fn merge(&self) -> Merge {
+    /// And how much of the runs the page takes, about.
+    fn begin(self) -> (NewestOf, usize) {
+        let sources = self.sources();
+        let read_bytes = self.first_read_bytes(&sources);
+        let runs = self.merge(sources, read_bytes);
+        let delta = self.entries.into_iter().peekable();
+        (NewestOf { delta, cut: self.cut, runs, reverse: self.scan.reverse, turn: Turn::End }, read_bytes)
+    }
+
+    fn merge(&self, sources: Vec<Vec<Rc<Part>>>, read_bytes: usize) -> Merge {
         let bytes = |bound: &Bound<Key>| match bound {
             Bound::Included(key) => Bound::Included(key.to_vec()),
             Bound::Excluded(key) => Bound::Excluded(key.to_vec()),
@@ -113,8 +117,6 @@ impl DeltaPage {
         };
         let (start, end) = (bytes(&self.scan.start), bytes(&self.scan.end));
         let walk = Walk::Range { collection: self.collection, tablet: self.tablet, start, end };
-        let sources = self.sources();
-        let read_bytes = self.first_read_bytes(&sources);
         Merge::new(sources, walk, self.scan.reverse, read_bytes)
     }
 
@@ -142,29 +144,154 @@ impl DeltaPage {
     }
 }
 
+/// The newest version of each key of a range, in order, from the delta and the runs.
+struct NewestOf {
+    delta: Peekable<std::vec::IntoIter<(Key, Version)>>,
+    /// See [`DeltaPage`].
+    cut: bool,
+    runs: Merge,
+    reverse: bool,
+    turn: Turn,
+}
+
+/// Where the next version is.
+#[derive(Clone, Copy)]
+enum Turn {
+    End,
+    Delta,
+    /// Source of the runs.
+    Runs(usize),
+    /// Of the delta; the source of the runs has an older one.
+    Both(usize),
+}
+
+enum Newest<'a> {
+    Written(&'a Key, &'a Version),
+    Sealed(EntryRef<'a>, &'a Rc<Part>),
+}
+
+impl NewestOf {
+    /// To be called before each `next`; gives a source of the runs that has to be read.
+    fn fill_now(&mut self) -> Result<Option<usize>, LoadError> {
+        let lacking = self.runs.fill_now()?;
+        if lacking.is_none() {
+            self.turn = self.next_turn();
+        }
+        Ok(lacking)
+    }
+
+    fn next_turn(&mut self) -> Turn {
+        match (self.delta.peek(), self.runs.next_source()) {
+            (None, None) => Turn::End,
+            // Between here and there the delta may have more.
+            (None, Some(_)) if self.cut => Turn::End,
+            (None, Some(source)) => Turn::Runs(source),
+            (Some(_), None) => Turn::Delta,
+            (Some((key, _)), Some(source)) => {
+                let run = self.runs.next().expect("of this source");
+                match (key.cmp_bytes(run.entry.key), self.reverse) {
+                    (Ordering::Equal, _) => Turn::Both(source),
+                    (Ordering::Less, false) | (Ordering::Greater, true) => Turn::Delta,
+                    _ => Turn::Runs(source),
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Newest<'_>> {
+        match self.turn {
+            Turn::End => None,
+            Turn::Delta | Turn::Both(_) => {
+                self.delta.peek().map(|(key, version)| Newest::Written(key, version))
+            }
+            Turn::Runs(_) => self.runs.next().map(|next| Newest::Sealed(next.entry, next.part)),
+        }
+    }
+
+    /// Goes on behind what `next` gave.
+    fn advance(&mut self) {
+        if let Turn::Delta | Turn::Both(_) = self.turn {
+            self.delta.next();
+        }
+        if let Turn::Runs(source) | Turn::Both(source) = self.turn {
+            self.runs.advance(source);
+        }
+    }
+}
+
 /// A page while it fills up.
 struct PageOut {
     page: Page,
-    now: WallMs,
-    visited: usize,
     bytes: usize,
     limit: usize,
+    /// The last entry that was looked at, if it is no record of the page.
+    passed: Option<Key>,
+}
+
+/// A record of which the value has to be read.
+struct Apart {
+    key: Key,
+    stored: Stored,
 }
 
 impl PageOut {
-    /// False when the page is full behind this entry.
-    async fn take(&mut self, key: &Key, stored: Stored) -> Result<bool, LoadError> {
-        self.visited += 1;
-        self.page.resume_after = Some(key.clone());
-        if stored.is_visible(self.now)
-            && let Some(found) = stored.version().await?.found(self.now)
-        {
-            self.bytes += key.len() + found.payload.as_bytes().len();
-            self.page.records.push((key.clone(), found));
+    fn new(limit: usize, bytes: usize) -> PageOut {
+        let records = Records::with_room(limit.min(limits::SCAN_VISITS_MAX), bytes);
+        PageOut { page: Page { records, ..Page::default() }, bytes: 0, limit, passed: None }
+    }
+
+    /// Takes the entry in if it is visible; gives it back when its value has to be read before.
+    fn take(&mut self, next: Newest<'_>, now: WallMs) -> Result<Option<Apart>, LoadError> {
+        self.page.visited += 1;
+        match next {
+            Newest::Written(key, version) => match version.found(now) {
+                Some(found) => self.push_found(key, found),
+                None => self.passed = Some(key.clone()),
+            },
+            Newest::Sealed(entry, _) if entry.expires.is_some_and(|at| at <= now) => {
+                self.passed = Some(key_of(&entry));
+            }
+            Newest::Sealed(entry, part) => match entry.body {
+                Body::Tombstone => self.passed = Some(key_of(&entry)),
+                Body::Apart(_) => {
+                    let key = key_of(&entry);
+                    self.passed = Some(key.clone());
+                    return Ok(Some(Apart { key, stored: part.stored(&entry)? }));
+                }
+                Body::Here(payload) => {
+                    let EntryRef { key, lsn, seq, expires, .. } = entry;
+                    if !self.page.records.push(key, payload, lsn, seq, expires) {
+                        return Err(part.malformed_payload());
+                    }
+                    self.pushed(key.len() + payload.len());
+                }
+            },
         }
-        Ok(self.page.records.len() < self.limit
-            && self.bytes < limits::SCAN_PAGE_BYTES_MAX
-            && self.visited < limits::SCAN_VISITS_MAX)
+        Ok(None)
+    }
+
+    fn push_found(&mut self, key: &Key, found: Found) {
+        let bytes = KeyBytes::of(key);
+        let payload_bytes = found.payload.as_bytes().len();
+        self.page.records.push_found(bytes.as_slice(), found);
+        self.pushed(key.len() + payload_bytes);
+    }
+
+    fn pushed(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.passed = None;
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.records.len() >= self.limit
+            || self.bytes >= limits::SCAN_PAGE_BYTES_MAX
+            || self.page.visited >= limits::SCAN_VISITS_MAX
+    }
+
+    fn finish(self, more: bool) -> Page {
+        let last = || self.page.records.last().map(|record| record.key());
+        let resume_after = self.passed.clone().or_else(last);
+        Page { more, resume_after, ..self.page }
     }
 }
 
@@ -172,31 +299,6 @@ fn take<T>(mut entries: impl Iterator<Item = T>, count: usize) -> (Vec<T>, bool)
     let taken: Vec<T> = entries.by_ref().take(count).collect();
     let more = entries.next().is_some();
     (taken, more)
-}
-
-/// Where a key stands, seen in the direction of a scan.
-enum Side {
-    Before,
-    In,
-    Behind,
-}
-
-fn side(scan: &Scan, key: &Key) -> Side {
-    let below = match &scan.start {
-        Bound::Included(start) => key < start,
-        Bound::Excluded(start) => key <= start,
-        Bound::Unbounded => false,
-    };
-    let above = match &scan.end {
-        Bound::Included(end) => key > end,
-        Bound::Excluded(end) => key >= end,
-        Bound::Unbounded => false,
-    };
-    match (below, above, scan.reverse) {
-        (false, false, _) => Side::In,
-        (true, _, false) | (false, true, true) => Side::Before,
-        _ => Side::Behind,
-    }
 }
 
 /// Where the keys of a scan lie among all places.

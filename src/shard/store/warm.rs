@@ -83,7 +83,7 @@ async fn values_of(
     part: &Rc<Part>,
     progress: &Progress,
 ) -> Result<u64, LoadError> {
-    let mut cursor = Cursor::open(part, &Walk::All, false, limits::RUN_READ_BYTES).await?;
+    let mut cursor = Cursor::open(part, Walk::All, limits::RUN_READ_BYTES).await?;
     let mut slice = core.runtime.slice();
     let mut taken = 0;
     loop {
