@@ -193,8 +193,7 @@ impl<'a> Block<'a> {
 
     /// Without its bytes, for one who keeps both.
     pub fn detached(&self) -> Block<'static> {
-        let Block { place, bytes: _, tablet, used, count } = *self;
-        Block { place, bytes: &[], tablet, used, count }
+        Block { bytes: &[], ..*self }
     }
 
     /// A detached block with its bytes again.
