@@ -141,12 +141,11 @@ async fn resume(
     }
     let runtime = node.runtime();
     sort_out_runs(runtime, dirs, &state).await?;
-    let (tablets, loaded) = load_runs(node, dirs, &state).await?;
+    let tablets = load_runs(node, dirs, &state).await?;
     let files = segment_files(runtime, &dirs.log).await?;
     let (mut recovered, replayed) = replay(node, dirs, &state, &files, tablets).await?;
-    // Where a repair has cut the log, runs may have what it has lost. The next seal takes what is not newer than the
-    // last LSN: no run that it replaces may have a higher one.
-    let newest = state.runs.iter().map(|run| run.lsn_max).fold(loaded, Lsn::max);
+    // Where a repair has cut the log, runs may have what it has lost.
+    let newest = state.runs.iter().map(|run| run.lsn_max).max().unwrap_or(Lsn::ZERO);
     recovered.last_lsn = recovered.last_lsn.max(newest);
     if let Some(lsn) = replayed.bad {
         return Err(StartError::Record { lsn });
@@ -218,19 +217,16 @@ async fn sort_out_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Re
     Ok(())
 }
 
-/// With the highest LSN of what was loaded.
-async fn load_runs(node: &Node, dirs: &Dirs, state: &ShardState) -> Result<(Tablets, Lsn), StartError> {
+async fn load_runs(node: &Node, dirs: &Dirs, state: &ShardState) -> Result<Tablets, StartError> {
     let mut tablets = Tablets::new(node.shard());
     for tablet in &state.tablets {
         tablets.resume(tablet);
     }
-    let mut newest = Lsn::ZERO;
     for run in &state.loaded_runs {
-        let loaded = runs::load(node.runtime(), &dirs.runs, run, &mut tablets).await;
-        newest = newest.max(loaded.map_err(StartError::Run)?);
+        runs::load(node.runtime(), &dirs.runs, run, &mut tablets).await.map_err(StartError::Run)?;
         node.inner().replayed.set(node.inner().replayed.get() + run.entries);
     }
-    Ok((tablets, newest))
+    Ok(tablets)
 }
 
 async fn replay(

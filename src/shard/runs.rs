@@ -18,7 +18,7 @@ use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::op::OpenMode;
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{CollectionId, FileOffset, Lsn, RunId, TabletId};
+use crate::types::{CollectionId, FileOffset, RunId, TabletId};
 
 pub fn run_file_name(id: RunId) -> String {
     format!("{:016x}.run", id.0)
@@ -90,14 +90,13 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Reads a run of the first format into the tablets; later versions that are there already stay. Gives its highest
-/// LSN.
+/// Reads a run of the first format into the tablets; later versions that are there already stay.
 pub async fn load(
     runtime: &Runtime,
     dir: &Path,
     run: &LoadedRun,
     tablets: &mut Tablets,
-) -> Result<Lsn, LoadError> {
+) -> Result<(), LoadError> {
     let source = RunSource::open(runtime, dir, run.file()).await?;
     for tablet in source.reader.directory().tablets() {
         let info = &tablet.info;
@@ -117,8 +116,7 @@ pub async fn load(
     if stray {
         return Err(LoadError::Payload { path: source.path });
     }
-    source.check_keys().await?;
-    Ok(source.reader.footer().lsn_max)
+    source.check_keys().await
 }
 
 /// Reads every byte of a run and keeps nothing.

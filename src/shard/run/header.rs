@@ -21,8 +21,8 @@ const THROUGH_AT: usize = AFTER_AT + 8;
 
 /// The writes that a run stands for: those with `after < LSN <= through`.
 ///
-/// Of each record the run holds the newest of these versions, unless it was replaced while the run was written: the
-/// log behind `through` has what replaced it. Older code put versions beyond `through` into the run instead.
+/// Of each record the run holds the newest of these versions or a newer one: a checkpoint that is
+/// written while writes go on may hold versions beyond `through`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Covered {
     pub after: Lsn,
