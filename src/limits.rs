@@ -232,7 +232,7 @@ pub const SCAN_PAGE_BYTES_MAX: usize = MIB;
 /// Entries (tombstones too) that one visit of a tablet looks at: bounds the time of a scan's turn.
 pub const SCAN_VISITS_MAX: usize = 1024;
 /// Entries that one scan after the other looks at in memory before others get a turn.
-pub const SCAN_VISITS_AT_ONCE: usize = 256;
+pub const SCAN_AT_ONCE_VISITS_MAX: usize = 256;
 /// A page has larger payloads by reference.
 pub const PAGE_COPY_BYTES_MAX: usize = 4 * KIB;
 /// Keys that one visit of the engine looks up.

@@ -410,7 +410,7 @@ impl Node {
             };
             at_once += SCAN_PART_VISITS + part.visited;
             // A part of this core that is warm is answered without a pause.
-            if at_once > limits::SCAN_VISITS_AT_ONCE {
+            if at_once > limits::SCAN_AT_ONCE_VISITS_MAX {
                 self.inner.runtime.yield_now().await;
                 at_once = 0;
             }
