@@ -10,6 +10,8 @@
 //! ```
 //!
 //! `type` is a code of [`KNOWN_TYPES`]; [`OTHER_TYPE`] is followed by a length byte and the text.
+//! [`DOCUMENT_TYPE`] marks the value as a document in the encoding of [`super::document::encoding`]. It has a code
+//! of its own, not a name: no client can send other bytes under it.
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::limits;
 const KNOWN_TYPES: [&str; 4] =
     ["application/octet-stream", "application/json", "text/plain", "text/plain; charset=utf-8"];
 const OTHER_TYPE: u8 = 255;
+const DOCUMENT_TYPE: u8 = 254;
 
 pub const OCTET_STREAM: &str = KNOWN_TYPES[0];
 pub const JSON: &str = KNOWN_TYPES[1];
@@ -41,6 +44,16 @@ impl Payload {
         }
     }
 
+    /// `encoded` is a document in its encoding.
+    pub fn document(encoded: &[u8]) -> Payload {
+        Payload(joined([&[DOCUMENT_TYPE], &[], encoded]))
+    }
+
+    /// True when the value is an encoded document, of which clients see the JSON.
+    pub fn is_document(&self) -> bool {
+        self.0[0] == DOCUMENT_TYPE
+    }
+
     /// From the log or a run; `None` when the bytes are not a payload.
     pub fn from_bytes(bytes: &[u8]) -> Option<Payload> {
         value_start(bytes).map(|_| Payload(bytes.into()))
@@ -55,8 +68,12 @@ impl Payload {
         &self.0
     }
 
+    /// As clients see the value.
     pub fn content_type(&self) -> &str {
         let code = self.0[0];
+        if code == DOCUMENT_TYPE {
+            return JSON;
+        }
         match KNOWN_TYPES.get(usize::from(code)) {
             Some(known) => known,
             None => std::str::from_utf8(&self.0[2..self.start()]).unwrap_or(OCTET_STREAM),
@@ -129,6 +146,7 @@ pub fn value_in(bytes: &[u8]) -> Option<&[u8]> {
 fn value_start(bytes: &[u8]) -> Option<usize> {
     match *bytes.first()? {
         code if usize::from(code) < KNOWN_TYPES.len() => Some(1),
+        DOCUMENT_TYPE => Some(1),
         OTHER_TYPE => {
             let start = 2 + usize::from(*bytes.get(1)?);
             std::str::from_utf8(bytes.get(2..start)?).ok()?;
@@ -153,6 +171,17 @@ mod tests {
                 value.chunks(2).for_each(|piece| fill.push(piece));
                 assert_eq!((fill.left(), fill.finish()), (0, payload));
             }
+        }
+    }
+
+    #[test]
+    fn documents_are_marked_by_a_code_of_their_own() {
+        let document = Payload::document(b"encoded");
+        assert_eq!((document.content_type(), document.value()), (JSON, &b"encoded"[..]));
+        assert!(document.is_document());
+        assert_eq!(Payload::from_bytes(document.as_bytes()), Some(document));
+        for content_type in KNOWN_TYPES.into_iter().chain(["application/vnd.kyrodb.document"]) {
+            assert!(!Payload::new(content_type, b"encoded").is_document());
         }
     }
 
