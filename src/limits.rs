@@ -54,6 +54,28 @@ pub const TABLETS_PER_SHARD_MAX: usize = 16;
 /// A thousand years: no sum of this and a clock overflows.
 pub const TTL_MS_MAX: u64 = 365_000 * 86_400_000;
 
+// ---- documents
+
+/// Numbers of an embedding.
+pub const EMBEDDING_ENTRIES_MIN: usize = 2;
+pub const EMBEDDING_ENTRIES_MAX: usize = 4096;
+pub const DOCUMENT_TEXT_BYTES_MAX: usize = 8 * MIB;
+/// Without the space between its parts.
+pub const METADATA_BYTES_MAX: usize = MIB;
+/// Lists and objects within one another.
+pub const METADATA_DEPTH_ENTRIES_MAX: usize = 64;
+/// Declared fields of a collection: each write keeps the index of each in step.
+pub const DECLARED_FIELD_ENTRIES_MAX: usize = 64;
+pub const FIELD_NAME_BYTES_MAX: usize = 256;
+/// A longer one is no name for something: every distinct keyword is kept in memory.
+pub const KEYWORD_BYTES_MAX: usize = 4 * KIB;
+/// Tests of a filter, and values that they compare with, together.
+pub const FILTER_ENTRIES_MAX: usize = 16_384;
+/// Lists and objects of a filter within one another.
+pub const FILTER_DEPTH_ENTRIES_MAX: usize = 64;
+/// Entries of a block of an index over numbers. Less moves fewer for an insertion, more takes fewer blocks.
+pub const FIELD_BLOCK_ENTRIES_MAX: usize = 256;
+
 // ---- the log
 
 pub const LOG_SEGMENT_BYTES_MIN: usize = MIB;
@@ -347,6 +369,11 @@ const _: () = {
     assert!(LOG_BLOCK_BYTES_MAX.is_multiple_of(4096));
     assert!(LOG_BACKLOG_BYTES_MAX > LOG_RECORD_BYTES_MAX + LOG_BLOCK_BYTES_MAX);
     assert!(LOG_RECORD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + KIB);
+    assert!(
+        DOCUMENT_TEXT_BYTES_MAX + METADATA_BYTES_MAX + 4 * EMBEDDING_ENTRIES_MAX + KIB < VALUE_BYTES_MAX
+            && EMBEDDING_ENTRIES_MAX <= u16::MAX as usize
+            && KEYWORD_BYTES_MAX < METADATA_BYTES_MAX
+    );
     assert!(
         CATALOGUE_BYTES_MAX + KIB < LOG_RECORD_BYTES_MAX
             && CATALOGUE_BYTES_MAX < MANIFEST_STATE_BYTES_MAX / 2

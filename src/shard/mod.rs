@@ -4,7 +4,8 @@
 //! and [`delta`] (what was written lately), [`store`] (what is in runs), [`pump`] and [`segments`] (the
 //! log's way to the disk), [`checkpoint`] and [`recovery`] (from memory to runs, and back), [`node`] (finding
 //! the right core),
-//! [`control`], [`reshape`] and [`transfer`] (who owns what), [`balance`] (who should), [`snapshot`] (a moment of all of it), [`boot`] (the life of it all).
+//! [`control`], [`reshape`] and [`transfer`] (who owns what), [`balance`] (who should), [`snapshot`] (a moment of all of it), [`document`] (what records of a collection of
+//! documents are made of), [`boot`] (the life of it all).
 //!
 //! Lives on: one core each; nothing mutable is shared. Cores talk by [`message`]s in bounded
 //! [`mailbox`]es.
@@ -23,6 +24,7 @@ pub mod core;
 pub mod decisions;
 pub mod delete_room;
 pub mod delta;
+pub mod document;
 pub mod engine;
 pub mod file_out;
 pub mod get_many;
