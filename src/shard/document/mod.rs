@@ -13,6 +13,7 @@ pub mod element;
 pub mod embedding;
 pub mod encoding;
 pub mod fields;
+pub mod filter;
 pub mod invalid;
 pub mod json;
 pub mod lookup;
