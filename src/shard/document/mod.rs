@@ -14,6 +14,7 @@ pub mod embedding;
 pub mod encoding;
 pub mod fields;
 pub mod filter;
+pub mod index;
 pub mod invalid;
 pub mod json;
 pub mod lookup;
