@@ -28,6 +28,11 @@ impl Memory {
     pub fn advised(advise: fn(*mut u8, usize)) -> Memory {
         Memory { advise }
     }
+
+    /// Says of a fresh array where it lies, before it is written.
+    pub fn advise(&self, start: *mut u8, bytes: usize) {
+        (self.advise)(start, bytes);
+    }
 }
 
 /// Cache lines of keys, aligned to the line, and to a huge page when there is room for one. As a `Vec`: what

@@ -1,5 +1,15 @@
-//! The vector index: distance kernels, quantizers, the graph, filters over doc-id sets.
-//!
-//! Not there yet; `"embedding"` in a collection's definition is refused with a clear error.
-//!
-//! Must not know: files, threads, HTTP.
+//! The vector index.
+
+pub mod allowed;
+pub mod codes;
+pub mod door;
+pub mod element;
+pub mod graph;
+pub mod kernel;
+mod memory;
+pub mod metric;
+pub mod plan;
+pub mod search;
+#[cfg(test)]
+mod testing;
+pub mod top;

@@ -1,0 +1,139 @@
+//! Sets of ordinals: what a filter lets through, what is deleted.
+//!
+//! Words of bits rather than roaring bitmaps: a walk asks for single ordinals in random order, which is one
+//! load here and a search in a container there, and a segment's set is small beside its codes (a bit beside
+//! 100 bytes and more). Indexes over metadata may keep roaring bitmaps and pour them in by [`Ordinals::from_iter`].
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ordinals {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Ordinals {
+    /// None of `bound` ordinals.
+    pub fn none(bound: usize) -> Ordinals {
+        Ordinals { words: vec![0; bound.div_ceil(64)], count: 0 }
+    }
+
+    /// All below `bound`.
+    pub fn all(bound: usize) -> Ordinals {
+        let mut words = vec![u64::MAX; bound.div_ceil(64)];
+        if let (Some(last), rest @ 1..) = (words.last_mut(), bound % 64) {
+            *last = (1 << rest) - 1;
+        }
+        Ordinals { words, count: bound }
+    }
+
+    /// How many there are, exactly.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    pub fn contains(&self, ordinal: u32) -> bool {
+        self.words.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// True when it is new.
+    pub fn insert(&mut self, ordinal: u32) -> bool {
+        let word = ordinal as usize / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let is_new = !self.contains(ordinal);
+        self.words[word] |= 1 << (ordinal % 64);
+        self.count += usize::from(is_new);
+        is_new
+    }
+
+    /// True when it was there.
+    pub fn remove(&mut self, ordinal: u32) -> bool {
+        let was_there = self.contains(ordinal);
+        if was_there {
+            self.words[ordinal as usize / 64] &= !(1 << (ordinal % 64));
+            self.count -= 1;
+        }
+        was_there
+    }
+
+    /// Takes away what is in `others`.
+    pub fn remove_all(&mut self, others: &Ordinals) {
+        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= !other);
+        self.count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+    }
+
+    /// From `from` on, in order.
+    pub fn iter_from(&self, from: u32) -> impl Iterator<Item = u32> {
+        let first = from as usize / 64;
+        let words = self.words.iter().enumerate().skip(first);
+        words.flat_map(move |(at, word)| {
+            let mut left = if at == first { word & (u64::MAX << (from % 64)) } else { *word };
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(at as u32 * 64 + bit)
+            })
+        })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.iter_from(0)
+    }
+
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    pub fn from_words(words: Vec<u64>) -> Ordinals {
+        let count = words.iter().map(|word| word.count_ones() as usize).sum();
+        Ordinals { words, count }
+    }
+}
+
+impl FromIterator<u32> for Ordinals {
+    fn from_iter<I: IntoIterator<Item = u32>>(ordinals: I) -> Ordinals {
+        let mut all = Ordinals::default();
+        ordinals.into_iter().for_each(|ordinal| {
+            all.insert(ordinal);
+        });
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::testing::Random;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn is_a_set() {
+        let random = &mut Random(3);
+        let (mut set, mut model) = (Ordinals::none(500), BTreeSet::new());
+        for _ in 0..4000 {
+            let ordinal = random.below(700) as u32;
+            match random.below(3) {
+                0 => assert_eq!(set.remove(ordinal), model.remove(&ordinal)),
+                _ => assert_eq!(set.insert(ordinal), model.insert(ordinal)),
+            }
+            assert_eq!((set.count(), set.contains(ordinal)), (model.len(), model.contains(&ordinal)));
+            let from = random.below(800) as u32;
+            assert!(set.iter_from(from).eq(model.range(from..).copied()));
+        }
+        assert_eq!(Ordinals::from_words(set.words().to_vec()), set);
+        let mut rest = Ordinals::all(600);
+        rest.remove_all(&set);
+        assert!(rest.iter().eq((0..600).filter(|ordinal| !model.contains(ordinal))));
+        assert_eq!(rest.count(), rest.iter().count());
+    }
+
+    #[test]
+    fn all_is_all_below_the_bound() {
+        for bound in [0, 1, 63, 64, 65, 128] {
+            let all = Ordinals::all(bound);
+            assert!(all.iter().eq(0..bound as u32));
+            assert_eq!(all.count(), bound);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Vectors as codes of 8 bits a coordinate, in two planes of 4 bits.
+//!
+//! One grid for all vectors of a segment: coordinate `i` is `low[i] + step * code`, centred at the mean, with
+//! one step, so that distances between codes are integers (Aguerrebere et al., "Similarity search in the blink
+//! of an eye with compressed indices", VLDB 2023, section 3, without their range for each vector, which would
+//! make every distance a float). Vectors of small whole numbers, as image descriptors are, get a grid that
+//! hits them all: nothing is lost, and nothing has to be ranked anew.
+//!
+//! The upper 4 bits of all coordinates lie together, the lower ones behind them. A walk reads the upper plane
+//! of every neighbour and the lower one only of those that may be near: half of the cache lines, which are
+//! what a walk waits for. What the upper plane leaves open is known on average ([`Grid::spread`]), as in the
+//! two levels of LVQ-4x4, but a distance that counts is always made of all 8 bits.
+//!
+//! ```text
+//! byte j of the upper plane   bits 4..8 of coordinate j << 4 | bits 4..8 of coordinate plane + j
+//! byte j of the lower plane   bits 0..4 of coordinate j << 4 | bits 0..4 of coordinate plane + j
+//! ```
+
+use super::kernel::PLANE_STEP_BYTES;
+use super::metric::{Metric, length};
+
+const LEVELS: f32 = 255.0;
+/// Nothing is at distance above this.
+pub const DISTANCE_MAX: u32 = u32::MAX;
+
+/// The grid of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    pub(super) metric: Metric,
+    pub(super) dimension: usize,
+    /// Length of the longest vector, as far as the metric needs it.
+    pub(super) longest: f32,
+    pub(super) step: f32,
+    pub(super) low: Vec<f32>,
+    /// Mean of the lower 4 bits, by coordinate.
+    pub(super) rest: Vec<f32>,
+    /// Variance of the lower 4 bits, over all coordinates.
+    pub(super) variance: f32,
+    /// Nothing of the sample is lost.
+    pub(super) is_exact: bool,
+}
+
+impl Grid {
+    /// From a sample of the vectors. `longest`: of all of them.
+    pub fn train<'a>(
+        metric: Metric,
+        dimension: usize,
+        longest: f32,
+        sample: impl Iterator<Item = &'a [f32]> + Clone,
+    ) -> Grid {
+        let mut placed = Vec::new();
+        let coordinates = metric.coordinates(dimension);
+        let mut range = Range::new(coordinates);
+        for vector in sample.clone() {
+            metric.place(vector, longest, &mut placed);
+            range.see(&placed);
+        }
+        let is_exact = metric == Metric::L2 && range.fits_whole_numbers();
+        let (step, low) = match is_exact {
+            true => (1.0, vec![range.least(); coordinates]),
+            false => {
+                let means = range.means();
+                let mut errors = Clipping::new(&range, &means);
+                for vector in sample.clone() {
+                    metric.place(vector, longest, &mut placed);
+                    errors.see(&placed, &means);
+                }
+                let step = errors.best_step();
+                (step, means.iter().map(|mean| mean - step * LEVELS / 2.0).collect())
+            }
+        };
+        let rest = vec![7.5; coordinates];
+        let mut grid = Grid { metric, dimension, longest, step, low, rest, variance: 0.0, is_exact };
+        grid.measure_rest(sample);
+        grid
+    }
+
+    fn measure_rest<'a>(&mut self, sample: impl Iterator<Item = &'a [f32]>) {
+        let coordinates = self.low.len();
+        let (mut count, mut sums, mut squares) =
+            (0.0, vec![0.0_f64; coordinates], vec![0.0_f64; coordinates]);
+        let mut placed = Vec::new();
+        for vector in sample {
+            self.metric.place(vector, self.longest, &mut placed);
+            count += 1.0;
+            for (at, x) in placed.iter().enumerate() {
+                let rest = f64::from(self.level(at, *x) & 15);
+                sums[at] += rest;
+                squares[at] += rest * rest;
+            }
+        }
+        if count == 0.0 {
+            return;
+        }
+        self.rest = sums.iter().map(|sum| (sum / count) as f32).collect();
+        let variances = sums.iter().zip(&squares).map(|(sum, square)| square / count - (sum / count).powi(2));
+        self.variance = (variances.sum::<f64>() / coordinates as f64).max(0.0) as f32;
+    }
+
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Bytes of a plane.
+    pub fn plane(&self) -> usize {
+        self.low.len().div_ceil(2).next_multiple_of(PLANE_STEP_BYTES)
+    }
+
+    fn level(&self, at: usize, x: f32) -> u8 {
+        // The cast goes to the nearest end.
+        ((x - self.low[at]) / self.step).round() as u8
+    }
+
+    /// Writes the code of a vector: two planes. True when nothing of it was lost.
+    pub fn encode(&self, vector: &[f32], planes: &mut [u8]) -> bool {
+        let mut placed = Vec::with_capacity(self.low.len());
+        self.metric.place(vector, self.longest, &mut placed);
+        let plane = self.plane();
+        let (upper, lower) = planes.split_at_mut(plane);
+        upper.fill(0);
+        lower[..plane].fill(0);
+        let mut is_whole = self.is_exact;
+        for (at, x) in placed.iter().enumerate() {
+            let level = self.level(at, *x);
+            is_whole &= self.low[at] + self.step * f32::from(level) == *x;
+            let (byte, shift) = if at < plane { (at, 4) } else { (at - plane, 0) };
+            upper[byte] |= level >> 4 << shift;
+            lower[byte] |= (level & 15) << shift;
+        }
+        is_whole
+    }
+
+    /// A query in the form that the kernels take.
+    pub fn prepare(&self, query: &[f32]) -> CodeQuery {
+        let mut placed = Vec::with_capacity(self.low.len());
+        self.metric.place_query(query, self.longest, &mut placed);
+        let plane = self.plane();
+        let (mut fine, mut coarse) = (vec![0; 2 * plane], vec![0; 2 * plane]);
+        let (mut lost, mut is_whole) = (0.0, self.is_exact);
+        for (at, x) in placed.iter().enumerate() {
+            let level = (x - self.low[at]) / self.step;
+            fine[at] = level.round() as u8;
+            coarse[at] = (((level - self.rest[at]) / 2.0).round() as u8).min(127);
+            lost += (level - level.clamp(0.0, LEVELS)).powi(2);
+            is_whole &= f32::from(fine[at]) == level;
+        }
+        CodeQuery { fine, coarse, lost, is_whole }
+    }
+
+    /// Whether a query is so far from the grid that its code says little of it: by 40 of 255 steps, on
+    /// average, in every coordinate.
+    pub(super) fn is_beyond(&self, query: &CodeQuery) -> bool {
+        const STEPS: f32 = 40.0;
+        query.lost > STEPS * STEPS * self.low.len() as f32
+    }
+
+    /// As `prepare`, of a code: exactly its own.
+    pub(super) fn prepare_code(&self, planes: &[u8], query: &mut CodeQuery) {
+        let plane = self.plane();
+        let (upper, lower) = planes[..2 * plane].split_at(plane);
+        query.fine.resize(2 * plane, 0);
+        query.coarse.resize(2 * plane, 0);
+        let (first, second) = query.fine.split_at_mut(plane);
+        for at in 0..plane {
+            first[at] = upper[at] & 0xf0 | lower[at] >> 4;
+            second[at] = upper[at] << 4 | lower[at] & 15;
+        }
+        for ((coarse, fine), rest) in query.coarse.iter_mut().zip(&query.fine).zip(&self.rest) {
+            *coarse = ((f32::from(*fine) - rest) / 2.0 + 0.5) as u8;
+        }
+        (query.lost, query.is_whole) = (0.0, self.is_exact);
+    }
+
+    /// The largest coarse distance at which a fine distance up to `fine` is likely, `doubt` standard
+    /// deviations of the lower bits included.
+    ///
+    /// A fine distance is the coarse one (4 times, as that counts in halves) plus what the lower bits add:
+    /// their variance in each coordinate, and twice their product with the differences.
+    #[inline]
+    pub(super) fn coarse_limit(&self, fine: u32, doubt: f32) -> u32 {
+        if fine == DISTANCE_MAX {
+            return DISTANCE_MAX;
+        }
+        let fine = fine as f32;
+        let mean = fine - self.variance * self.low.len() as f32;
+        let likely = mean + 2.0 * doubt * (self.variance * fine).sqrt();
+        (likely.max(0.0) / 4.0) as u32
+    }
+
+    /// Standard deviation of the lower 4 bits.
+    pub fn spread(&self) -> f32 {
+        self.variance.sqrt()
+    }
+}
+
+/// A query, at both resolutions.
+#[derive(Clone, Debug, Default)]
+pub struct CodeQuery {
+    pub(super) fine: Vec<u8>,
+    pub(super) coarse: Vec<u8>,
+    /// Squared distance from the query to the grid, in steps: 0 where the grid covers it.
+    lost: f32,
+    /// Nothing of it was lost.
+    is_whole: bool,
+}
+
+impl CodeQuery {
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+}
+
+/// What is seen of each coordinate.
+struct Range {
+    count: f64,
+    least: Vec<f32>,
+    most: Vec<f32>,
+    sums: Vec<f64>,
+    is_whole: bool,
+}
+
+impl Range {
+    fn new(coordinates: usize) -> Range {
+        Range {
+            count: 0.0,
+            least: vec![f32::INFINITY; coordinates],
+            most: vec![f32::NEG_INFINITY; coordinates],
+            sums: vec![0.0; coordinates],
+            is_whole: true,
+        }
+    }
+
+    fn see(&mut self, placed: &[f32]) {
+        self.count += 1.0;
+        for (at, x) in placed.iter().enumerate() {
+            self.least[at] = self.least[at].min(*x);
+            self.most[at] = self.most[at].max(*x);
+            self.sums[at] += f64::from(*x);
+            self.is_whole &= x.fract() == 0.0;
+        }
+    }
+
+    fn least(&self) -> f32 {
+        self.least.iter().copied().fold(f32::INFINITY, f32::min)
+    }
+
+    fn fits_whole_numbers(&self) -> bool {
+        let most = self.most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        self.is_whole && self.count > 0.0 && most - self.least() <= LEVELS
+    }
+
+    fn means(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| (sum / self.count.max(1.0)) as f32).collect()
+    }
+}
+
+/// Finds where to clip: a smaller range has finer steps, and cuts more off.
+struct Clipping {
+    widest: f32,
+    errors: [f64; Clipping::WIDTHS],
+}
+
+impl Clipping {
+    const WIDTHS: usize = 24;
+    const RATIO: f32 = 0.9;
+
+    fn new(range: &Range, means: &[f32]) -> Clipping {
+        let ends = range.least.iter().zip(&range.most).zip(means);
+        let widest = ends.map(|((least, most), mean)| (most - mean).max(mean - least)).fold(0.0, f32::max);
+        Clipping { widest, errors: [0.0; Clipping::WIDTHS] }
+    }
+
+    fn width(&self, at: usize) -> f32 {
+        self.widest * Clipping::RATIO.powi(at as i32)
+    }
+
+    fn see(&mut self, placed: &[f32], means: &[f32]) {
+        for at in 0..Clipping::WIDTHS {
+            let width = self.width(at);
+            let rounding = f64::from(2.0 * width / LEVELS).powi(2) / 12.0;
+            let over = placed.iter().zip(means).map(|(x, mean)| ((x - mean).abs() - width).max(0.0));
+            self.errors[at] += over.map(|over| f64::from(over).powi(2) + rounding).sum::<f64>();
+        }
+    }
+
+    fn best_step(&self) -> f32 {
+        let best = (0..Clipping::WIDTHS).min_by(|a, b| self.errors[*a].total_cmp(&self.errors[*b]));
+        let step = 2.0 * self.width(best.unwrap_or(0)) / LEVELS;
+        // All vectors are the same, or nearly: any step will do that divides.
+        if step.is_normal() { step } else { 1.0 }
+    }
+}
+
+/// Length of the longest vector.
+pub fn longest<'a>(vectors: impl Iterator<Item = &'a [f32]>) -> f32 {
+    vectors.map(length).fold(0.0, f32::max)
+}

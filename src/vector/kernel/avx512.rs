@@ -1,0 +1,241 @@
+//! AVX-512 with VNNI: 64 bytes of codes or 16 floats at a time, tails by mask.
+
+use std::arch::x86_64::*;
+
+use super::{CodesAt, prefetch};
+
+const STEP: usize = 64;
+/// How many nodes ahead the lines of a node are asked for, over lists that no search has prefetched.
+const AHEAD: usize = 4;
+
+#[inline(always)]
+fn mask_of(left: usize) -> __mmask64 {
+    if left >= STEP { u64::MAX } else { (1 << left) - 1 }
+}
+
+/// Squares of the coarse differences at 64 places, added to `sum`.
+#[inline(always)]
+unsafe fn coarse_step(sum: __m512i, upper: __m512i, first: __m512i, second: __m512i) -> __m512i {
+    // SAFETY: the caller's level has the instructions.
+    unsafe {
+        let seven = _mm512_set1_epi8(0x78);
+        let high = _mm512_and_si512(_mm512_srli_epi16::<1>(upper), seven);
+        let low = _mm512_and_si512(_mm512_slli_epi16::<3>(upper), seven);
+        let high = _mm512_abs_epi8(_mm512_sub_epi8(high, first));
+        let low = _mm512_abs_epi8(_mm512_sub_epi8(low, second));
+        _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, high, high), low, low)
+    }
+}
+
+/// Squares of the differences of bytes, added to `sum`.
+#[inline(always)]
+unsafe fn square_step(sum: __m512i, code: __m512i, query: __m512i) -> __m512i {
+    // SAFETY: the caller's level has the instructions.
+    unsafe {
+        let zero = _mm512_setzero_si512();
+        let apart = _mm512_sub_epi8(_mm512_max_epu8(code, query), _mm512_min_epu8(code, query));
+        let low = _mm512_unpacklo_epi8(apart, zero);
+        let high = _mm512_unpackhi_epi8(apart, zero);
+        _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sum, low, low), high, high)
+    }
+}
+
+#[inline(always)]
+unsafe fn fine_step(
+    sum: __m512i,
+    upper: __m512i,
+    lower: __m512i,
+    first: __m512i,
+    second: __m512i,
+) -> __m512i {
+    // SAFETY: the caller's level has the instructions.
+    unsafe {
+        let low_bits = _mm512_set1_epi8(15);
+        // Where the mask has a bit, the first; elsewhere the second.
+        let high = _mm512_ternarylogic_epi32::<0xca>(low_bits, _mm512_srli_epi16::<4>(lower), upper);
+        let low = _mm512_ternarylogic_epi32::<0xca>(low_bits, lower, _mm512_slli_epi16::<4>(upper));
+        square_step(square_step(sum, high, first), low, second)
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn coarse(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match codes.plane {
+            64 => coarse_lines::<1>(query, codes, nodes, out),
+            192 => coarse_lines::<3>(query, codes, nodes, out),
+            _ => coarse_any(query, codes, nodes, out),
+        }
+    }
+}
+
+/// Planes of whole lines, the query in registers all the time.
+#[inline(always)]
+unsafe fn coarse_lines<const LINES: usize>(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: planes are `LINES` lines long.
+    unsafe {
+        let part = |at: usize| _mm512_loadu_si512(query.add(at * STEP).cast());
+        let first: [__m512i; LINES] = std::array::from_fn(part);
+        let second: [__m512i; LINES] = std::array::from_fn(|at| part(LINES + at));
+        for (node, out) in nodes.iter().zip(out) {
+            let code = codes.start.add(*node as usize * codes.stride);
+            let mut sum = _mm512_setzero_si512();
+            for line in 0..LINES {
+                let upper = _mm512_loadu_si512(code.add(line * STEP).cast());
+                sum = coarse_step(sum, upper, first[line], second[line]);
+            }
+            *out = _mm512_reduce_add_epi32(sum) as u32;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn coarse_any(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: masks keep every read inside the planes.
+    unsafe {
+        for (node, out) in nodes.iter().zip(out) {
+            let code = codes.start.add(*node as usize * codes.stride);
+            let mut sum = _mm512_setzero_si512();
+            for at in (0..codes.plane).step_by(STEP) {
+                let mask = mask_of(codes.plane - at);
+                let load = |from: *const u8| _mm512_maskz_loadu_epi8(mask, from.add(at).cast());
+                sum = coarse_step(sum, load(code), load(query), load(query.add(codes.plane)));
+            }
+            *out = _mm512_reduce_add_epi32(sum) as u32;
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn fine(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: masks keep every read inside the planes.
+    unsafe {
+        for (at, (node, out)) in nodes.iter().zip(out).enumerate() {
+            if let Some(ahead) = nodes.get(at + AHEAD) {
+                let code = codes.start.add(*ahead as usize * codes.stride);
+                (0..2 * codes.plane).step_by(STEP).for_each(|line| prefetch(code.add(line)));
+            }
+            let code = codes.start.add(*node as usize * codes.stride);
+            let mut sum = _mm512_setzero_si512();
+            for at in (0..codes.plane).step_by(STEP) {
+                let mask = mask_of(codes.plane - at);
+                let load = |from: *const u8| _mm512_maskz_loadu_epi8(mask, from.add(at).cast());
+                let lower = load(code.add(codes.plane));
+                sum = fine_step(sum, load(code), lower, load(query), load(query.add(codes.plane)));
+            }
+            *out = _mm512_reduce_add_epi32(sum) as u32;
+        }
+    }
+}
+
+/// An element type: 16 of its numbers as f32, where the mask has bits.
+pub(super) trait Numbers {
+    /// Safety: elements of the mask can be read from element `at` on.
+    unsafe fn load(start: *const u8, at: usize, mask: __mmask16) -> __m512;
+}
+
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
+
+impl Numbers for F32 {
+    #[inline(always)]
+    unsafe fn load(start: *const u8, at: usize, mask: __mmask16) -> __m512 {
+        // SAFETY: elements of the mask can be read.
+        unsafe { _mm512_maskz_loadu_ps(mask, start.add(at * 4).cast()) }
+    }
+}
+
+impl Numbers for F16 {
+    #[inline(always)]
+    unsafe fn load(start: *const u8, at: usize, mask: __mmask16) -> __m512 {
+        // SAFETY: elements of the mask can be read.
+        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, start.add(at * 2).cast())) }
+    }
+}
+
+impl Numbers for Bf16 {
+    #[inline(always)]
+    unsafe fn load(start: *const u8, at: usize, mask: __mmask16) -> __m512 {
+        // SAFETY: elements of the mask can be read.
+        unsafe {
+            let halves = _mm256_maskz_loadu_epi16(mask, start.add(at * 2).cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+}
+
+const FLOATS: usize = 16;
+/// Sums side by side: the latency of an addition is four of its times.
+const SUMS: usize = 4;
+
+/// Calls `step` for every 16 numbers of both, with the place of the sum to use.
+#[inline(always)]
+unsafe fn each<N: Numbers>(query: &[f32], original: *const u8, mut step: impl FnMut(usize, __m512, __m512)) {
+    let whole = query.len() / FLOATS;
+    // SAFETY: as many elements as the query has; the mask covers what is left.
+    unsafe {
+        let query_at = |at: usize, mask| _mm512_maskz_loadu_ps(mask, query.as_ptr().add(at));
+        let mut block = 0;
+        while block + SUMS <= whole {
+            for sum in 0..SUMS {
+                let at = (block + sum) * FLOATS;
+                step(sum, query_at(at, u16::MAX), N::load(original, at, u16::MAX));
+            }
+            block += SUMS;
+        }
+        for sum in 0..SUMS {
+            let at = (block + sum) * FLOATS;
+            let left = query.len().saturating_sub(at);
+            if left > 0 {
+                let mask = if left >= FLOATS { u16::MAX } else { (1 << left) - 1 };
+                step(sum, query_at(at, mask), N::load(original, at, mask));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn total(sums: [__m512; SUMS]) -> f32 {
+    // SAFETY: the caller's level has the instructions.
+    unsafe {
+        _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])))
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn dot<N: Numbers>(query: &[f32], original: *const u8) -> [f32; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        each::<N>(query, original, |at, q, x| sums[at] = _mm512_fmadd_ps(q, x, sums[at]));
+        [total(sums), 0.0]
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn l2<N: Numbers>(query: &[f32], original: *const u8) -> [f32; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        each::<N>(query, original, |at, q, x| {
+            let apart = _mm512_sub_ps(q, x);
+            sums[at] = _mm512_fmadd_ps(apart, apart, sums[at]);
+        });
+        [total(sums), 0.0]
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn dot_norm<N: Numbers>(query: &[f32], original: *const u8) -> [f32; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let (mut dots, mut norms) = ([_mm512_setzero_ps(); SUMS], [_mm512_setzero_ps(); SUMS]);
+        each::<N>(query, original, |at, q, x| {
+            dots[at] = _mm512_fmadd_ps(q, x, dots[at]);
+            norms[at] = _mm512_fmadd_ps(x, x, norms[at]);
+        });
+        [total(dots), total(norms)]
+    }
+}

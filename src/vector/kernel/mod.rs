@@ -1,0 +1,202 @@
+//! Distances, in four instruction sets with the same meaning: scalar, AVX2, AVX-512 with VNNI, NEON.
+//!
+//! Two families:
+//! - **Codes** ([`CodeFn`]): squared L2 between one prepared query and the codes of many nodes, in integers.
+//!   All levels agree to the bit, so a graph is the same whatever machine built it. A call takes a whole list
+//!   of nodes: one jump through a pointer for each neighbourhood, and lines of several nodes are under way at
+//!   a time.
+//! - **Floats** ([`FloatFn`]): dot, squared L2, and dot with the norm, between an f32 query and an original in
+//!   f32, f16 or bf16. Levels differ in the order of additions; see [`error_bound`].
+//!
+//! Codes come in two planes of 4 bits (see [`super::codes`]). *Coarse* reads the upper plane only, *fine* both.
+//! Coarse differences are made in 7 bits, so that their absolute values fit both operands of VPDPBUSD.
+
+use super::element::Element;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// With BW, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Level {
+    /// All of this machine, from the plainest.
+    pub fn available() -> Vec<Level> {
+        let mut levels = vec![Level::Scalar];
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            let common = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            if common {
+                levels.push(Level::Avx2);
+            }
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
+            if common && wide {
+                levels.push(Level::Avx512);
+            }
+        }
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        levels.push(Level::Neon);
+        levels
+    }
+}
+
+/// What a float kernel sums up over `q` of the query and `x` of the original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// `q * x`
+    Dot,
+    /// `(q - x)^2`
+    L2,
+    /// `q * x`, and `x * x`
+    DotNorm,
+}
+
+/// Where codes of nodes lie: the upper plane of node `i` at `start + i * stride`, the lower plane behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodesAt {
+    pub start: *const u8,
+    pub stride: usize,
+    /// Bytes of a plane: a multiple of [`PLANE_STEP_BYTES`].
+    pub plane: usize,
+}
+
+/// Planes are a multiple of this, so that no kernel of up to 256 bits has a tail.
+pub const PLANE_STEP_BYTES: usize = 32;
+
+/// Writes the distance of each of `nodes` to `out`.
+///
+/// Safety: the machine has the level; `2 * plane` bytes can be read at the query and at every node; `out` is as
+/// long as `nodes`.
+type CodeFn = unsafe fn(*const u8, CodesAt, &[u32], &mut [u32]);
+
+/// Safety: the machine has the level; `query.len()` elements can be read at the pointer, which needs no
+/// alignment.
+type FloatFn = unsafe fn(&[f32], *const u8) -> [f32; 2];
+
+/// The kernels of one level; there is no way to one that this machine does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    level: Level,
+    coarse: CodeFn,
+    fine: CodeFn,
+    /// By element, then by sum.
+    floats: [[FloatFn; 3]; 3],
+}
+
+/// The table of float kernels of a level, whose generic functions are `$sum::<$element>`.
+macro_rules! float_table {
+    ($level:ident) => {
+        [
+            [$level::dot::<$level::F32>, $level::l2::<$level::F32>, $level::dot_norm::<$level::F32>],
+            [$level::dot::<$level::F16>, $level::l2::<$level::F16>, $level::dot_norm::<$level::F16>],
+            [$level::dot::<$level::Bf16>, $level::l2::<$level::Bf16>, $level::dot_norm::<$level::Bf16>],
+        ]
+    };
+}
+
+impl Kernels {
+    /// The best of this machine.
+    pub fn best() -> Kernels {
+        let level = *Level::available().last().expect("scalar is always there");
+        Kernels::unproven(level)
+    }
+
+    /// Of `level`, if this machine has it.
+    pub fn of(level: Level) -> Option<Kernels> {
+        Level::available().contains(&level).then(|| Kernels::unproven(level))
+    }
+
+    fn unproven(level: Level) -> Kernels {
+        let (coarse, fine, floats): (CodeFn, CodeFn, _) = match level {
+            Level::Scalar => (scalar::coarse, scalar::fine, float_table!(scalar)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (avx2::coarse, avx2::fine, float_table!(avx2)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (avx512::coarse, avx512::fine, float_table!(avx512)),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => (neon::coarse, neon::fine, float_table!(neon)),
+        };
+        Kernels { level, coarse, fine, floats }
+    }
+
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Distances over the upper planes alone.
+    ///
+    /// # Safety
+    /// `query` has `2 * codes.plane` bytes, and so has every node of `nodes`.
+    #[inline]
+    pub(super) unsafe fn coarse(&self, query: &[u8], codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+        assert!(query.len() == 2 * codes.plane && out.len() == nodes.len());
+        // SAFETY: lengths are as asserted and promised, and the level is proven.
+        unsafe { (self.coarse)(query.as_ptr(), codes, nodes, out) }
+    }
+
+    /// Distances over both planes.
+    ///
+    /// # Safety
+    /// As of `coarse`.
+    #[inline]
+    pub(super) unsafe fn fine(&self, query: &[u8], codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+        assert!(query.len() == 2 * codes.plane && out.len() == nodes.len());
+        // SAFETY: as above.
+        unsafe { (self.fine)(query.as_ptr(), codes, nodes, out) }
+    }
+
+    /// The sum over the elements of an original, little-endian at any alignment. The second number is only
+    /// there for [`Sum::DotNorm`].
+    #[inline]
+    pub fn float(&self, sum: Sum, element: Element, query: &[f32], original: &[u8]) -> [f32; 2] {
+        assert_eq!(original.len(), query.len() * element.bytes(), "an original of another dimension");
+        let kernel = self.floats[element as usize][sum as usize];
+        // SAFETY: as many elements as the query has, and the level is proven.
+        unsafe { kernel(query, original.as_ptr()) }
+    }
+}
+
+/// How far a float kernel may be from the exact sum, given the sum of the absolute values of all terms: each
+/// term is rounded once or twice, and added at most `dimension / 16 + 80` times.
+pub fn error_bound(dimension: usize, absolute_sum: f64) -> f64 {
+    (dimension + 80) as f64 * f64::from(f32::EPSILON) * absolute_sum
+}
+
+/// Asks for a cache line ahead of its use. Any address is allowed.
+#[inline(always)]
+pub(super) fn prefetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that the program sees and never faults; SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that the program sees and never faults.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = at;
+}

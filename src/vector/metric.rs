@@ -1,0 +1,93 @@
+//! What "near" means, and the one space in which the index searches whatever the metric is.
+//!
+//! Codes know squared L2 only. Every metric becomes it by a change of the vectors, and the few candidates of
+//! a search are ranked anew by the metric itself:
+//! - cosine: vectors of length 1; squared L2 is then 2 - 2 cos;
+//! - dot: one more coordinate that makes all vectors as long as the longest, zero for queries (Bachrach et
+//!   al., "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product
+//!   spaces", RecSys 2014).
+
+use super::element::Element;
+use super::kernel::{Kernels, Sum};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    L2,
+    Cosine,
+    Dot,
+}
+
+impl Metric {
+    /// Coordinates of a vector in the space of the codes.
+    pub fn coordinates(self, dimension: usize) -> usize {
+        dimension + usize::from(self == Metric::Dot)
+    }
+
+    /// Higher is better: negative squared L2, cosine, dot.
+    pub fn score(self, kernels: &Kernels, element: Element, query: &ExactQuery, original: &[u8]) -> f32 {
+        match self {
+            Metric::L2 => -kernels.float(Sum::L2, element, &query.numbers, original)[0],
+            Metric::Dot => kernels.float(Sum::Dot, element, &query.numbers, original)[0],
+            Metric::Cosine => {
+                let [dot, norm] = kernels.float(Sum::DotNorm, element, &query.numbers, original);
+                let score = dot * query.inverse_length / norm.sqrt();
+                // Halves may have rounded a short vector to zero.
+                if score.is_nan() { 0.0 } else { score.clamp(-1.0, 1.0) }
+            }
+        }
+    }
+
+    /// Puts `vector` into the space of the codes. `longest` is the length of the longest stored vector.
+    pub(super) fn place(self, vector: &[f32], longest: f32, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(vector);
+        match self {
+            Metric::L2 => {}
+            Metric::Cosine => scale_to(out, 1.0),
+            Metric::Dot => {
+                let rest = f64::from(longest).powi(2) - f64::from(length(vector)).powi(2);
+                out.push(rest.max(0.0).sqrt() as f32);
+            }
+        }
+    }
+
+    /// As `place`, for a query. Its length says nothing under cosine and dot.
+    pub(super) fn place_query(self, query: &[f32], longest: f32, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(query);
+        match self {
+            Metric::L2 => {}
+            Metric::Cosine => scale_to(out, 1.0),
+            Metric::Dot => {
+                scale_to(out, longest);
+                out.push(0.0);
+            }
+        }
+    }
+}
+
+/// A query as it came, for scores.
+#[derive(Clone, Debug)]
+pub struct ExactQuery {
+    pub numbers: Vec<f32>,
+    inverse_length: f32,
+}
+
+impl ExactQuery {
+    pub fn new(numbers: &[f32]) -> ExactQuery {
+        ExactQuery { numbers: numbers.to_vec(), inverse_length: 1.0 / length(numbers) }
+    }
+}
+
+/// In f64: the square of a large f32 is no f32.
+pub(super) fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32
+}
+
+fn scale_to(vector: &mut [f32], wanted: f32) {
+    let length = length(vector);
+    if length > 0.0 {
+        let factor = f64::from(wanted) / f64::from(length);
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+    }
+}

@@ -1,0 +1,127 @@
+//! How a search is done: a pure function of what is known before it.
+//!
+//! What is compared is the expected number of codes looked at. A scan looks at every survivor of the filter,
+//! in order; a walk with a result filter needs a beam that is wider by what the filter takes away; a walk over
+//! survivors alone crosses what the filter removed by way of neighbours of neighbours (ACORN-1: Patel et al.,
+//! SIGMOD 2024), which reads several lists of neighbours for each node. The factors are measured: see
+//! [`Costs`].
+
+/// How a search is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Scores of the originals of all that may be hits.
+    Exact,
+    /// Codes of all that may be hits, the best ranked by their originals.
+    Scan,
+    /// A walk through everything, of which the hits are taken that may be.
+    Walk { width: usize },
+    /// A walk over what may be hits, and over what lies between.
+    TwoHop { width: usize },
+}
+
+impl Plan {
+    pub fn name(self) -> &'static str {
+        match self {
+            Plan::Exact => "exact",
+            Plan::Scan => "scan",
+            Plan::Walk { .. } => "walk",
+            Plan::TwoHop { .. } => "two_hop",
+        }
+    }
+}
+
+/// What a search is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Nodes that walks can reach, deleted ones included.
+    pub nodes: usize,
+    /// What may be a hit, exactly.
+    pub admitted: usize,
+    pub limit: usize,
+    /// Beam of a walk without a filter.
+    pub width: usize,
+    pub is_exact: bool,
+}
+
+/// In codes looked at by a scan, which has them in order and asks for them ahead.
+struct Costs;
+
+impl Costs {
+    /// A walk before its beam is about the query.
+    const START: usize = 500;
+    /// A place of the beam: a visit, and the codes of new neighbours in no order.
+    const PLACE: usize = 24;
+    /// A place of the beam of a walk over survivors: the lists of its neighbours as well.
+    const TWO_HOP_PLACE: usize = 120;
+    /// Wider beams than for so many times the places are not worth it.
+    const WIDENING_MAX: usize = 4;
+    /// A scan of so few is always best.
+    const FEW: usize = 1_000;
+}
+
+pub fn plan(question: Question) -> Plan {
+    let Question { nodes, admitted, limit, is_exact, .. } = question;
+    let width = question.width.max(limit);
+    if is_exact {
+        return Plan::Exact;
+    }
+    if admitted <= Costs::FEW.max(2 * limit) || nodes == 0 {
+        return Plan::Scan;
+    }
+    let widened = (width * nodes).div_ceil(admitted);
+    let walk = Costs::START + widened * Costs::PLACE;
+    let two_hop = 2 * Costs::START + width * Costs::TWO_HOP_PLACE;
+    let can_widen = widened <= width * Costs::WIDENING_MAX;
+    if admitted <= if can_widen { walk.min(two_hop) } else { two_hop } {
+        Plan::Scan
+    } else if can_widen && walk <= two_hop {
+        Plan::Walk { width: widened }
+    } else {
+        Plan::TwoHop { width }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(nodes: usize, admitted: usize, limit: usize) -> Plan {
+        plan(Question { nodes, admitted, limit, width: 60, is_exact: false })
+    }
+
+    #[test]
+    fn the_share_of_survivors_decides() {
+        assert_eq!(of(1_000_000, 1_000_000, 10), Plan::Walk { width: 60 });
+        assert_eq!(of(1_000_000, 500_000, 10), Plan::Walk { width: 120 });
+        assert_eq!(of(1_000_000, 100_000, 10), Plan::TwoHop { width: 60 });
+        assert_eq!(of(1_000_000, 5_000, 10), Plan::Scan);
+        assert_eq!(of(1_000_000, 0, 10), Plan::Scan);
+    }
+
+    #[test]
+    fn what_is_small_is_scanned() {
+        assert_eq!(of(900, 900, 10), Plan::Scan);
+        assert_eq!(of(100_000, 1_000, 10), Plan::Scan);
+        // As many hits as there is of everything.
+        assert_eq!(of(100_000, 100_000, 100_000), Plan::Scan);
+    }
+
+    #[test]
+    fn exact_is_exact() {
+        let question = Question { nodes: 10, admitted: 10, limit: 1, width: 60, is_exact: true };
+        assert_eq!(plan(question), Plan::Exact);
+    }
+
+    #[test]
+    fn a_beam_is_never_narrower_than_the_limit() {
+        for limit in [1, 10, 100, 1000] {
+            for admitted in (1_000..1_000_000).step_by(777) {
+                match of(1_000_000, admitted, limit) {
+                    Plan::Walk { width } => assert!(width * admitted >= limit * 1_000_000),
+                    Plan::TwoHop { width } => assert!(width >= limit),
+                    Plan::Scan | Plan::Exact => {}
+                }
+            }
+        }
+    }
+}

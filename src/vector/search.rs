@@ -1,0 +1,324 @@
+//! One search over one graph, in steps, so that a core can answer others in between.
+//!
+//! A search holds nothing of what it searches: every step is given it anew ([`View`]). It goes through
+//! candidates by their codes, the way its [`Plan`] says, and ranks the best by their originals. A walk that
+//! found too little for what the filter lets through (hits far from the query, or a part that cannot be
+//! reached) becomes a scan, which finds everything: a search always gives as many hits as there are, up to
+//! its limit.
+
+use super::allowed::Ordinals;
+use super::codes::CodeQuery;
+use super::element::Originals;
+use super::graph::Graph;
+use super::graph::beam::{distance_of, entry, node_of};
+use super::graph::walk::{self, Effort, Scratch};
+use super::kernel::prefetch;
+use super::metric::ExactQuery;
+use super::plan::{Plan, Question, plan};
+use super::top::{Hit, Top, hit_of, word_of};
+use crate::rmi::memory::LINE_BYTES;
+
+/// Standard deviations of the lower bits that a coarse distance is given; see `Grid::coarse_limit`.
+const DOUBT: f32 = 1.5;
+/// Candidates that are ranked by their originals, for each hit. 8-bit codes are nearly right.
+const RANKED_A_HIT: usize = 2;
+/// An original costs so much of a budget: its lines, and floats.
+const ORIGINAL_COST: u64 = 4;
+/// Codes measured at a time in a scan.
+const SCAN_NODES: usize = 64;
+
+/// What a search looks at.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub graph: &'a Graph,
+    pub originals: &'a dyn Originals,
+    /// What a filter lets through; none: everything.
+    pub allowed: Option<&'a Ordinals>,
+    pub deleted: &'a Ordinals,
+}
+
+impl View<'_> {
+    #[inline]
+    fn admits(&self, ordinal: u32) -> bool {
+        !self.deleted.contains(ordinal) && self.allowed.is_none_or(|allowed| allowed.contains(ordinal))
+    }
+
+    /// How many may be hits, exactly.
+    pub fn admitted(&self) -> usize {
+        match self.allowed {
+            None => self.graph.len() - self.deleted.count(),
+            Some(allowed) => {
+                let dead = allowed.words().iter().zip(self.deleted.words());
+                allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
+            }
+        }
+    }
+
+    /// Up to `count` of them from `from` on, and where to go on.
+    fn stretch(&self, from: u32, count: usize, out: &mut Vec<u32>) -> Option<u32> {
+        out.clear();
+        let live = |ordinal: &u32| !self.deleted.contains(*ordinal);
+        match self.allowed {
+            Some(allowed) => out.extend(allowed.iter_from(from).filter(live).take(count)),
+            None => out.extend((from..self.graph.len() as u32).filter(live).take(count)),
+        }
+        (out.len() == count).then(|| out[count - 1] + 1)
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchOptions {
+    pub limit: usize,
+    /// Beam of a walk: more finds more and takes longer.
+    pub width: usize,
+    /// Scores of all originals instead of any approximation.
+    pub is_exact: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Begin,
+    Walk { width: usize, is_two_hop: bool },
+    Scan { from: u32, top: Top },
+    Exact { from: u32, top: Top },
+    Rank { candidates: Vec<u64>, next: usize, top: Top },
+    Done(Vec<Hit>),
+}
+
+/// How it went, for `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub plan: Plan,
+    /// A walk did not find enough, and a scan followed.
+    pub fell_back: bool,
+    pub admitted: usize,
+    pub effort: Effort,
+    /// Originals that were scored.
+    pub ranked: u64,
+}
+
+pub struct Search {
+    options: SearchOptions,
+    exact: ExactQuery,
+    codes: CodeQuery,
+    scratch: Scratch,
+    account: Account,
+    phase: Phase,
+}
+
+impl Search {
+    /// `scratch` comes back from [`Search::finish`]; a core keeps a few of them.
+    pub fn new(view: View<'_>, query: &[f32], options: SearchOptions, scratch: Scratch) -> Search {
+        let admitted = view.admitted();
+        let SearchOptions { limit, width, is_exact } = options;
+        let nodes = view.graph.linked();
+        let unlinked = view.graph.len() - nodes;
+        let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });
+        let codes = view.graph.grid().prepare(query);
+        // A query far outside of what the grid was made for is not where its code is.
+        if plan != Plan::Exact && (unlinked > nodes || view.graph.grid().is_beyond(&codes)) {
+            plan = if unlinked > nodes { Plan::Scan } else { Plan::Exact };
+        }
+        let account = Account { plan, fell_back: false, admitted, effort: Effort::default(), ranked: 0 };
+        Search { options, exact: ExactQuery::new(query), codes, scratch, account, phase: Phase::Begin }
+    }
+
+    /// All at once.
+    pub fn run(
+        view: View<'_>,
+        query: &[f32],
+        options: SearchOptions,
+        scratch: Scratch,
+    ) -> (Vec<Hit>, Account, Scratch) {
+        let mut search = Search::new(view, query, options, scratch);
+        while !search.step(view, u64::MAX) {}
+        search.finish()
+    }
+
+    /// Looks at about `budget` codes; true when the hits are there.
+    pub fn step(&mut self, view: View<'_>, budget: u64) -> bool {
+        let end = self.spent().saturating_add(budget.max(1));
+        while self.spent() < end && !matches!(self.phase, Phase::Done(_)) {
+            let left = end - self.spent();
+            let phase = std::mem::replace(&mut self.phase, Phase::Begin);
+            self.phase = match phase {
+                Phase::Begin => self.begin(view),
+                Phase::Walk { width, is_two_hop } => self.walk(view, width, is_two_hop, left),
+                Phase::Scan { from, top } => self.scan(view, from, top, left),
+                Phase::Exact { from, top } => self.score(view, from, top, left),
+                Phase::Rank { candidates, next, top } => self.rank(view, candidates, next, top, left),
+                done => done,
+            };
+        }
+        matches!(self.phase, Phase::Done(_))
+    }
+
+    /// The hits, best first, when the last step said so.
+    pub fn finish(self) -> (Vec<Hit>, Account, Scratch) {
+        match self.phase {
+            Phase::Done(hits) => (hits, self.account, self.scratch),
+            _ => panic!("not all steps were made"),
+        }
+    }
+
+    fn spent(&self) -> u64 {
+        self.account.effort.coarse + self.account.effort.visits + ORIGINAL_COST * self.account.ranked
+    }
+
+    /// Candidates that are ranked.
+    fn ranked(&self, view: View<'_>) -> usize {
+        self.options.limit * if view.graph.is_exact() { 1 } else { RANKED_A_HIT }
+    }
+
+    fn begin(&mut self, view: View<'_>) -> Phase {
+        match self.account.plan {
+            Plan::Exact => Phase::Exact { from: 0, top: Top::new(self.options.limit) },
+            Plan::Scan => Phase::Scan { from: 0, top: Top::new(self.ranked(view)) },
+            Plan::Walk { width } => {
+                let Search { codes, scratch, account, .. } = self;
+                walk::begin(view.graph, codes, width, |_| false, scratch, &mut account.effort);
+                Phase::Walk { width, is_two_hop: false }
+            }
+            Plan::TwoHop { width } => {
+                let Search { codes, scratch, account, .. } = self;
+                let admits = |node| view.admits(node);
+                walk::begin(view.graph, codes, width, admits, scratch, &mut account.effort);
+                Phase::Walk { width, is_two_hop: true }
+            }
+        }
+    }
+
+    fn walk(&mut self, view: View<'_>, width: usize, is_two_hop: bool, budget: u64) -> Phase {
+        let Search { codes, scratch, account, .. } = self;
+        let (graph, effort) = (view.graph, &mut account.effort);
+        let is_over = match is_two_hop {
+            false => walk::step(graph, codes, DOUBT, budget, scratch, effort),
+            true => walk::step_over(graph, codes, DOUBT, |node| view.admits(node), budget, scratch, effort),
+        };
+        if !is_over {
+            return Phase::Walk { width, is_two_hop };
+        }
+        let found = scratch.beam.entries().iter().map(|entry| entry & !1);
+        let mut candidates: Vec<u64> = found.filter(|entry| view.admits(node_of(*entry))).collect();
+        // Half of what a walk without a filter would have found: less is a filter that avoids the query.
+        let wanted = self.options.width.max(self.options.limit).div_ceil(2).max(self.options.limit);
+        if candidates.len() < wanted.min(self.account.admitted) {
+            self.account.fell_back = true;
+            return Phase::Scan { from: 0, top: Top::new(self.ranked(view)) };
+        }
+        self.add_unlinked(view, &mut candidates);
+        candidates.truncate(self.ranked(view));
+        self.rank_of(candidates, view)
+    }
+
+    /// What came in lately and is not linked yet is few, and measured in full.
+    fn add_unlinked(&mut self, view: View<'_>, candidates: &mut Vec<u64>) {
+        let graph = view.graph;
+        let tail: Vec<u32> = graph.unlinked().filter(|node| view.admits(*node)).collect();
+        if !tail.is_empty() {
+            let mut distances = Vec::new();
+            graph.fine(&self.codes, &tail, &mut distances);
+            self.account.effort.coarse += tail.len() as u64;
+            self.account.effort.fine += tail.len() as u64;
+            candidates.extend(tail.iter().zip(&distances).map(|(node, distance)| entry(*distance, *node)));
+            candidates.sort_unstable();
+        }
+    }
+
+    fn scan(&mut self, view: View<'_>, mut from: u32, mut top: Top, budget: u64) -> Phase {
+        let end = self.account.effort.coarse.saturating_add(budget);
+        let (mut nodes, mut distances, mut near) = (Vec::new(), Vec::new(), Vec::new());
+        while self.account.effort.coarse < end {
+            let next = view.stretch(from, SCAN_NODES, &mut nodes);
+            nodes.iter().for_each(|node| view.graph.prefetch_upper(*node));
+            view.graph.coarse(&self.codes, &nodes, &mut distances);
+            let limit = view.graph.grid().coarse_limit((top.limit() >> 32) as u32, DOUBT);
+            near.clear();
+            for (node, distance) in nodes.iter().zip(&distances) {
+                if *distance <= limit {
+                    view.graph.prefetch_lower(*node);
+                    near.push(*node);
+                }
+            }
+            view.graph.fine(&self.codes, &near, &mut distances);
+            near.iter().zip(&distances).for_each(|(node, distance)| top.offer(entry(*distance, *node)));
+            self.account.effort.coarse += nodes.len().max(1) as u64;
+            self.account.effort.fine += near.len() as u64;
+            match next {
+                Some(next) => from = next,
+                None => return self.rank_of(top.finish(), view),
+            }
+        }
+        Phase::Scan { from, top }
+    }
+
+    fn rank_of(&self, candidates: Vec<u64>, view: View<'_>) -> Phase {
+        let top = Top::new(self.options.limit);
+        if view.graph.is_exact() {
+            let hits = candidates
+                .iter()
+                .take(self.options.limit)
+                .map(|entry| Hit { ordinal: node_of(*entry), score: -(distance_of(*entry) as f32) });
+            if self.codes.is_whole() {
+                return Phase::Done(hits.collect());
+            }
+        }
+        // All of the first are under way before the first is used.
+        candidates.iter().for_each(|entry| ask_for(view.originals.original(node_of(*entry))));
+        Phase::Rank { candidates, next: 0, top }
+    }
+
+    fn rank(
+        &mut self,
+        view: View<'_>,
+        candidates: Vec<u64>,
+        next: usize,
+        mut top: Top,
+        budget: u64,
+    ) -> Phase {
+        let count = (budget / ORIGINAL_COST).max(1).min((candidates.len() - next) as u64) as usize;
+        for entry in &candidates[next..next + count] {
+            top.offer(self.word(view, node_of(*entry)));
+        }
+        match next + count < candidates.len() {
+            true => Phase::Rank { candidates, next: next + count, top },
+            false => Phase::Done(top.finish().into_iter().map(hit_of).collect()),
+        }
+    }
+
+    fn score(&mut self, view: View<'_>, mut from: u32, mut top: Top, budget: u64) -> Phase {
+        let end = self.account.ranked.saturating_add((budget / ORIGINAL_COST).max(1));
+        let mut nodes = Vec::new();
+        while self.account.ranked < end {
+            let next = view.stretch(from, SCAN_NODES, &mut nodes);
+            nodes.iter().for_each(|node| ask_for(view.originals.original(*node)));
+            for node in &nodes {
+                top.offer(self.word(view, *node));
+            }
+            match next {
+                Some(next) => from = next,
+                None => return Phase::Done(top.finish().into_iter().map(hit_of).collect()),
+            }
+        }
+        Phase::Exact { from, top }
+    }
+
+    fn word(&mut self, view: View<'_>, ordinal: u32) -> u64 {
+        self.account.ranked += 1;
+        let View { graph, originals, .. } = view;
+        let original = originals.original(ordinal);
+        let metric = graph.grid().metric();
+        word_of(Hit {
+            ordinal,
+            score: metric.score(&graph.kernels, originals.element(), &self.exact, original),
+        })
+    }
+}
+
+/// Its first lines; the processor goes on by itself.
+fn ask_for(original: &[u8]) {
+    const LINES: usize = 12;
+    let lines = (0..original.len().min(LINES * LINE_BYTES)).step_by(LINE_BYTES);
+    lines.for_each(|at| prefetch(original.as_ptr().wrapping_add(at)));
+}
