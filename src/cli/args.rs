@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::kv::KvArgs;
 use super::bench::rmi::RmiArgs;
+use super::bench::vector::VectorArgs;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was found, 2 usage, 3 not found, \
                           4 conflict, 5 unavailable.";
@@ -328,8 +329,8 @@ pub enum BenchCommand {
     Wal(BenchWalArgs),
     /// The learned index beside other structures, over the keys of a file
     Rmi(RmiArgs),
-    /// The vector index (not there yet)
-    Vector(RestArgs),
+    /// The vector index over the vectors of a file, from low recall to high
+    Vector(VectorArgs),
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use super::config::ConfigError;
 use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
 use crate::types::ShardId;
+use crate::vector::door::VectorError;
 
 #[derive(Debug)]
 pub enum Failure {
@@ -139,6 +140,10 @@ pub enum InputError {
     },
     /// `get`: an import writes.
     Reads,
+    /// No file of vectors or ids.
+    Vectors(&'static str),
+    /// A vector that no collection takes.
+    Vector(VectorError),
 }
 
 impl Failure {
@@ -277,6 +282,8 @@ impl fmt::Display for InputError {
             InputError::NotSorted { before, key } => {
                 write!(f, "key {key} comes after {before}: keys are to be sorted, each there once")
             }
+            InputError::Vectors(what) => f.write_str(what),
+            InputError::Vector(error) => error.fmt(f),
             InputError::Reads => f.write_str("a line with \"op\":\"get\" has no place in an import"),
         }
     }

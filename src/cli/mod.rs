@@ -39,6 +39,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vectors;
 mod wire;
 
 use std::process::ExitCode;
@@ -79,7 +80,7 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Bench(BenchCommand::Kv(args)) => bench::kv::run(&args, out),
         Command::Bench(BenchCommand::Wal(args)) => bench::wal::command(&args, out),
         Command::Bench(BenchCommand::Rmi(args)) => bench::rmi::run(&args, out),
-        Command::Bench(BenchCommand::Vector(_)) => Err(Failure::NotThereYet { command: "bench vector" }),
+        Command::Bench(BenchCommand::Vector(args)) => bench::vector::run(&args, out),
         Command::Repair(args) => repair::repair(&args, out),
         Command::Restore(args) => restore::restore(&args, out),
         Command::Backup(args) => backup::backup(&args, out),

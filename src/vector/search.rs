@@ -24,6 +24,8 @@ const DOUBT: f32 = 1.5;
 const RANKED_A_HIT: usize = 2;
 /// An original costs so much of a budget: its lines, and floats.
 const ORIGINAL_COST: u64 = 4;
+/// A walk measures all of what is not linked yet, up to so many.
+const UNLINKED_MAX: usize = 4096;
 /// Codes measured at a time in a scan.
 const SCAN_NODES: usize = 64;
 
@@ -112,16 +114,32 @@ impl Search {
     pub fn new(view: View<'_>, query: &[f32], options: SearchOptions, scratch: Scratch) -> Search {
         let admitted = view.admitted();
         let SearchOptions { limit, width, is_exact } = options;
-        let nodes = view.graph.linked();
-        let unlinked = view.graph.len() - nodes;
-        let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });
-        let codes = view.graph.grid().prepare(query);
+        let graph = view.graph;
+        let (nodes, unlinked) = (graph.linked(), graph.len() - graph.linked());
+        let codes = graph.grid().prepare(query);
         // A query far outside of what the grid was made for is not where its code is.
-        if plan != Plan::Exact && (unlinked > nodes || view.graph.grid().is_beyond(&codes)) {
-            plan = if unlinked > nodes { Plan::Scan } else { Plan::Exact };
+        let is_exact = is_exact || graph.is_provisional || graph.grid().is_beyond(&codes);
+        let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });
+        if plan != Plan::Exact && unlinked > nodes.min(UNLINKED_MAX) {
+            plan = Plan::Scan;
         }
         let account = Account { plan, fell_back: false, admitted, effort: Effort::default(), ranked: 0 };
         Search { options, exact: ExactQuery::new(query), codes, scratch, account, phase: Phase::Begin }
+    }
+
+    /// As `run`, with a plan of the caller's.
+    #[cfg(test)]
+    pub(super) fn with_plan(
+        view: View<'_>,
+        query: &[f32],
+        options: SearchOptions,
+        plan: Plan,
+    ) -> (Vec<Hit>, Account) {
+        let mut search = Search::new(view, query, options, Scratch::default());
+        search.account.plan = plan;
+        while !search.step(view, u64::MAX) {}
+        let (hits, account, _) = search.finish();
+        (hits, account)
     }
 
     /// All at once.
@@ -176,14 +194,16 @@ impl Search {
             Plan::Exact => Phase::Exact { from: 0, top: Top::new(self.options.limit) },
             Plan::Scan => Phase::Scan { from: 0, top: Top::new(self.ranked(view)) },
             Plan::Walk { width } => {
+                let beam = (width, self.ranked(view));
                 let Search { codes, scratch, account, .. } = self;
-                walk::begin(view.graph, codes, width, |_| false, scratch, &mut account.effort);
+                walk::begin(view.graph, codes, beam, |_| false, scratch, &mut account.effort);
                 Phase::Walk { width, is_two_hop: false }
             }
             Plan::TwoHop { width } => {
+                let beam = (width, self.ranked(view));
                 let Search { codes, scratch, account, .. } = self;
                 let admits = |node| view.admits(node);
-                walk::begin(view.graph, codes, width, admits, scratch, &mut account.effort);
+                walk::begin(view.graph, codes, beam, admits, scratch, &mut account.effort);
                 Phase::Walk { width, is_two_hop: true }
             }
         }
@@ -202,7 +222,7 @@ impl Search {
         let found = scratch.beam.entries().iter().map(|entry| entry & !1);
         let mut candidates: Vec<u64> = found.filter(|entry| view.admits(node_of(*entry))).collect();
         // Half of what a walk without a filter would have found: less is a filter that avoids the query.
-        let wanted = self.options.width.max(self.options.limit).div_ceil(2).max(self.options.limit);
+        let wanted = self.options.width.div_ceil(2).max(self.options.limit);
         if candidates.len() < wanted.min(self.account.admitted) {
             self.account.fell_back = true;
             return Phase::Scan { from: 0, top: Top::new(self.ranked(view)) };

@@ -26,16 +26,20 @@ pub(in crate::vector) fn distance_of(entry: u64) -> u32 {
 #[derive(Debug, Default)]
 pub(in crate::vector) struct Beam {
     entries: Vec<u64>,
+    /// So many of the nearest are visited.
     width: usize,
+    /// So many are kept.
+    room: usize,
     /// Everything before is visited.
     next: usize,
 }
 
 impl Beam {
-    pub fn reset(&mut self, width: usize) {
+    /// Visits the nearest `width`, and keeps `room` of them or more.
+    pub fn reset(&mut self, width: usize, room: usize) {
+        (self.width, self.room) = (width.max(1), room.max(width).max(1));
         self.entries.clear();
-        self.entries.reserve(width + 1);
-        self.width = width;
+        self.entries.reserve(self.room + 1);
         self.next = 0;
     }
 
@@ -46,14 +50,14 @@ impl Beam {
     /// Above this, a node does not get in.
     #[inline]
     pub fn limit(&self) -> u32 {
-        if self.entries.len() < self.width { DISTANCE_MAX } else { distance_of(self.entries[self.width - 1]) }
+        if self.entries.len() < self.room { DISTANCE_MAX } else { distance_of(self.entries[self.room - 1]) }
     }
 
     #[inline]
     pub fn insert(&mut self, distance: u32, node: u32) {
         let entry = entry(distance, node);
-        if self.entries.len() == self.width {
-            if entry >= self.entries[self.width - 1] {
+        if self.entries.len() == self.room {
+            if entry >= self.entries[self.room - 1] {
                 return;
             }
             self.entries.pop();
@@ -66,7 +70,7 @@ impl Beam {
     /// The nearest node that was not visited; it is now.
     #[inline]
     pub fn visit(&mut self) -> Option<u64> {
-        let found = *self.entries.get(self.next)?;
+        let found = *self.entries.get(self.next).filter(|_| self.next < self.width)?;
         self.entries[self.next] |= 1;
         while self.entries.get(self.next).is_some_and(|entry| entry & 1 == 1) {
             self.next += 1;

@@ -1,17 +1,29 @@
 //! From vectors to a graph, in steps that a core can put between its requests.
+//!
+//! 1. Every node is linked, in an order that looks random, by a walk over those before it.
+//! 2. Every node is linked again, by a walk over all: the first ones had few to choose from.
+//! 3. [`calibrate`](super::calibrate): a few nodes were left out until now. Walks to them say which beam a
+//!    search needs; then they are linked as well.
+//!
+//! A node costs as much as a wide search and some pruning: 50 to 300 us.
 
 use super::Graph;
+use super::calibrate::Calibration;
 use super::entries::mix;
 use super::insert::Workshop;
 use crate::rmi::memory::Memory;
 use crate::vector::codes::Grid;
 use crate::vector::kernel::Kernels;
 
+/// Of so many nodes, one is left out for the calibration, up to a number that is enough.
+const NODES_A_HELD_OUT: usize = 50;
+const HELD_OUT_MAX: usize = 200;
+
 #[derive(Clone, Copy, Debug)]
 pub struct BuildOptions {
     /// Neighbours at least; the lines of a node may have room for more.
     pub degree: usize,
-    /// Beam of the walk to a new node, in the first and in the second pass.
+    /// Beam of the walk to a node, in each pass.
     pub widths: [usize; 2],
     pub kernels: Kernels,
     pub memory: Memory,
@@ -27,53 +39,113 @@ pub struct Builder {
     graph: Graph,
     options: BuildOptions,
     workshop: Workshop,
-    /// Nodes in the order in which they are linked.
+    /// Nodes in the order in which they are linked; the last ones are held out.
     order: Vec<u32>,
-    pass: usize,
-    next: usize,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Push,
+    Link { pass: usize, next: usize },
+    Calibrate { next: usize, calibration: Calibration },
+    LinkRest { next: usize },
+    Done,
 }
 
 impl Builder {
+    /// For so many vectors at most.
     pub fn new(grid: Grid, vectors: usize, options: BuildOptions) -> Builder {
         let graph = Graph::new(grid, options.degree, vectors, options.kernels, options.memory);
-        Builder { graph, options, workshop: Workshop::default(), order: Vec::new(), pass: 0, next: 0 }
+        Builder { graph, options, workshop: Workshop::default(), order: Vec::new(), phase: Phase::Push }
     }
 
-    /// Takes the next vector in.
+    /// Takes the next vector in: its ordinal is the number of those before. All come before the first step.
     pub fn push(&mut self, vector: &[f32]) {
+        assert!(matches!(self.phase, Phase::Push), "the graph is being linked already");
         self.graph.push(vector);
     }
 
-    /// Links about `budget` nodes; true when the graph is ready. Every vector was pushed before.
-    pub fn step(&mut self, budget: usize) -> bool {
-        if self.order.is_empty() {
-            self.order = shuffled(self.graph.len());
-        }
-        for _ in 0..budget.max(1) {
-            if self.next == self.order.len() {
-                (self.pass, self.next) = (self.pass + 1, 0);
-            }
-            if self.pass >= self.options.widths.len() || self.order.is_empty() {
-                self.graph.linked = self.graph.len();
-                return true;
-            }
-            let node = self.order[self.next];
-            self.next += 1;
-            let width = self.options.widths[self.pass];
-            if width == 0 {
-                self.next = self.order.len();
-                continue;
-            }
-            self.graph.link(node, width, &mut self.workshop);
-            if self.pass == 0 {
-                let planes = self.graph.nodes.get(node as usize);
-                self.graph.entries.offer(node, planes);
-            }
-        }
-        false
+    pub fn len(&self) -> usize {
+        self.graph.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.graph.is_empty()
+    }
+
+    fn held_out(&self) -> usize {
+        (self.order.len() / NODES_A_HELD_OUT).min(HELD_OUT_MAX)
+    }
+
+    /// Links about `budget` nodes; true when the graph is ready.
+    pub fn step(&mut self, budget: usize) -> bool {
+        for _ in 0..budget.max(1) {
+            let phase = std::mem::replace(&mut self.phase, Phase::Done);
+            self.phase = self.after(phase);
+        }
+        matches!(self.phase, Phase::Done)
+    }
+
+    /// What part of the work is done.
+    pub fn fraction(&self) -> f64 {
+        let n = self.order.len().max(1) as f64;
+        match &self.phase {
+            Phase::Push => 0.0,
+            Phase::Link { pass, next } => {
+                (*pass as f64 + *next as f64 / n) / self.options.widths.len() as f64
+            }
+            Phase::Calibrate { .. } | Phase::LinkRest { .. } | Phase::Done => 1.0,
+        }
+    }
+
+    fn after(&mut self, phase: Phase) -> Phase {
+        match phase {
+            Phase::Push => {
+                self.order = shuffled(self.graph.len());
+                Phase::Link { pass: 0, next: 0 }
+            }
+            Phase::Link { pass, .. } if pass == self.options.widths.len() => Phase::Calibrate {
+                next: self.order.len() - self.held_out(),
+                calibration: Calibration::default(),
+            },
+            Phase::Link { pass, next } if next == self.order.len() - self.held_out() => {
+                Phase::Link { pass: pass + 1, next: 0 }
+            }
+            Phase::Link { pass, next } => {
+                let node = self.order[next];
+                self.link(node, self.options.widths[pass], pass == 0);
+                Phase::Link { pass, next: next + 1 }
+            }
+            Phase::Calibrate { next, calibration } if next == self.order.len() => {
+                self.graph.width = calibration.width();
+                Phase::LinkRest { next: self.order.len() - self.held_out() }
+            }
+            Phase::Calibrate { next, mut calibration } => {
+                calibration.ask(&self.graph, self.order[next], &mut self.workshop);
+                Phase::Calibrate { next: next + 1, calibration }
+            }
+            Phase::LinkRest { next } if next < self.order.len() => {
+                self.link(self.order[next], self.options.widths[0], true);
+                Phase::LinkRest { next: next + 1 }
+            }
+            Phase::LinkRest { .. } | Phase::Done => {
+                self.graph.linked = self.graph.len();
+                Phase::Done
+            }
+        }
+    }
+
+    fn link(&mut self, node: u32, width: usize, is_new: bool) {
+        self.graph.link(node, width, &mut self.workshop);
+        if is_new {
+            self.graph.entries.offer(node, self.graph.nodes.get(node as usize));
+        }
+    }
+
+    /// The graph, when the last step said that it is ready.
     pub fn finish(self) -> Graph {
+        assert!(matches!(self.phase, Phase::Done), "not all steps were made");
         self.graph
     }
 }

@@ -50,7 +50,7 @@ impl Graph {
     fn find_links(&self, node: u32, width: usize, workshop: &mut Workshop, links: &mut Vec<u32>) {
         let Workshop { query, scratch, pruner, candidates, distances, effort, .. } = workshop;
         self.grid.prepare_code(self.planes(node), query);
-        walk::begin(self, query, width, |_| false, scratch, effort);
+        walk::begin(self, query, (width, width), |_| false, scratch, effort);
         while !walk::step(self, query, DOUBT, u64::MAX, scratch, effort) {}
         candidates.clear();
         let found = scratch.beam.entries().iter().map(|entry| *entry & !1);

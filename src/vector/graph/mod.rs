@@ -8,6 +8,7 @@
 
 pub(super) mod beam;
 pub mod build;
+mod calibrate;
 mod entries;
 mod insert;
 mod prune;
@@ -59,6 +60,10 @@ pub struct Graph {
     pub(super) linked: usize,
     /// Nothing of any vector was lost in its code.
     pub(super) is_exact: bool,
+    /// Beam that searches need; see [`calibrate`].
+    pub(super) width: usize,
+    /// The grid was made of too few vectors to search by it.
+    pub(super) is_provisional: bool,
 }
 
 impl Graph {
@@ -68,8 +73,8 @@ impl Graph {
         let layout = Layout::new(grid.plane(), degree);
         let nodes = Blocks::with_capacity(capacity, layout.stride, memory);
         let entries = Entries::new(layout.plane);
-        let is_exact = grid.is_exact;
-        Graph { grid, layout, kernels, nodes, entries, linked: 0, is_exact }
+        let (is_exact, width) = (grid.is_exact, calibrate::WIDTH_DEFAULT);
+        Graph { grid, layout, kernels, nodes, entries, linked: 0, is_exact, width, is_provisional: false }
     }
 
     pub fn len(&self) -> usize {
@@ -91,6 +96,11 @@ impl Graph {
 
     pub(super) fn unlinked(&self) -> std::ops::Range<u32> {
         self.linked as u32..self.len() as u32
+    }
+
+    /// The beam by which a search finds 0.98 of the ten nearest, and of `limit` about as much.
+    pub fn width_for(&self, limit: usize) -> usize {
+        self.width + limit.saturating_sub(10)
     }
 
     /// Whether distances of codes are those of the originals.
@@ -115,6 +125,17 @@ impl Graph {
         self.is_exact &= self.grid.encode(vector, &mut block[..planes]);
         block[planes..].fill(u8::MAX);
         node
+    }
+
+    /// Makes all codes anew by another grid, of the same vectors. Links are not touched: there are none yet.
+    pub(super) fn regrid<'a>(&mut self, grid: Grid, vectors: impl Iterator<Item = &'a [f32]>) {
+        assert!(self.linked == 0 && grid.plane() == self.layout.plane);
+        self.is_exact = grid.is_exact;
+        for (node, vector) in vectors.enumerate() {
+            let planes = 2 * self.layout.plane;
+            self.is_exact &= grid.encode(vector, &mut self.nodes.get_mut(node)[..planes]);
+        }
+        (self.grid, self.is_provisional) = (grid, false);
     }
 
     #[inline]

@@ -19,7 +19,7 @@ impl Graph {
     pub fn unlink(&mut self, node: u32, width: usize, workshop: &mut Workshop) {
         let Workshop { query, scratch, effort, .. } = workshop;
         self.grid.prepare_code(self.planes(node), query);
-        walk::begin(self, query, width, |_| false, scratch, effort);
+        walk::begin(self, query, (width, width), |_| false, scratch, effort);
         while !walk::step(self, query, DOUBT, u64::MAX, scratch, effort) {}
         let mut around: Vec<u32> = scratch.beam.entries().iter().map(|entry| node_of(*entry)).collect();
         around.retain(|other| *other != node);

@@ -32,18 +32,18 @@ pub struct Effort {
     pub fine: u64,
 }
 
-/// Begins a walk with a beam of this width. It begins at the nearest entry points, and again at the nearest of
+/// Begins a walk that visits `width` of the nearest nodes and keeps `room` of them. It begins at the nearest entry points, and again at the nearest of
 /// those that are `preferred`.
 pub(in crate::vector) fn begin(
     graph: &Graph,
     query: &CodeQuery,
-    width: usize,
+    (width, room): (usize, usize),
     preferred: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
     effort: &mut Effort,
 ) {
     let Scratch { beam, visited, fresh, near, distances } = scratch;
-    beam.reset(width);
+    beam.reset(width, room);
     visited.reset(graph.len());
     graph.entries.distances(&graph.kernels, query, fresh, distances);
     effort.coarse += fresh.len() as u64;

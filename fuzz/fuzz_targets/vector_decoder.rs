@@ -1,0 +1,76 @@
+//! Arbitrary bytes as an encoded graph: refused, or a graph that can be searched.
+//!
+//! Hashes keep mutated bytes out of what is behind them, so they are mended first. The first bytes of the
+//! input choose what is built; what is left changes the encoded graph.
+
+#![no_main]
+
+use kyrodb::rmi::memory::Memory;
+use kyrodb::vector::allowed::Ordinals;
+use kyrodb::vector::codec::{decode, encode};
+use kyrodb::vector::codes::Grid;
+use kyrodb::vector::element::{Element, Rows};
+use kyrodb::vector::graph::Scratch;
+use kyrodb::vector::graph::build::{BuildOptions, Builder};
+use kyrodb::vector::kernel::Kernels;
+use kyrodb::vector::metric::Metric;
+use kyrodb::vector::search::{Search, SearchOptions, View};
+use libfuzzer_sys::fuzz_target;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+const LINE: usize = 64;
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+/// Makes the hashes of header and sections right, as far as there are any.
+fn mend(bytes: &mut [u8]) {
+    if bytes.len() < LINE {
+        return;
+    }
+    let hash = xxh3_64(&bytes[..LINE - 8]);
+    bytes[LINE - 8..LINE].copy_from_slice(&hash.to_le_bytes());
+    let mut at = LINE;
+    while at + LINE <= bytes.len() {
+        let (kind, len) = (number(bytes, at) as u32, number(bytes, at + 8));
+        let begin = at + LINE;
+        let Some(end) = usize::try_from(len).ok().and_then(|len| begin.checked_add(len)) else { return };
+        let Some(payload) = bytes.get(begin..end) else { return };
+        let hash = xxh3_64_with_seed(payload, (u64::from(kind) << 56) ^ len);
+        bytes[at + 16..at + 24].copy_from_slice(&hash.to_le_bytes());
+        at = end.next_multiple_of(LINE);
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [count, shape, changes @ ..] = input else { return };
+    let (count, dimension) = (usize::from(*count) * 8, 2 + usize::from(*shape % 40));
+    let metric = [Metric::L2, Metric::Cosine, Metric::Dot][usize::from(*shape) % 3];
+    let numbers: Vec<f32> = (0..count * dimension).map(|at| 1.0 + (at * 7919 % 251) as f32 / 16.0).collect();
+    let rows = || numbers.chunks_exact(dimension);
+    let mut builder =
+        Builder::new(Grid::train(metric, dimension, 200.0, rows()), count, BuildOptions::default());
+    rows().for_each(|row| builder.push(row));
+    while !builder.step(64) {}
+    let mut bytes = encode(&builder.finish());
+    for change in changes.chunks_exact(4) {
+        let at = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % bytes.len();
+        bytes[at] = change[3];
+    }
+    mend(&mut bytes);
+    let Ok(graph) = decode(&bytes, Kernels::best(), Memory::plain()) else { return };
+    if graph.len() != count || graph.grid().dimension() != dimension {
+        return;
+    }
+    let mut originals = Vec::new();
+    Element::F32.encode(&numbers, &mut originals);
+    let originals = Rows { element: Element::F32, dimension, bytes: &originals };
+    let nothing = Ordinals::default();
+    let view = View { graph: &graph, originals: &originals, allowed: None, deleted: &nothing };
+    for width in [1, 30] {
+        let options = SearchOptions { limit: 10, width, is_exact: false };
+        let (hits, _, _) = Search::run(view, &vec![2.0; dimension], options, Scratch::default());
+        assert_eq!(hits.len(), count.min(10));
+    }
+});

@@ -1,0 +1,143 @@
+//! The head: where vectors come in and out, one by one.
+//!
+//! What is in it is found at once. While it is small, searches score every original; from [`GRID_VECTORS`] on
+//! they scan codes; beyond [`FLAT_VECTORS`] the head becomes a graph. The work for that is done between
+//! requests, by [`Head::step`]: neither an insertion nor a delete walks the graph itself. What waits for its
+//! links is measured beside a walk.
+
+use std::collections::VecDeque;
+
+use super::allowed::Ordinals;
+use super::codes::{Grid, longest};
+use super::element::Originals;
+use super::graph::build::BuildOptions;
+use super::graph::{Graph, Workshop};
+use super::metric::Metric;
+use super::search::View;
+
+/// With fewer, a grid says little of the next vector, and originals are few enough.
+pub const GRID_VECTORS: usize = 1_000;
+/// A scan of so many codes is about as fast as a walk.
+pub const FLAT_VECTORS: usize = 20_000;
+/// Of the walk to a vector that is deleted.
+const UNLINK_WIDTH: usize = 64;
+
+pub struct Head {
+    graph: Graph,
+    options: BuildOptions,
+    /// Vectors beyond which it becomes a graph.
+    flat: usize,
+    deleted: Ordinals,
+    /// Deleted, and still linked.
+    leaving: VecDeque<u32>,
+    workshop: Workshop,
+}
+
+impl Head {
+    /// Empty, with room for `capacity` vectors.
+    pub fn new(metric: Metric, dimension: usize, capacity: usize, options: BuildOptions) -> Head {
+        let origin = vec![0.0; dimension];
+        let grid = Grid::train(metric, dimension, 0.0, std::iter::once(origin.as_slice()));
+        let mut graph = Graph::new(grid, options.degree, capacity, options.kernels, options.memory);
+        graph.is_provisional = true;
+        Head {
+            graph,
+            options,
+            flat: FLAT_VECTORS,
+            deleted: Ordinals::default(),
+            leaving: VecDeque::new(),
+            workshop: Workshop::default(),
+        }
+    }
+
+    /// Becomes a graph beyond `vectors` already.
+    #[must_use]
+    pub fn flat_up_to(mut self, vectors: usize) -> Head {
+        self.flat = vectors;
+        self
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub fn live(&self) -> usize {
+        self.graph.len() - self.deleted.count()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.graph.len() == self.graph.nodes.capacity()
+    }
+
+    pub fn deleted(&self) -> &Ordinals {
+        &self.deleted
+    }
+
+    /// Takes a vector in, as it is stored; its ordinal. There is room for it.
+    pub fn insert(&mut self, vector: &[f32]) -> u32 {
+        self.graph.push(vector)
+    }
+
+    /// True when the ordinal was live.
+    pub fn delete(&mut self, ordinal: u32) -> bool {
+        let is_new = (ordinal as usize) < self.graph.len() && self.deleted.insert(ordinal);
+        if is_new && (ordinal as usize) < self.graph.linked() {
+            self.leaving.push_back(ordinal);
+        }
+        is_new
+    }
+
+    /// Work that is left over: vectors to link and to unlink.
+    pub fn is_behind(&self) -> bool {
+        let has_to_link = self.graph.len() > self.flat && self.graph.linked() < self.graph.len();
+        has_to_link || !self.leaving.is_empty() || self.wants_grid()
+    }
+
+    /// Links or unlinks about `budget` vectors; true when nothing is left. `originals` are of this head.
+    pub fn step(&mut self, originals: &dyn Originals, budget: usize) -> bool {
+        if self.wants_grid() {
+            self.make_grid(originals);
+            return !self.is_behind();
+        }
+        for _ in 0..budget.max(1) {
+            if let Some(node) = self.leaving.pop_front() {
+                self.graph.unlink(node, UNLINK_WIDTH, &mut self.workshop);
+            } else if self.graph.len() > self.flat && self.graph.linked() < self.graph.len() {
+                match self.deleted.contains(self.graph.linked() as u32) {
+                    true => self.graph.linked += 1,
+                    false => self.graph.link_next(self.options.widths[0], &mut self.workshop),
+                }
+            } else {
+                return true;
+            }
+        }
+        !self.is_behind()
+    }
+
+    fn wants_grid(&self) -> bool {
+        self.graph.is_provisional && self.graph.len() >= GRID_VECTORS
+    }
+
+    /// Codes by a grid that is made of what is there. So few vectors that it is one step.
+    fn make_grid(&mut self, originals: &dyn Originals) {
+        let (metric, dimension) = (self.graph.grid().metric(), self.graph.grid().dimension());
+        let mut vectors = vec![0.0; self.graph.len() * dimension];
+        let rows = vectors.chunks_exact_mut(dimension).enumerate();
+        rows.for_each(|(at, row)| originals.element().decode(originals.original(at as u32), row));
+        let rows = || vectors.chunks_exact(dimension);
+        let grid = Grid::train(metric, dimension, longest(rows()), rows().take(GRID_VECTORS));
+        self.graph.regrid(grid, rows());
+    }
+
+    /// What a search looks at.
+    pub fn view<'a>(&'a self, originals: &'a dyn Originals, allowed: Option<&'a Ordinals>) -> View<'a> {
+        View { graph: &self.graph, originals, allowed, deleted: &self.deleted }
+    }
+
+    /// What goes into a sealed segment.
+    pub fn live_ordinals(&self) -> Ordinals {
+        let mut live = Ordinals::all(self.graph.len());
+        live.remove_all(&self.deleted);
+        live
+    }
+}

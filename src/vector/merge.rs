@@ -1,0 +1,139 @@
+//! A new segment of what is live in others, or in a head, in steps.
+//!
+//! Vectors are coded anew from their originals, by a grid made of a sample of them, and the graph is built
+//! anew. What is deleted meanwhile is found by [`Merged::origins`]: the caller deletes it from the new segment
+//! before the swap.
+
+use super::allowed::Ordinals;
+use super::codes::{Grid, longest};
+use super::element::Originals;
+use super::graph::build::{BuildOptions, Builder};
+use super::metric::Metric;
+use super::segment::Segment;
+
+/// Vectors that a grid is made of.
+const SAMPLE: usize = 1_000;
+/// Reading and coding so many vectors takes about as long as linking one.
+const VECTORS_A_LINK: usize = 64;
+
+/// Where a vector of the new segment came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Place among the sources.
+    pub source: u32,
+    pub ordinal: u32,
+}
+
+pub struct Merged {
+    pub segment: Segment,
+    /// By new ordinal.
+    pub origins: Vec<Origin>,
+}
+
+enum Phase {
+    /// The longest vector so far, of those before `next`.
+    Measure {
+        next: usize,
+        longest: f32,
+    },
+    Push {
+        next: usize,
+        builder: Builder,
+    },
+    Link(Builder),
+    Done(Segment),
+}
+
+pub struct Merge {
+    metric: Metric,
+    dimension: usize,
+    options: BuildOptions,
+    origins: Vec<Origin>,
+    phase: Option<Phase>,
+}
+
+impl Merge {
+    /// `live`: of each source, what goes into the new segment.
+    pub fn new(metric: Metric, dimension: usize, live: &[Ordinals], options: BuildOptions) -> Merge {
+        let sources = live.iter().enumerate();
+        let origins = sources.flat_map(|(source, live)| {
+            live.iter().map(move |ordinal| Origin { source: source as u32, ordinal })
+        });
+        let phase = Some(Phase::Measure { next: 0, longest: 0.0 });
+        Merge { metric, dimension, options, origins: origins.collect(), phase }
+    }
+
+    /// Links about `budget` nodes; true when the segment is ready. `originals`: of each source, every time the
+    /// same.
+    pub fn step(&mut self, originals: &[&dyn Originals], budget: usize) -> bool {
+        let vectors = budget.max(1).saturating_mul(VECTORS_A_LINK);
+        let phase = self.phase.take().expect("there is always one");
+        self.phase = Some(match phase {
+            Phase::Measure { next, longest } => self.measure(originals, next, longest, vectors),
+            Phase::Push { next, builder } => self.push(originals, next, builder, vectors),
+            Phase::Link(mut builder) => match builder.step(budget) {
+                true => Phase::Done(Segment::new(builder.finish())),
+                false => Phase::Link(builder),
+            },
+            done => done,
+        });
+        matches!(self.phase, Some(Phase::Done(_)))
+    }
+
+    /// What part of the work is done, about.
+    pub fn fraction(&self) -> f64 {
+        match &self.phase {
+            Some(Phase::Link(builder)) => builder.fraction(),
+            Some(Phase::Done(_)) => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    pub fn finish(self) -> Merged {
+        match self.phase {
+            Some(Phase::Done(segment)) => Merged { segment, origins: self.origins },
+            _ => panic!("not all steps were made"),
+        }
+    }
+
+    fn read(&self, originals: &[&dyn Originals], at: usize, out: &mut [f32]) {
+        let Origin { source, ordinal } = self.origins[at];
+        let originals = originals[source as usize];
+        originals.element().decode(originals.original(ordinal), out);
+    }
+
+    /// Only a metric with one more coordinate has to know the longest vector of all.
+    fn measure(&self, originals: &[&dyn Originals], next: usize, mut most: f32, budget: usize) -> Phase {
+        let count = self.origins.len();
+        let end = count.min(next.saturating_add(budget));
+        let mut vector = vec![0.0; self.dimension];
+        if self.metric == Metric::Dot {
+            for at in next..end {
+                self.read(originals, at, &mut vector);
+                most = most.max(longest(std::iter::once(vector.as_slice())));
+            }
+            if end < count {
+                return Phase::Measure { next: end, longest: most };
+            }
+        }
+        let apart = count.div_ceil(SAMPLE).max(1);
+        let mut sample = vec![0.0; count.div_ceil(apart) * self.dimension];
+        let rows = sample.chunks_exact_mut(self.dimension).enumerate();
+        rows.for_each(|(at, row)| self.read(originals, at * apart, row));
+        let grid = Grid::train(self.metric, self.dimension, most, sample.chunks_exact(self.dimension));
+        Phase::Push { next: 0, builder: Builder::new(grid, count, self.options) }
+    }
+
+    fn push(&self, originals: &[&dyn Originals], next: usize, mut builder: Builder, budget: usize) -> Phase {
+        let end = self.origins.len().min(next.saturating_add(budget));
+        let mut vector = vec![0.0; self.dimension];
+        for at in next..end {
+            self.read(originals, at, &mut vector);
+            builder.push(&vector);
+        }
+        match end < self.origins.len() {
+            true => Phase::Push { next: end, builder },
+            false => Phase::Link(builder),
+        }
+    }
+}
