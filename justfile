@@ -57,6 +57,9 @@ miri:
 # The learned index under criterion, and beside other structures
 bench-rmi:
     cargo bench --bench rmi
+# The distance kernels beside simsimd
+bench-kernels:
+    cargo bench --bench vector
 bench-peers file:
     cd benches/peers && cargo run --release -- {{file}}
 

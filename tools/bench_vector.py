@@ -9,7 +9,13 @@ KyroDB) is below --at-least.
   pip install numpy scalable-vs faiss-cpu hnswlib usearch
   tools/bench_vector.py --kyrodb target/release/kyrodb --base B.npy --queries Q.npy --truth T.npy --metric l2
 """
-import argparse, json, os, subprocess, sys, time
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
@@ -55,20 +61,16 @@ class Svs:
     def __init__(self, data):
         import svs
 
-        distance = svs.DistanceType.MIP if data.metric == "dot" else svs.DistanceType.L2
-        parameters = svs.VamanaBuildParameters(graph_max_degree=64, window_size=128, alpha=0.95 if data.metric == "dot" else 1.2)
-        loader = svs.VectorDataLoader if False else None
-        kinds = getattr(svs, "LVQLoader", None)
-        if kinds is not None:
-            import tempfile
-
-            path = os.path.join(tempfile.mkdtemp(), "base.fvecs")
+        is_dot = data.metric == "dot"
+        distance = svs.DistanceType.MIP if is_dot else svs.DistanceType.L2
+        alpha = 0.95 if is_dot else 1.2
+        parameters = svs.VamanaBuildParameters(graph_max_degree=64, window_size=128, alpha=alpha)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "base.fvecs")
             svs.write_vecs(data.base, path)
             source = svs.VectorDataLoader(path, svs.DataType.float32, dims=data.base.shape[1])
             source = svs.LVQLoader(source, primary=4, residual=8)
-        else:
-            self.name, source = "svs-f32", data.base
-        self.index = svs.Vamana.build(parameters, source, distance, num_threads=1)
+            self.index = svs.Vamana.build(parameters, source, distance, num_threads=1)
         self.data = data
 
     def settings(self):

@@ -115,8 +115,7 @@ impl Grid {
     }
 
     fn level(&self, at: usize, x: f32) -> u8 {
-        // The cast goes to the nearest end.
-        ((x - self.low[at]) / self.step).round() as u8
+        nearest((x - self.low[at]) / self.step)
     }
 
     /// Writes the code of a vector: two planes. True when nothing of it was lost.
@@ -147,8 +146,8 @@ impl Grid {
         let (mut lost, mut is_whole) = (0.0, self.is_exact);
         for (at, x) in placed.iter().enumerate() {
             let level = (x - self.low[at]) / self.step;
-            fine[at] = level.round() as u8;
-            coarse[at] = (((level - self.rest[at]) / 2.0).round() as u8).min(127);
+            fine[at] = nearest(level);
+            coarse[at] = nearest((level - self.rest[at]) / 2.0).min(127);
             lost += (level - level.clamp(0.0, LEVELS)).powi(2);
             is_whole &= f32::from(fine[at]) == level;
         }
@@ -174,7 +173,7 @@ impl Grid {
             second[at] = upper[at] << 4 | lower[at] & 15;
         }
         for ((coarse, fine), rest) in query.coarse.iter_mut().zip(&query.fine).zip(&self.rest) {
-            *coarse = ((f32::from(*fine) - rest) / 2.0 + 0.5) as u8;
+            *coarse = nearest((f32::from(*fine) - rest) / 2.0);
         }
         (query.lost, query.is_whole) = (0.0, self.is_exact);
     }
@@ -205,6 +204,12 @@ impl Grid {
     pub fn spread(&self) -> f32 {
         self.variance.sqrt()
     }
+}
+
+/// Halves go up; beyond the ends, the nearest end. `round` would be a call for each number.
+#[inline]
+fn nearest(level: f32) -> u8 {
+    (level + 0.5) as u8
 }
 
 /// A query, at both resolutions.

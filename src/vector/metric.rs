@@ -81,7 +81,14 @@ impl ExactQuery {
 
 /// In f64: the square of a large f32 is no f32.
 pub(super) fn length(vector: &[f32]) -> f32 {
-    vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32
+    // Several sums, or each addition would wait for the one before.
+    let (rows, rest) = vector.as_chunks::<8>();
+    let mut sums = [0.0_f64; 8];
+    for row in rows {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
+    }
+    let rest: f64 = rest.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    (sums.iter().sum::<f64>() + rest).sqrt() as f32
 }
 
 fn scale_to(vector: &mut [f32], wanted: f32) {

@@ -163,16 +163,15 @@ impl Bench {
     fn measure(&self, args: &VectorArgs) -> Result<(Report, u64), Failure> {
         let rows = self.rows();
         let (segment, build_s) = self.build(&rows);
-        let nothing = Ordinals::default();
         let graph = segment.graph();
-        let view = View { graph, originals: &rows, allowed: None, deleted: &nothing };
+        let view = segment.view(&rows, None);
         let worst = self.worst_scores(view, args)?;
         if let Some(dir) = &args.ids_out {
             fs::create_dir_all(dir).map_err(Failure::file(dir))?;
         }
         let (mut curve, mut wrong) = (Vec::<Point>::new(), 0);
         for ef in BEAMS {
-            let turn = self.best_turn(view, ef);
+            let turn = self.best_turn(&segment, ef);
             wrong += self.wrong_answers(view, &turn.hits);
             let point = self.point(ef, &turn, &worst);
             if let Some(dir) = &args.ids_out {
@@ -247,22 +246,22 @@ impl Bench {
         self.metric.score(&Kernels::best(), rows.element, query, rows.original(ordinal))
     }
 
-    fn best_turn(&self, view: View<'_>, ef: usize) -> Turn {
-        let turns = (0..TURNS).map(|_| self.turn(view, ef));
+    fn best_turn(&self, segment: &Segment, ef: usize) -> Turn {
+        let turns = (0..TURNS).map(|_| self.turn(segment, ef));
         turns.min_by_key(|turn| turn.cpu_ns).expect("at least one turn")
     }
 
-    fn turn(&self, view: View<'_>, ef: usize) -> Turn {
+    fn turn(&self, segment: &Segment, ef: usize) -> Turn {
         let options = SearchOptions { limit: self.k, width: ef, is_exact: false };
         let begin = Instant::now();
         let share = self.queries.len().div_ceil(self.threads);
         let parts: Vec<&[f32]> = self.queries.numbers.chunks(share * self.base.dimension).collect();
-        let dimension = self.base.dimension;
+        let rows = self.rows();
         let mut turn = match parts.as_slice() {
-            [all] => ask(view, all, dimension, options),
+            [all] => ask(segment, rows, all, options),
             parts => std::thread::scope(|scope| {
-                let ask = |part| scope.spawn(move || ask(view, part, dimension, options));
-                let threads: Vec<_> = parts.iter().map(ask).collect();
+                let ask = |part| scope.spawn(move || ask(segment, rows, part, options));
+                let threads: Vec<_> = parts.iter().copied().map(ask).collect();
                 let turns = threads.into_iter().map(|thread| thread.join().expect("a search does not panic"));
                 turns.reduce(Turn::and).expect("at least one part")
             }),
@@ -329,13 +328,14 @@ impl Turn {
     }
 }
 
-fn ask(view: View<'_>, queries: &[f32], dimension: usize, options: SearchOptions) -> Turn {
-    let count = queries.len() / dimension;
+fn ask(segment: &Segment, rows: Rows<'_>, queries: &[f32], options: SearchOptions) -> Turn {
+    let view = segment.view(&rows, None);
+    let count = queries.len() / rows.dimension;
     let (mut hits, mut times_ns) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut scratch = Scratch::default();
     let before = thread_cpu_ns();
     let mut last = Instant::now();
-    for query in queries.chunks_exact(dimension) {
+    for query in queries.chunks_exact(rows.dimension) {
         let (found, _, back) = Search::run(view, query, options, scratch);
         scratch = back;
         hits.push(found);
