@@ -157,8 +157,8 @@ unsafe fn each<N: Numbers>(
             let at = block * FLOATS;
             step(block % SUMS, _mm256_loadu_ps(query.as_ptr().add(at)), N::load(original, at));
         }
-        for at in whole * FLOATS..query.len() {
-            last(query[at], N::Single::read(original, at));
+        for (at, number) in query.iter().enumerate().skip(whole * FLOATS) {
+            last(*number, N::Single::read(original, at));
         }
     }
 }

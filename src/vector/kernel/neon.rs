@@ -126,8 +126,8 @@ unsafe fn each<N: Numbers>(
             let at = block * FLOATS;
             step(block % SUMS, vld1q_f32(query.as_ptr().add(at)), N::load(original, at));
         }
-        for at in whole * FLOATS..query.len() {
-            last(query[at], N::Single::read(original, at));
+        for (at, number) in query.iter().enumerate().skip(whole * FLOATS) {
+            last(*number, N::Single::read(original, at));
         }
     }
 }
