@@ -45,7 +45,7 @@ fn mend(bytes: &mut [u8]) {
 
 fuzz_target!(|input: &[u8]| {
     let [count, shape, changes @ ..] = input else { return };
-    let (count, dimension) = (usize::from(*count) * 8, 2 + usize::from(*shape % 40));
+    let (count, dimension) = (usize::from(*count % 40), 2 + usize::from(*shape % 40));
     let metric = [Metric::L2, Metric::Cosine, Metric::Dot][usize::from(*shape) % 3];
     let numbers: Vec<f32> = (0..count * dimension).map(|at| 1.0 + (at * 7919 % 251) as f32 / 16.0).collect();
     let rows = || numbers.chunks_exact(dimension);
@@ -71,6 +71,7 @@ fuzz_target!(|input: &[u8]| {
     for width in [1, 30] {
         let options = SearchOptions { limit: 10, width, is_exact: false };
         let (hits, _, _) = Search::run(view, &vec![2.0; dimension], options, Scratch::default());
-        assert_eq!(hits.len(), count.min(10));
+        // Changed links may lead past nodes; what is found is there.
+        assert!(hits.len() <= count.min(10) && hits.iter().all(|hit| (hit.ordinal as usize) < count));
     }
 });
