@@ -30,8 +30,9 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(document) = decode(data) {
         assert_eq!(encode(&document), data);
     }
-    let fields = Fields::parse(r#"{"a":"i64","b":"f64","c":"bool","d":"keyword","e":"keyword[]","f.g":"timestamp"}"#)
-        .expect("a definition");
+    let fields =
+        Fields::parse(r#"{"a":"i64","b":"f64","c":"bool","d":"keyword","e":"keyword[]","f.g":"timestamp"}"#)
+            .expect("a definition");
     let element = [Element::F32, Element::F16, Element::Bf16][usize::from(way % 3)];
     let metric = if way & 8 == 0 { Metric::Cosine } else { Metric::Dot };
     let key_type = if way & 16 == 0 { KeyType::U64 } else { KeyType::String };
