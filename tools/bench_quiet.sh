@@ -31,7 +31,11 @@ post() { curl -sf -X POST "$URL$1" >/dev/null; }
 records() {
     python3 -c 'for at in range('"$1"'): print("{\"op\":\"put\",\"key\":%d,\"value\":\"%0100d\"}" % (at * '"$2"', at))'
 }
-load() { curl -sf -X POST "$URL/v1/kv/$1/bulk" -H 'content-type: application/x-ndjson' --data-binary @"$2" >/dev/null; }
+# load COLLECTION FILE: every line has to be taken.
+load() {
+    curl -sf -X POST "$URL/v1/kv/$1/bulk" -H 'content-type: application/x-ndjson' --data-binary @"$2" |
+        awk -v lines="$(wc -l <"$2")" '/"status":20[014]/ { taken++ } END { exit taken != lines || NR != lines }'
+}
 records $BALLAST 18446744073709 >"$WORK/ballast.ndjson"
 records $MOVED 1 >"$WORK/moved.ndjson"
 
@@ -73,7 +77,7 @@ pair() {
         ;;
     *) noise="" ;;
     esac
-    (while "$1"; do echo >>"$WORK/rounds"; done; echo "a round of $1 failed" >&2) &
+    (while "$1"; do echo >>"$WORK/rounds"; done; touch "$WORK/failed") &
     local loop=$! before
     PIDS+=("$loop")
     sleep 1
@@ -82,6 +86,7 @@ pair() {
     stalled=$(($(stalls) - before)) done_now=$(($(counter_of "$1") - done_now))
     kill "$loop"
     wait "$loop" 2>/dev/null || true
+    [ ! -e "$WORK/failed" ] || fail "a round of $1 failed"
     [ -z "$noise" ] || wait "$noise" || fail "the puts beside it failed"
     curl -s -X DELETE "$URL/v1/collections/moved" >/dev/null || true
     [ "$done_now" -gt 0 ] || fail "no $1 beside the reads"

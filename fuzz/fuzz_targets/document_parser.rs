@@ -5,8 +5,7 @@
 
 #![no_main]
 
-use kyrodb::shard::document::element::Element;
-use kyrodb::shard::document::embedding::{EmbeddingShape, Metric};
+use kyrodb::shard::document::embedding::EmbeddingShape;
 use kyrodb::shard::document::encoding::{Document, decode, encode};
 use kyrodb::shard::document::fields::Fields;
 use kyrodb::shard::document::merge_patch::merge_patch;
@@ -14,6 +13,8 @@ use kyrodb::shard::document::metadata::Metadata;
 use kyrodb::shard::document::parse::{Shape, parse};
 use kyrodb::shard::document::render::{Shown, append_json};
 use kyrodb::shard::key::{Key, KeyType};
+use kyrodb::vector::element::Element;
+use kyrodb::vector::metric::Metric;
 use libfuzzer_sys::fuzz_target;
 
 fn check(document: &Document<'_>, encoded: &[u8], id: Option<&Key>, shape: &Shape<'_>) {

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use super::failure::{Failure, InputError};
-use crate::vector::door::DIMENSION_MAX;
+use crate::limits::EMBEDDING_ENTRIES_MAX;
 use crate::vector::element::{Element, f16_to_f32};
 
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
@@ -174,7 +174,7 @@ fn vecs(number: Number, bytes: &[u8]) -> Result<Table, &'static str> {
 
 fn checked(table: Table) -> Result<Table, &'static str> {
     match table.columns {
-        1..=DIMENSION_MAX => Ok(table),
+        1..=EMBEDDING_ENTRIES_MAX => Ok(table),
         _ => Err("rows have no number, or too many"),
     }
 }

@@ -28,16 +28,11 @@ impl Memory {
     pub fn advised(advise: fn(*mut u8, usize)) -> Memory {
         Memory { advise }
     }
-
-    /// Says of a fresh array where it lies, before it is written.
-    pub fn advise(&self, start: *mut u8, bytes: usize) {
-        (self.advise)(start, bytes);
-    }
 }
 
-/// Cache lines of keys, aligned to the line, and to a huge page when there is room for one. As a `Vec`: what
+/// Cache lines of keys, or of bytes, aligned to the line, and to a huge page when there is room for one. As a `Vec`: what
 /// was not written yet costs nothing, so that a core can write a large one in turns.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     // Invariant: allocated with `layout(capacity)`; the first `len` lines are initialised.
     start: NonNull<u64>,
     len: usize,
@@ -105,6 +100,18 @@ impl Lines {
     pub fn as_keys_mut(&mut self) -> &mut [u64] {
         // SAFETY: as in `as_keys`, and `self` is borrowed uniquely.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len * LINE_KEYS) }
+    }
+
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: as in `as_keys`; every byte of a key is a byte.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.len * LINE_BYTES) }
+    }
+
+    #[inline]
+    pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_bytes`, any bytes are a key, and `self` is borrowed uniquely.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.len * LINE_BYTES) }
     }
 }
 

@@ -41,7 +41,7 @@ pub mod kernel;
 pub mod keys;
 #[cfg(test)]
 #[path = "../../tests/support/keysets.rs"]
-mod keysets;
+pub(crate) mod keysets;
 mod last_mile;
 pub mod learned;
 pub mod memory;

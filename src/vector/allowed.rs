@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn is_a_set() {
-        let random = &mut Random(3);
+        let random = &mut Random::new(3);
         let (mut set, mut model) = (Ordinals::none(500), BTreeSet::new());
         for _ in 0..4000 {
             let ordinal = random.below(700) as u32;

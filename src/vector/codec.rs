@@ -40,11 +40,11 @@ use std::fmt;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::codes::Grid;
-use super::door::{DIMENSION_MAX, DIMENSION_MIN};
 use super::graph::beam::NODES_MAX;
 use super::graph::{Graph, Layout, NONE};
 use super::kernel::Kernels;
 use super::metric::Metric;
+use crate::limits::{EMBEDDING_ENTRIES_MAX, EMBEDDING_ENTRIES_MIN};
 use crate::rmi::memory::{LINE_BYTES, Memory};
 
 const MAGIC: [u8; 8] = *b"KyroVec\n";
@@ -381,7 +381,7 @@ fn grid_of(header: &[u8], payload: &[u8]) -> Result<Grid, DecodeError> {
         _ => return Err(DecodeError::Wrong("metric")),
     };
     let dimension = u32_at(header, DIMENSION_AT) as usize;
-    if !(DIMENSION_MIN..=DIMENSION_MAX).contains(&dimension) {
+    if !(EMBEDDING_ENTRIES_MIN..=EMBEDDING_ENTRIES_MAX).contains(&dimension) {
         return Err(DecodeError::Wrong("dimension"));
     }
     let coordinates = metric.coordinates(dimension);

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::metric::{Metric, length};
-
-pub const DIMENSION_MIN: usize = 2;
-pub const DIMENSION_MAX: usize = 4096;
+use crate::limits::{EMBEDDING_ENTRIES_MAX, EMBEDDING_ENTRIES_MIN};
 
 /// Why a vector is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +30,10 @@ impl fmt::Display for VectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VectorError::DimensionOutOfRange { dimension } => {
-                write!(f, "{dimension} dimensions; a collection has {DIMENSION_MIN} to {DIMENSION_MAX}")
+                write!(
+                    f,
+                    "{dimension} dimensions; a collection has {EMBEDDING_ENTRIES_MIN} to {EMBEDDING_ENTRIES_MAX}"
+                )
             }
             VectorError::WrongDimension { wanted, found } => {
                 write!(f, "the vector has {found} numbers, the collection {wanted}")
@@ -48,7 +49,7 @@ impl std::error::Error for VectorError {}
 
 pub fn check_dimension(dimension: usize) -> Result<(), VectorError> {
     match dimension {
-        DIMENSION_MIN..=DIMENSION_MAX => Ok(()),
+        EMBEDDING_ENTRIES_MIN..=EMBEDDING_ENTRIES_MAX => Ok(()),
         _ => Err(VectorError::DimensionOutOfRange { dimension }),
     }
 }

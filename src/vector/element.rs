@@ -2,15 +2,19 @@
 //!
 //! The index never owns them. It asks [`Originals`] for the few that it ranks anew, and when codes are made.
 
-/// How a collection stores the numbers of its vectors, little-endian.
+/// How a collection stores the numbers of its vectors, little-endian. The codes are part of formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
-    F32,
-    F16,
-    Bf16,
+    F32 = 0,
+    F16 = 1,
+    Bf16 = 2,
 }
 
 impl Element {
+    pub fn from_code(code: u8) -> Option<Element> {
+        [Element::F32, Element::F16, Element::Bf16].into_iter().find(|element| *element as u8 == code)
+    }
+
     pub fn bytes(self) -> usize {
         match self {
             Element::F32 => 4,
@@ -18,7 +22,8 @@ impl Element {
         }
     }
 
-    /// Appends `numbers`, rounded to the nearest that the element has; ties to even.
+    /// Appends `numbers`, rounded to the nearest that the element has; ties to even. A finite number may
+    /// round to infinity.
     pub fn encode(self, numbers: &[f32], out: &mut Vec<u8>) {
         match self {
             Element::F32 => numbers.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
@@ -27,6 +32,15 @@ impl Element {
                 numbers.iter().for_each(|x| out.extend_from_slice(&f32_to_bf16(*x).to_le_bytes()));
             }
         }
+    }
+
+    /// The numbers of whole elements; bytes behind the last are none.
+    pub fn numbers(self, bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+        bytes.chunks_exact(self.bytes()).map(move |chunk| match (self, chunk) {
+            (Element::F16, [low, high]) => f16_to_f32(u16::from_le_bytes([*low, *high])),
+            (Element::Bf16, [low, high]) => bf16_to_f32(u16::from_le_bytes([*low, *high])),
+            (_, chunk) => f32::from_le_bytes(chunk.try_into().unwrap_or_default()),
+        })
     }
 
     /// As many numbers as `out` has.
@@ -173,6 +187,14 @@ mod tests {
     }
 
     #[test]
+    fn codes_are_fixed() {
+        let all = [Element::F32, Element::F16, Element::Bf16];
+        assert_eq!(all.map(|element| element as u8), [0, 1, 2]);
+        assert_eq!([0, 1, 2].map(Element::from_code), all.map(Some));
+        assert_eq!(Element::from_code(3), None);
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded() {
         let numbers = [0.5, -2.0, 0.0, 1024.0];
         for element in [Element::F32, Element::F16, Element::Bf16] {
@@ -181,6 +203,9 @@ mod tests {
             let mut back = [0.0; 4];
             element.decode(&bytes, &mut back);
             assert_eq!(back, numbers);
+            bytes.push(9);
+            assert!(element.numbers(&bytes).eq(numbers), "a byte is no element");
+            bytes.pop();
             let rows = Rows { element, dimension: 2, bytes: &bytes };
             assert_eq!((rows.len(), rows.original(1).len()), (2, 2 * element.bytes()));
         }

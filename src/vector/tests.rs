@@ -24,10 +24,10 @@ fn clustered(count: usize, dimension: usize, seed: u64) -> Vec<f32> {
     const CLUSTERS: usize = 40;
     const INNER: usize = 12;
     // The clusters and the space are the same for every seed: queries are of the kind of the vectors.
-    let fixed = &mut Random(77);
+    let fixed = &mut Random::new(77);
     let axes: Vec<f32> = (0..INNER * dimension).map(|_| fixed.normal()).collect();
     let centres: Vec<f32> = (0..CLUSTERS * INNER).map(|_| fixed.normal() * 1.5).collect();
-    let random = &mut Random(seed);
+    let random = &mut Random::new(seed);
     let vector = |random: &mut Random| {
         let centre = &centres[random.below(CLUSTERS) * INNER..][..INNER];
         let inner: Vec<f32> = centre.iter().map(|x| x + random.normal()).collect();
@@ -154,7 +154,7 @@ fn a_filter_always_gives_as_many_as_there_are() {
     let bytes = bytes_of(&vectors);
     let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
     let segment = Segment::new(graph_of(Metric::L2, &vectors, dimension, Kernels::best()));
-    let random = &mut Random(9);
+    let random = &mut Random::new(9);
     for percent in [0, 1, 10, 30, 50, 90] {
         let label: Ordinals = (0..count as u32).filter(|_| random.below(100) < percent).collect();
         // One half-space: near to some queries, far from others.
@@ -177,7 +177,7 @@ fn a_walk_over_survivors_finds_them() {
     let bytes = bytes_of(&vectors);
     let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
     let segment = Segment::new(graph_of(Metric::L2, &vectors, dimension, Kernels::best()));
-    let random = &mut Random(10);
+    let random = &mut Random::new(10);
     let label: Ordinals = (0..count as u32).filter(|_| random.below(100) < 15).collect();
     let view = segment.view(&originals, Some(&label));
     let (mut found, mut fallbacks) = (0, 0);
@@ -200,7 +200,7 @@ fn deleted_is_gone_at_once() {
     let bytes = bytes_of(&vectors);
     let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
     let mut segment = Segment::new(graph_of(Metric::L2, &vectors, dimension, Kernels::best()));
-    let random = &mut Random(13);
+    let random = &mut Random::new(13);
     assert!(!segment.is_worn());
     for _ in 0..600 {
         let ordinal = random.below(3000) as u32;
@@ -254,7 +254,7 @@ fn whole_numbers_are_searched_without_their_originals() {
         }
     }
     let dimension = 30;
-    let random = &mut Random(17);
+    let random = &mut Random::new(17);
     let vectors: Vec<f32> = (0..3000 * dimension).map(|_| random.below(200) as f32).collect();
     let bytes = bytes_of(&vectors);
     let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
@@ -291,7 +291,7 @@ fn a_head_finds_what_came_in_and_not_what_left() {
     let bytes = bytes_of(&vectors);
     let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
     let mut head = Head::new(Metric::L2, dimension, count, BuildOptions::default()).flat_up_to(2000);
-    let random = &mut Random(21);
+    let random = &mut Random::new(21);
     for (at, vector) in vectors.chunks_exact(dimension).enumerate() {
         assert_eq!(head.insert(vector), at as u32);
         if at % 3 == 2 {

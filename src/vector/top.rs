@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn keeps_the_smallest_whatever_the_order() {
-        let random = &mut Random(5);
+        let random = &mut Random::new(5);
         for wanted in [0, 1, 10, 100] {
             for count in [0, 1, 15, 5000] {
                 let mut all: Vec<u64> = (0..count).map(|_| random.next() >> 40).collect();

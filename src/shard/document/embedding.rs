@@ -9,19 +9,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::element::Element;
 use super::invalid::{Invalid, Reason};
 use super::json::{Json, Kind, Scanner};
 use crate::limits;
-
-/// How near two vectors are; for each, more is nearer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    Cosine,
-    Dot,
-    L2,
-}
+use crate::vector::element::Element;
+use crate::vector::metric::Metric;
 
 /// What a collection says of its embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +78,7 @@ impl EmbeddingShape {
 
     fn append(&self, number: f32, out: &mut Vec<u8>) -> Result<(), Reason> {
         let start = out.len();
-        self.element.encode(number, out);
+        self.element.encode(&[number], out);
         let stored = self.element.numbers(&out[start..]).next();
         if stored.is_some_and(f32::is_finite) { Ok(()) } else { Err(Reason::NotFinite) }
     }

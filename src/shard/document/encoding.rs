@@ -20,9 +20,9 @@
 //!
 //! Invariant: a document has one encoding, and [`decode`] takes no other bytes.
 
-use super::element::Element;
 use super::metadata::{self, Metadata};
 use crate::limits;
+use crate::vector::element::Element;
 
 const VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 8;

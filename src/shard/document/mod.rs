@@ -9,7 +9,6 @@
 //!
 //! Must not know: engine, log, HTTP.
 
-pub mod element;
 pub mod embedding;
 pub mod encoding;
 pub mod fields;

@@ -156,9 +156,9 @@ fn text(json: Json<'_>) -> Result<std::borrow::Cow<'_, str>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::document::element::Element;
-    use crate::shard::document::embedding::Metric;
     use crate::shard::document::encoding::{Document, Parts, decode};
+    use crate::vector::element::Element;
+    use crate::vector::metric::Metric;
 
     fn with_shape<T>(use_it: impl FnOnce(&Shape<'_>) -> T) -> T {
         let fields = Fields::parse(r#"{"year":"i64","tags":"keyword[]"}"#).unwrap();

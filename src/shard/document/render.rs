@@ -173,12 +173,13 @@ fn append_number(number: f32, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::document::element::Element;
-    use crate::shard::document::embedding::{EmbeddingShape, Metric};
+    use crate::shard::document::embedding::EmbeddingShape;
     use crate::shard::document::encoding::encode;
     use crate::shard::document::fields::Fields;
     use crate::shard::document::metadata::Metadata;
     use crate::shard::document::parse::{Shape, parse};
+    use crate::vector::element::Element;
+    use crate::vector::metric::Metric;
     use proptest::prelude::*;
 
     const PIECE_MAX: usize = 6 * limits::ENCODED_PIECE_BYTES + 64;
@@ -256,7 +257,7 @@ mod tests {
             let element = Element::from_code(code).unwrap();
             let numbers = bits.into_iter().map(f32::from_bits);
             let mut bytes = Vec::new();
-            numbers.for_each(|number| element.encode(number, &mut bytes));
+            numbers.for_each(|number| element.encode(&[number], &mut bytes));
             let finite = element.numbers(&bytes).all(f32::is_finite);
             prop_assume!(finite);
             let document = Document {

@@ -41,6 +41,8 @@ pub(super) struct BlockBuilder {
     entries: Vec<Gathered>,
     /// Of all entries, one behind the other, without the stamps.
     rests: Vec<u8>,
+    /// Where they are put together at the end; kept from block to block.
+    sealed: Vec<u8>,
     /// The lowest of all entries, and what the stamps take by it.
     base: Option<Stamp>,
     stamps_len: usize,
@@ -86,18 +88,19 @@ impl BlockBuilder {
         let base = self.base.take().expect("a block with entries");
         let offset = chunks.offset();
         let page = chunks.page();
-        let mut entries = Vec::with_capacity(PAGE_BYTES);
+        let entries = &mut self.sealed;
+        entries.clear();
         let mut start = 0;
         for (index, Gathered { flags, stamp, end }) in self.entries.iter().enumerate() {
             let at = BLOCK_HEADER_BYTES + entries.len();
             put_at(page, slot_at(PAGE_BYTES, index), (at as u16).to_le_bytes());
-            stamp.push(base, *flags, &mut entries);
+            stamp.push(base, *flags, entries);
             entries.extend_from_slice(&self.rests[start..*end]);
             start = *end;
         }
-        let (used, count) = (BLOCK_HEADER_BYTES + entries.len(), self.len());
+        let (used, count) = (BLOCK_HEADER_BYTES + entries.len(), self.entries.len());
         assert!(used <= PAGE_BYTES - SLOT_BYTES * count);
-        page[BLOCK_HEADER_BYTES..used].copy_from_slice(&entries);
+        page[BLOCK_HEADER_BYTES..used].copy_from_slice(entries);
         let header = BlockHeader { run, number, offset, len: PAGE_BYTES, used, count, tablet };
         header.encode(&Short { keys, base }, page);
         let hash = seal::seal(page);

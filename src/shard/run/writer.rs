@@ -1,8 +1,8 @@
 //! Writes a run: entries in order go in, chunks of the file come out, to be written one after the other.
 //!
 //! Memory: one chunk, or the chunks of one jumbo block, as long as the caller takes them; the entries of one
-//! ordinary block; and until the end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise), 24 bytes a block, a
-//! hash of 8 bytes a record of a `string` tablet and a bit a record of a `u64` tablet.
+//! ordinary block; and until the end the keys (8 bytes a record of a `u64` tablet, about a key a block otherwise),
+//! 24 bytes a block, a hash of 8 bytes a record of a `string` tablet and a bit a record of a `u64` tablet.
 //!
 //! Invariant: entries ascend by (collection, tablet, key). Broken order would be silent loss at the next
 //! read, so it is asserted, also in release.

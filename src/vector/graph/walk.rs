@@ -32,8 +32,8 @@ pub struct Effort {
     pub fine: u64,
 }
 
-/// Begins a walk that visits `width` of the nearest nodes and keeps `room` of them. It begins at the nearest entry points, and again at the nearest of
-/// those that are `preferred`.
+/// Begins a walk that visits `width` of the nearest nodes and keeps `room` of them: at the nearest entry
+/// points, and at the nearest of those that are `preferred`.
 pub(in crate::vector) fn begin(
     graph: &Graph,
     query: &CodeQuery,

@@ -15,7 +15,7 @@ fn scalar() -> Kernels {
 #[test]
 fn integers_agree_to_the_bit() {
     const NODES: u32 = 6;
-    let random = &mut Random(1);
+    let random = &mut Random::new(1);
     for plane in (PLANE_STEP_BYTES..=2048).step_by(PLANE_STEP_BYTES) {
         let stride = 2 * plane + 16;
         for offset in [0, 1, 31] {
@@ -89,7 +89,7 @@ fn exact_sums(query: &[f32], original: &[f64]) -> Vec<[[f64; 2]; 3]> {
 
 #[test]
 fn floats_are_within_their_bound_at_every_length() {
-    let random = &mut Random(2);
+    let random = &mut Random::new(2);
     let query: Vec<f32> = (0..4096).map(|_| random.normal()).collect();
     let all: Vec<f32> = (0..4096).map(|_| random.normal() * 3.0).collect();
     for element in [Element::F32, Element::F16, Element::Bf16] {

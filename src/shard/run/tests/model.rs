@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::limits::{RUN_CHUNK_BYTES, RUN_READ_BYTES};
 use crate::shard::key::KeyType;
+use crate::shard::run::block::Block;
 use crate::shard::run::extent::Extent;
 use crate::shard::run::reader::Keys;
 use crate::shard::run::{
@@ -239,9 +240,20 @@ pub(super) fn look_up(bytes: &[u8], reader: &RunReader, info: &TabletInfo, key: 
         }
         Keys::First(keys) => reader.locators().block(first + keys.block_of(key)? as u32),
     };
-    let block = reader.block(place.number, read(bytes, place.offset, place.len as u64));
-    let found = block.expect("the block is intact").find(key).expect("its entries are intact");
+    let block_bytes = read(bytes, place.offset, place.len as u64);
+    let block = reader.block(place.number, block_bytes).expect("the block is intact");
+    check_counts(&reader.block_again(place.number, block_bytes).expect("it was decoded before"), key);
+    let found = block.find(key).expect("its entries are intact");
     found.map(|entry| Record::of_entry(&entry))
+}
+
+/// How ranges begin and end inside of a block.
+fn check_counts(block: &Block<'_>, key: &[u8]) {
+    let keys: Vec<&[u8]> = (0..block.len()).map(|index| block.entry(index).expect("intact").key).collect();
+    for or_same in [false, true] {
+        let below = keys.iter().filter(|other| **other < key || or_same && **other == key).count();
+        assert_eq!(block.count_below(key, or_same), Ok(below));
+    }
 }
 
 /// The sections whose damage is not damage of the run, in order.
