@@ -85,6 +85,16 @@ impl Index {
         }
     }
 
+    /// Asks for the memory that `rank` of these keys will wait for, and for nothing else. For who has a few keys
+    /// for each of several indexes: a batch of one index hides little then.
+    pub fn prefetch(&self, wanted: &[u64]) {
+        match (self.batch.structure, &self.learned, &self.splus) {
+            (Structure::Learned, Some(learned), _) => learned.prefetch(&self.keys, wanted),
+            (_, _, Some(splus)) => splus.prefetch(&self.keys, wanted),
+            (_, _, None) => {}
+        }
+    }
+
     /// `get` of each of `wanted`.
     pub fn get_batch(&self, wanted: &[u64], places: &mut [Option<usize>]) {
         assert_eq!(wanted.len(), places.len());

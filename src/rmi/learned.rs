@@ -152,6 +152,17 @@ impl Probe for Learned {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64]) {
+        for key in wanted {
+            // SAFETY: as the caller says.
+            let first = window_of::<BATCH_LINES>(keys, unsafe { self.predict_with::<K, false>(*key) });
+            for line in 0..BATCH_LINES {
+                prefetch(keys.padded().as_ptr().wrapping_add(first + line * LINE_KEYS));
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         debug_assert!(wanted.len() <= BATCH_KEYS);
         let padded = keys.padded();

@@ -53,6 +53,12 @@ pub(super) trait Probe: Sized {
     /// The machine has the kernel's instructions.
     unsafe fn rank_with<K: Kernel>(&self, keys: &KeyArray, key: u64) -> usize;
 
+    /// Asks for the lines of keys that the answers are expected in.
+    ///
+    /// # Safety
+    /// The machine has the kernel's instructions.
+    unsafe fn prefetch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64]);
+
     /// `wanted` are at most [`BATCH_KEYS`], and `ranks` as many.
     ///
     /// # Safety
@@ -63,6 +69,10 @@ pub(super) trait Probe: Sized {
     #[inline]
     fn rank(&self, keys: &KeyArray, key: u64) -> usize {
         dispatch!(self.rank_with(keys: &KeyArray, key: u64) -> usize)
+    }
+
+    fn prefetch(&self, keys: &KeyArray, wanted: &[u64]) {
+        dispatch!(self.prefetch_with(keys: &KeyArray, wanted: &[u64]) -> ());
     }
 
     /// `rank` of each of `wanted`, side by side.

@@ -89,6 +89,18 @@ impl Probe for SPlus {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64]) {
+        for key in wanted {
+            let mut node = 0;
+            for level in &self.levels {
+                // SAFETY: as the caller says; the node is looked up with its bounds.
+                node = unsafe { self.child::<K>(*level, node, *key) };
+            }
+            prefetch_block(keys, self.first_of_block(keys, node));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn batch_with<K: Kernel>(&self, keys: &KeyArray, wanted: &[u64], ranks: &mut [usize]) {
         let mut places = [0_usize; BATCH_KEYS];
         let places = &mut places[..wanted.len()];

@@ -175,17 +175,19 @@ impl Core {
             // At once: what is accepted must find room in the segments that are ready.
             self.set_disk_full(true);
         }
+        let items: Vec<(TabletId, Write)> = items.collect();
+        let before = self.engine.borrow().before_many(&items);
         let count = items.len();
-        let mut items = items;
+        let mut items = items.into_iter().zip(before);
         let mut reads = Vec::new();
         self.submit_with(count, origin, |engine, ticket| {
-            let (tablet, write) = items.next().expect("as many writes as were counted");
+            let ((tablet, write), before) = items.next().expect("as many writes as were counted");
             let mut parked = self.parked.borrow_mut();
             // Behind others of its key, whether it needs the read or not.
             if parked.holds(tablet, &write.key) {
                 return parked.push(tablet, write, epoch, ticket);
             }
-            match engine.write(tablet, write, epoch, wall, ticket, None)? {
+            match engine.write(tablet, write, epoch, wall, ticket, before)? {
                 Taken::Logged => Ok(()),
                 Taken::Cold(write, read) => {
                     parked.push(tablet, write, epoch, ticket)?;

@@ -153,8 +153,8 @@ impl Engine {
     // ---- writes
 
     /// Accepts a write into the order of the log, or refuses it and changes nothing. The outcome of an
-    /// accepted write comes from [`Engine::take_settled`]. `read` is what a run was found to hold of the
-    /// key, when it had to be read before.
+    /// accepted write comes from [`Engine::take_settled`]. `at_rest` is what the runs are known to hold of the key,
+    /// when they were asked before.
     pub fn write(
         &mut self,
         id: TabletId,
@@ -162,9 +162,9 @@ impl Engine {
         epoch: Epoch,
         wall: WallMs,
         ticket: Ticket,
-        read: Option<Before>,
+        at_rest: Option<Before>,
     ) -> Result<Taken, Refusal> {
-        let taken = self.try_write(id, write, epoch, wall, ticket, read);
+        let taken = self.try_write(id, write, epoch, wall, ticket, at_rest);
         if taken.is_err() {
             self.counters.refused += 1;
         }
@@ -178,7 +178,7 @@ impl Engine {
         epoch: Epoch,
         wall: WallMs,
         ticket: Ticket,
-        read: Option<Before>,
+        at_rest: Option<Before>,
     ) -> Result<Taken, Refusal> {
         let now = self.clock.now(wall);
         self.check_open(&write)?;
@@ -187,7 +187,7 @@ impl Engine {
             return Err(Refusal::Moved);
         }
         let wants_seq = write.condition != Condition::None;
-        let in_memory = tablet.before(&write.key).or(read);
+        let in_memory = tablet.before(&write.key).or(at_rest);
         let known = in_memory.or_else(|| self.store.before(tablet.collection, id, &write.key));
         let Some(before) = known.filter(|before| !wants_seq || before.tells_seq()) else {
             let read = self.store.cold_read(tablet.collection, id, &write.key);

@@ -14,6 +14,7 @@
 
 pub mod balance;
 pub mod batch;
+pub mod before;
 pub mod boot;
 pub mod calls;
 pub mod catalogue;

@@ -124,11 +124,26 @@ impl Locators {
         (entry < self.entries).then(|| self.block(self.number_of_entry(entry, 0..self.table.len() as u32)))
     }
 
-    /// As `block_of_entry`, when the block is known to be one of these.
+    /// As `block_of_entry`, when the block is known to be one of these. Blocks have about as many entries each, so
+    /// the search begins where the entry would be if they had just as many: near the end of it, in a line or two.
     pub(super) fn number_of_entry(&self, entry: u64, blocks: Range<u32>) -> u32 {
         let table = &self.table[blocks.start as usize..blocks.end as usize];
-        let after = table.partition_point(|locator| locator.first_entry <= entry);
-        blocks.start + after.checked_sub(1).expect("the entry is in one of the blocks") as u32
+        let begins_by = |block: usize| table.get(block).is_some_and(|locator| locator.first_entry <= entry);
+        assert!(begins_by(0), "the entry is in one of the blocks");
+        let (first, end) = (table[0].first_entry, self.first_entry(blocks.end as usize));
+        let share = u128::from(entry - first) * table.len() as u128 / u128::from((end - first).max(1));
+        let guess = (share as usize).min(table.len() - 1);
+        // The block is in `low..high`.
+        let (mut low, mut high, mut step) = (guess, guess + 1, 1);
+        while !begins_by(low) {
+            (low, high, step) = (low.saturating_sub(step), low, step * 2);
+        }
+        while begins_by(high) {
+            (low, high, step) = (high, high + step, step * 2);
+        }
+        let within = &table[low..high.min(table.len())];
+        let after = low + within.partition_point(|locator| locator.first_entry <= entry);
+        blocks.start + after as u32 - 1
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -203,4 +218,30 @@ impl LocatorsBuilder {
 
 fn page_offset(page: u32) -> FileOffset {
     FileOffset(u64::from(page) * PAGE_BYTES as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However unevenly entries lie, the block is the one that plain binary search finds.
+        #[test]
+        fn the_block_of_an_entry_is_found_from_any_guess(
+            entries in prop::collection::vec(prop_oneof![Just(1_u64), 30..40_u64, 1..2000_u64], 1..80),
+            from in any::<prop::sample::Index>(),
+        ) {
+            let begins: Vec<u64> = entries.iter().scan(0, |sum, count| { *sum += count; Some(*sum - count) }).collect();
+            let all: u64 = entries.iter().sum();
+            let locator = |first_entry: &u64| Locator { first_entry: *first_entry, first_page: 1, pages: 1, hash: 0 };
+            let locators = Locators { table: begins.iter().map(locator).collect(), entries: all };
+            let start = from.index(begins.len());
+            for entry in begins[start]..all {
+                let wanted = begins.partition_point(|begin| *begin <= entry) as u32 - 1;
+                prop_assert_eq!(locators.number_of_entry(entry, start as u32..begins.len() as u32), wanted);
+            }
+        }
+    }
 }

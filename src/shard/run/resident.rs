@@ -103,12 +103,19 @@ impl Resident {
         }
     }
 
+    /// Asks for the memory that `lookup_batch` of these will wait for, when others come in between.
+    pub fn prefetch(&self, collection: CollectionId, tablet: TabletId, keys: &[&[u8]]) {
+        let position = self.reader.directory().position(collection, tablet);
+        let Some(ResidentKeys::All(index)) = position.map(|position| &self.keys[position]) else { return };
+        let mut wanted = [0; BATCH_KEYS];
+        for keys in keys.chunks(BATCH_KEYS) {
+            index.prefetch(numbers_of(keys, &mut wanted));
+        }
+    }
+
     fn here_batch(&self, position: usize, index: &Watched, keys: &[&[u8]], out: &mut Vec<Lookup>) {
         let (mut wanted, mut ranks, mut places) = ([0; BATCH_KEYS], [0; BATCH_KEYS], [None; BATCH_KEYS]);
-        let (wanted, places) = (&mut wanted[..keys.len()], &mut places[..keys.len()]);
-        for (wanted, key) in wanted.iter_mut().zip(keys) {
-            *wanted = number_of(key).unwrap_or_default();
-        }
+        let (wanted, places) = (numbers_of(keys, &mut wanted), &mut places[..keys.len()]);
         index.get_batch(wanted, &mut ranks[..keys.len()], places);
         out.extend(keys.iter().zip(places).map(|(key, place)| {
             let place = place.filter(|_| number_of(key).is_some());
@@ -160,6 +167,15 @@ impl Resident {
         let marks: usize = self.marks.iter().map(Marks::bytes).sum();
         (keys.sum::<usize>() + tablets + filter + marks + self.reader.locators().bytes()) as u64
     }
+}
+
+/// Of as many keys as there is room for; 0 for one that no `u64` tablet can have.
+fn numbers_of<'a>(keys: &[&[u8]], room: &'a mut [u64; BATCH_KEYS]) -> &'a [u64] {
+    let numbers = &mut room[..keys.len()];
+    for (number, key) in numbers.iter_mut().zip(keys) {
+        *number = number_of(key).unwrap_or_default();
+    }
+    numbers
 }
 
 /// None of a key that no `u64` tablet can have.

@@ -42,6 +42,11 @@ impl Watched {
         is_there.then_some(rank)
     }
 
+    /// Asks for the memory that `get_batch` of these will wait for.
+    pub fn prefetch(&self, wanted: &[u64]) {
+        self.index.borrow().prefetch(wanted);
+    }
+
     /// As `get`, for each of `wanted`, with room for as many ranks.
     pub fn get_batch(&self, wanted: &[u64], ranks: &mut [usize], places: &mut [Option<usize>]) {
         let index = self.index.borrow();

@@ -59,7 +59,7 @@ pub use scan::DeltaPage;
 pub use shelf::Shelf;
 pub use stored::Stored;
 
-use super::delta::{NEVER, Version};
+use super::delta::Version;
 use super::key::Key;
 use crate::types::{CollectionId, RunId, Seq, TabletId, WallMs};
 use cache::ValueCache;
@@ -195,14 +195,20 @@ impl Store {
         if self.levels.is_empty() {
             return Some(Before::Absent);
         }
-        if let Some(version) = self.cache.get(tablet, key) {
-            return Some(Before::of_version(version));
-        }
-        match self.levels.probe(collection, tablet, key) {
-            Probe::Absent => Some(Before::Absent),
-            Probe::There { live: true, .. } => Some(Before::Record { seq: None, expires: NEVER }),
-            Probe::There { live: false, .. } | Probe::Unknown => None,
-        }
+        let warm = self.cache.get(tablet, key).map(Before::of_version);
+        warm.or_else(|| self.levels.probe(collection, tablet, key).before())
+    }
+
+    /// As `before`, of many keys of a tablet, which ascend.
+    pub fn before_batch(
+        &self,
+        collection: CollectionId,
+        tablet: TabletId,
+        keys: &[&Key],
+    ) -> Vec<Option<Before>> {
+        let probes = self.levels.probe_batch(collection, tablet, keys);
+        let warm = |key| self.cache.get(tablet, key).map(Before::of_version);
+        probes.iter().zip(keys).map(|(probe, key)| warm(key).or_else(|| probe.before())).collect()
     }
 
     pub fn cold_read(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> ColdRead {

@@ -129,6 +129,13 @@ impl Part {
         loaded.is_some()
     }
 
+    /// Asks for the memory that `lookup_batch` of these will wait for.
+    pub fn prefetch(&self, collection: CollectionId, tablet: TabletId, keys: &[&[u8]]) {
+        if let Some(loaded) = &*self.loaded.borrow() {
+            loaded.resident.prefetch(collection, tablet, keys);
+        }
+    }
+
     fn keep(&self, loaded: Loaded) {
         *self.loaded.borrow_mut() = Some(loaded);
         self.count_bytes();

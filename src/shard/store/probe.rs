@@ -1,8 +1,8 @@
 //! What is resident of the runs tells of a key: one key, or many of a tablet together.
 //!
 //! Parts are asked newest first, and a key is done with at the first that has it, or may have it. Many keys go
-//! part by part: each part gets all keys of its span that are still open, so that the misses of one look-up
-//! in its index are hidden behind those of others. Nothing is read.
+//! part by part: each part gets all keys of its span that are still open, and the memory that the look-ups of all
+//! parts will wait for is asked for before the first of them. Nothing is read.
 //!
 //! Invariant: one key or many, the answers are the same.
 //!
@@ -11,9 +11,11 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::Before;
 use super::levels::{KeyBytes, Levels};
 use super::part::{Located, Part};
 use super::place::Place;
+use crate::shard::delta::NEVER;
 use crate::shard::key::Key;
 use crate::shard::run::Lookup;
 use crate::types::{CollectionId, TabletId};
@@ -57,6 +59,15 @@ impl Probe {
         }
     }
 
+    /// What a write of the key would replace; `None` when only a block could tell.
+    pub fn before(&self) -> Option<Before> {
+        match self {
+            Probe::Absent => Some(Before::Absent),
+            Probe::There { live: true, .. } => Some(Before::Record { seq: None, expires: NEVER }),
+            Probe::There { live: false, .. } | Probe::Unknown => None,
+        }
+    }
+
     pub fn is_absent(&self) -> bool {
         matches!(self, Probe::Absent)
     }
@@ -76,9 +87,22 @@ impl Levels {
     pub fn probe_batch(&self, collection: CollectionId, tablet: TabletId, keys: &[&Key]) -> Vec<Probe> {
         debug_assert!(keys.is_sorted());
         let mut batch = Batch::new(collection, tablet, keys);
+        let asks = self.asks(&batch);
+        // Most parts get a key or two: their misses are hidden behind those of other parts only.
+        for (part, keys) in &asks {
+            batch.prefetch(part, keys.clone());
+        }
+        for (part, keys) in asks {
+            batch.ask(part, keys);
+        }
+        batch.probes
+    }
+
+    /// Parts and the keys in their span, newest first.
+    fn asks(&self, batch: &Batch) -> Vec<(&Rc<Part>, Range<usize>)> {
+        let mut asks = Vec::new();
         for part in self.fresh() {
-            let (from, to) = (batch.below(&part.span.first), batch.up_to(&part.span.last));
-            batch.ask(part, from..to);
+            asks.push((part, batch.below(&part.span.first)..batch.up_to(&part.span.last)));
         }
         for level in self.deep() {
             let mut from = 0;
@@ -86,11 +110,11 @@ impl Levels {
                 let at = level.partition_point(|part| part.span.last < *place);
                 let Some(part) = level.get(at) else { break };
                 let to = batch.up_to(&part.span.last);
-                batch.ask(part, from.max(batch.below(&part.span.first))..to);
+                asks.push((part, from.max(batch.below(&part.span.first))..to));
                 from = to;
             }
         }
-        batch.probes
+        asks
     }
 }
 
@@ -129,6 +153,11 @@ impl Batch {
     /// Keys up to a place, with it.
     fn up_to(&self, place: &Place) -> usize {
         self.places.partition_point(|other| other <= place)
+    }
+
+    fn prefetch(&self, part: &Part, keys: Range<usize>) {
+        let bytes: Vec<&[u8]> = self.bytes[keys].iter().map(KeyBytes::as_slice).collect();
+        part.prefetch(self.collection, self.tablet, &bytes);
     }
 
     /// Asks a part for those of these keys that are open; all lie in its span.
