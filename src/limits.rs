@@ -79,7 +79,8 @@ pub const FIELD_BLOCK_ENTRIES_MAX: usize = 256;
 // ---- the log
 
 pub const LOG_SEGMENT_BYTES_MIN: usize = MIB;
-pub const LOG_SEGMENT_BYTES_DEFAULT: usize = 64 * MIB;
+/// Small beside what is written between two seals: whole segments are given up.
+pub const LOG_SEGMENT_BYTES_DEFAULT: usize = 8 * MIB;
 pub const LOG_SEGMENT_BYTES_MAX: usize = 1024 * MIB;
 /// One group commit, header and padding included.
 pub const LOG_BLOCK_BYTES_MAX: usize = 256 * KIB;
@@ -101,8 +102,8 @@ pub const LOG_COPIED_PAYLOAD_BYTES_MAX: usize = 64 * KIB;
 pub const LOG_FILL_BYTES: usize = 128 * KIB;
 /// Segments kept ready ahead of the writer. Without room for the last of them puts are refused.
 pub const LOG_AHEAD_SEGMENTS: usize = 2;
-/// Trimmed segments kept to be used again; more are removed.
-pub const LOG_SPARE_SEGMENTS_MAX: usize = 2;
+/// Trimmed segments kept to be used again, in bytes: what the next seal will give up. More are removed.
+pub const LOG_SPARE_BYTES_MAX: u64 = CHECKPOINT_LOG_BYTES;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
 /// Payloads that are given back at a time: pages of large ones go back to the system.
@@ -127,14 +128,25 @@ pub const SCAN_READ_BYTES: usize = 32 * KIB;
 pub const PART_BYTES: u64 = 32 * MIB as u64;
 /// Parts of level 0 that start a compaction.
 pub const COMPACTION_FRESH_RUNS: usize = 4;
+/// Level 0 may have so many times what it has when it goes down, and a deeper level so many times its share.
+pub const COMPACTION_LAG_MAX: f64 = 2.5;
+/// Bytes of log a second when half as much waits to be merged as may, and however much does.
+pub const PACED_LOG_BYTES_PER_SECOND: f64 = 16.0 * MIB as f64;
+pub const PACED_LOG_BYTES_PER_SECOND_MIN: f64 = 64.0 * KIB as f64;
+/// A pause looks so often whether it still has to be.
+pub const PACE_STEP: Duration = Duration::from_millis(5);
+/// A level that is smaller than so many times what comes down from level 0 is not worth having.
+pub const BASE_BYTES_PER_FRESH_BYTE: u64 = 2;
 /// More parts of level 0 than this refuse puts until compaction has caught up.
 pub const FRESH_RUNS_MAX: usize = 32;
 /// Bytes that a level may have for each byte of the level above it.
 pub const LEVEL_BYTES_PER_BYTE_ABOVE: u64 = 8;
 /// A part with a tombstone among so many entries goes down.
 pub const COMPACTION_TOMBSTONE_ENTRIES: u64 = 4;
-/// Parts of the lower level that a compaction replaces in one commit.
-pub const COMPACTION_GROUP_RUNS: usize = 8;
+/// Parts of the lower level that a compaction replaces in one commit: they stand twice until then.
+pub const COMPACTION_GROUP_RUNS: usize = 2;
+/// As many when little is left of them.
+pub const COMPACTION_COMMIT_RUNS_MAX: usize = 8;
 /// Entries that a compaction takes at a time.
 pub const COMPACTION_STRETCH_RECORDS: usize = 64;
 /// How often a shard looks for runs with records whose time is over, and how long a run that was read through

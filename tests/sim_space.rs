@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use kyrodb::io::sim::{Disk, Rng, SimConfig};
+use kyrodb::limits;
 use kyrodb::shard::catalogue::{DEFAULT_COLLECTION, Definition, Placement};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
@@ -76,6 +77,29 @@ fn overwriting_takes_no_more_than_half_of_the_data_again() {
             }
         });
     }
+}
+
+/// Writes that never pause are slowed down to what is merged, before any is refused.
+#[test]
+fn what_waits_to_be_merged_is_bounded() {
+    let (mut cluster, node) = started(3, 512 * 1024);
+    cluster.run(0, async move {
+        let mut rng = Rng::new(3);
+        let mut most = 0;
+        for version in 0..40 {
+            for _ in 0..20 {
+                // One that waits for the disk: time passes.
+                let durable = |write| Write { durability: Durability::Fsync, ..write };
+                let writes = (0..RECORDS / 20).map(|_| durable(put(rng.below(RECORDS), version)));
+                carry_out(&node, DEFAULT_COLLECTION, writes).await;
+                most = most.max(node.stats().await[0].fresh_runs);
+            }
+        }
+        let stats = node.stats().await.remove(0);
+        assert!(stats.log_paused_us > 0 && stats.compactions > 10, "{stats:?}");
+        let bound = (limits::COMPACTION_FRESH_RUNS as f64 * limits::COMPACTION_LAG_MAX) as u64;
+        assert!(most <= bound + 2, "{most} parts of level 0");
+    });
 }
 
 #[test]

@@ -285,10 +285,18 @@ pub struct File {
 
 impl File {
     /// Fills `buf` from `offset`; a count below its length means the end of the file.
-    pub async fn read(&self, offset: FileOffset, buf: AlignedBuf) -> io::Result<(usize, AlignedBuf)> {
-        match self.runtime.single(Op::Read { file: self.handle, offset, buf }).await {
-            Outcome::Read { count, buf } => Ok((count, buf)),
-            other => Err(failure(other)),
+    /// Starts at once.
+    pub fn read(
+        &self,
+        offset: FileOffset,
+        buf: AlignedBuf,
+    ) -> impl Future<Output = io::Result<(usize, AlignedBuf)>> + use<> {
+        let op = self.runtime.single(Op::Read { file: self.handle, offset, buf });
+        async move {
+            match op.await {
+                Outcome::Read { count, buf } => Ok((count, buf)),
+                other => Err(failure(other)),
+            }
         }
     }
 

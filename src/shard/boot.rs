@@ -203,11 +203,7 @@ async fn watch_disk(node: &Node, core: &Core) {
 /// and of the segments that may be filled and made before this is looked at again.
 fn room_for_checkpoint(core: &Core) -> u64 {
     let engine = core.engine.borrow();
-    let weight = |tablet: &super::tablet::Tablet| {
-        let weight = tablet.delta.weight();
-        weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES
-    };
-    let written: u64 = engine.tablets.iter().map(weight).sum();
+    let written = engine.tablets.run_bytes();
     let runs: u64 = engine.store.levels().iter().map(|part| part.meta.file_len).sum();
     let step = (2 * limits::COMPACTION_GROUP_RUNS as u64 * core.part_bytes).min(runs + written);
     let segments = 2 * limits::LOG_AHEAD_SEGMENTS as u64 + 1;
@@ -239,6 +235,7 @@ async fn keep_shedding(core: Rc<Core>) {
 pub async fn close(node: &Node) -> Result<(), Refusal> {
     let core = node.core()?.clone();
     core.engine.borrow_mut().close();
+    core.pace.end();
     loop {
         let progress = core.progress.wait();
         {

@@ -109,6 +109,8 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
     let first = core.engine.borrow().store.levels().is_empty();
     let level = if first { LAST } else { 0 };
     let mut out = PartsOut::new(core, level, core.part_bytes, covered);
+    // Mostly one part: each of level 0 is one more for reads to look at.
+    out.aim(core.engine.borrow().tablets.run_bytes());
     let written = async {
         write_deltas(node, core, &mut out, covered, first).await?;
         // Whatever replaced a version before the scan came by must be in the durable log.

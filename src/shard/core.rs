@@ -21,6 +21,7 @@ use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
 use super::options::ShardOptions;
+use super::pace::Pace;
 use super::page::Page;
 use super::parked::Parked;
 use super::record::{Refusal, Scan, Write};
@@ -32,6 +33,7 @@ use super::stats::Latency;
 use super::store::parts_out::Written;
 use super::store::policy::Reason;
 use super::store::read::read_all;
+use super::store::shares::Shares;
 use super::store::{Before, ColdRead, DeltaPage, Part, Shelf};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
@@ -59,6 +61,7 @@ pub struct Core {
     /// The runs have changed, or all of them are to be merged.
     pub compaction_wanted: Signal,
     pub compactions: Cell<checkpoint::Progress>,
+    pub pace: Pace,
     /// Size of a run file, about.
     pub part_bytes: u64,
     /// A larger payload lies in a value file.
@@ -137,6 +140,7 @@ impl Core {
             checkpoints: Cell::default(),
             compaction_wanted: Signal::default(),
             compactions: Cell::default(),
+            pace: Pace::default(),
             part_bytes: options.part_bytes,
             value_bytes_inline: options.value_bytes_inline,
             value_file_bytes: options.value_file_bytes,
@@ -332,7 +336,15 @@ impl Core {
         let gone = self.engine.borrow_mut().store.replace(out, into);
         let stays = |part: &Rc<Part>| into.iter().any(|other| other.meta.id == part.meta.id);
         self.retired.borrow_mut().extend(gone.into_iter().filter(|part| !stays(part)));
+        self.note_pressure();
         self.compaction_wanted.notify();
+    }
+
+    /// The runs have changed, or what compaction can do.
+    pub fn note_pressure(&self) {
+        let engine = self.engine.borrow();
+        let pressure = Shares::new(self.part_bytes).pressure(engine.store.levels());
+        self.pace.set_pressure(if engine.is_compaction_stuck() { 0.0 } else { pressure });
     }
 
     /// Removes files of parts and of values that nobody reads any more.

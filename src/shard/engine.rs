@@ -300,6 +300,10 @@ impl Engine {
         self.compaction_stuck = stuck;
     }
 
+    pub fn is_compaction_stuck(&self) -> bool {
+        self.compaction_stuck
+    }
+
     /// Deletes give room back: they go on for as long as the reserve lasts.
     fn check_delete(&self, key_bytes: usize) -> Result<(), Refusal> {
         if self.disk_full.is_some_and(|reserve| reserve < DELETE_BYTES) {

@@ -3,7 +3,8 @@
 //! One a shard, in the foreground. It takes a block when the disk has room for it, so that everything
 //! that arrived meanwhile goes into the next one (group commit). Up to four blocks are in flight; they
 //! may complete in any order, and the engine acknowledges in the order of the log. A task beside it does
-//! that, a stretch at a time: the pump may have to wait for the next segment, and answers do not.
+//! that, a stretch at a time: the pump may have to wait for the next segment, and answers do not. Behind a block
+//! it pauses for as long as compaction needs ([`super::pace`]).
 
 use std::rc::Rc;
 
@@ -19,7 +20,11 @@ pub async fn pump(core: Rc<Core>) {
         let work = core.log_work.wait();
         let next = core.engine.borrow_mut().next_block();
         match next {
-            Some(block) => hand_over(&core, block).await,
+            Some(block) => {
+                let bytes = block.block.buf.len();
+                hand_over(&core, block).await;
+                core.pace.pause(&core.runtime, bytes).await;
+            }
             None => work.await,
         }
     }

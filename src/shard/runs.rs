@@ -291,20 +291,24 @@ impl RunOut {
         Ok(RunOut { runtime: runtime.clone(), id, file })
     }
 
-    /// Writes what is ready.
-    pub async fn drain(&mut self, writer: &mut RunWriter) -> io::Result<()> {
+    /// Writes what is ready; see [`FileOut::write`].
+    pub async fn drain(&mut self, writer: &mut RunWriter, hurry: bool) -> io::Result<()> {
         while let Some(chunk) = writer.take_ready() {
-            self.file.write(chunk).await?;
+            self.file.write(chunk, hurry).await?;
         }
         Ok(())
     }
 
     /// Writes the rest and makes file and name durable.
-    pub async fn finish(mut self, mut tail: RunTail) -> io::Result<(FinishedRun, Resident, File)> {
+    pub async fn finish(
+        mut self,
+        mut tail: RunTail,
+        hurry: bool,
+    ) -> io::Result<(FinishedRun, Resident, File)> {
         let mut slice = self.runtime.slice();
         loop {
             match tail.next_chunk(&mut || self.runtime.thread_cpu_ns()) {
-                TailStep::Chunk(chunk) => self.file.write(chunk).await?,
+                TailStep::Chunk(chunk) => self.file.write(chunk, hurry).await?,
                 TailStep::Working => {}
                 TailStep::Done => break,
             }

@@ -138,7 +138,8 @@ impl Segments {
             self.files.borrow_mut().remove(&id);
             let linked = self.linked.borrow_mut().remove(&id);
             let reusable = id >= self.born && !linked;
-            if reusable && self.spare.borrow().len() < limits::LOG_SPARE_SEGMENTS_MAX {
+            let spare_bytes = (self.spare.borrow().len() as u64 + 1) * self.segment_bytes;
+            if reusable && spare_bytes <= limits::LOG_SPARE_BYTES_MAX.max(2 * self.segment_bytes) {
                 self.spare.borrow_mut().push(id);
             } else if let Err(error) = self.runtime.remove_file(self.path(id)).await {
                 tracing::warn!(segment = %id, %error, "a trimmed log segment could not be removed");

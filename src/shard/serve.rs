@@ -294,6 +294,7 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.compaction_failures = numbers.compaction_failures;
     stats.compaction_read_bytes = numbers.compaction_read_bytes;
     stats.compaction_written_bytes = numbers.compaction_written_bytes;
+    stats.log_paused_us = core.pace.paused().as_micros() as u64;
 }
 
 fn fill_index_stats(levels: &Levels, stats: &mut ShardStats) {

@@ -95,6 +95,8 @@ pub struct ShardStats {
     pub compaction_failures: u64,
     pub compaction_read_bytes: u64,
     pub compaction_written_bytes: u64,
+    /// Pauses of the log for compaction, in microseconds.
+    pub log_paused_us: u64,
     pub expired_records: u64,
     pub decisions: Decisions,
     /// What lookups in the indexes of runs were like.

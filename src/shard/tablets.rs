@@ -7,6 +7,7 @@ use super::delta::Version;
 use super::key::Key;
 use super::state::TabletState;
 use super::tablet::Tablet;
+use crate::limits;
 use crate::types::{CollectionId, Lsn, Seq, ShardId, TabletId, WallMs};
 
 pub struct Tablets {
@@ -41,6 +42,12 @@ impl Tablets {
 
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    /// Bytes of runs that a seal of all of them would make, about; no less.
+    pub fn run_bytes(&self) -> u64 {
+        let weights = self.owned.values().map(|tablet| tablet.delta.weight());
+        weights.map(|weight| weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES).sum()
     }
 
     /// Of ranges that are being sent away.

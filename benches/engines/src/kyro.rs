@@ -204,6 +204,10 @@ impl Client {
             ("cache_hits", stats.cache_hits),
             ("cold_reads", stats.cold_reads),
             ("block_reads", stats.block_reads),
+            ("log_paused_us", stats.log_paused_us),
+            ("checkpoints", stats.checkpoints),
+            ("compactions", stats.compactions),
+            ("compaction_read_bytes", stats.compaction_read_bytes),
             ("pushed_back", self.pushed_back.get()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -95,6 +95,9 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
     ("compaction_written", "Bytes of runs that came out of compactions", Some(Unit::Bytes), |s| {
         s.compaction_written_bytes
     }),
+    ("log_paused_us", "Microseconds for which the log paused so that compaction keeps up", None, |s| {
+        s.log_paused_us
+    }),
     ("expired_records", "Records removed because their time to live was over", None, |s| s.expired_records),
     ("index_misses", "Lookups in indexes of runs for keys that are not there", None, |s| s.drift.misses()),
     ("turns", "Turns of the executor", None, |s| s.turns.turns),

@@ -266,7 +266,7 @@ impl<'a> Rewriting<'a> {
         }
         if self.pushed >= limits::RUN_CHUNK_BYTES {
             self.pushed = 0;
-            self.out.drain(&mut self.writer).await?;
+            self.out.drain(&mut self.writer, true).await?;
         }
         Ok(())
     }
@@ -276,7 +276,7 @@ impl<'a> Rewriting<'a> {
             return Ok(None);
         }
         let id = self.out.id();
-        let (finished, _, _) = self.out.finish(self.writer.finish()).await?;
+        let (finished, _, _) = self.out.finish(self.writer.finish(), true).await?;
         let Some(bounds) = finished.bounds else { return Ok(None) };
         Ok(Some(RunMeta {
             id,

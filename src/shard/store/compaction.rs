@@ -14,7 +14,7 @@
 //!
 //! Invariant: a part leaves the manifest in the commit that brings those that replace it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
     let mut policy = Policy::new(core.part_bytes, core.value_file_bytes);
     let (mut goal, mut asked) = (Goal::default(), 0);
     let mut pause = RETRY;
+    core.note_pressure();
     loop {
         let wanted = core.compaction_wanted.wait();
         if core.engine.borrow().is_poisoned() {
@@ -66,6 +67,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
         drop(levels);
         let Some(job) = job else {
             core.engine.borrow_mut().set_compaction_stuck(false);
+            core.note_pressure();
             core.sweep_retired().await;
             wanted.await;
             continue;
@@ -76,6 +78,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
             Ok(()) => {
                 pause = RETRY;
                 core.engine.borrow_mut().set_compaction_stuck(false);
+                core.note_pressure();
                 goal.note_done(&job, core.engine.borrow().store.levels());
                 tracing::debug!(shard = %node.shard(), reason = reason.name(), from, to, "compacted");
             }
@@ -89,6 +92,7 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
                 finish_asked(&core, asked, Some(error.as_refusal(node.shard())));
                 // What cannot be read will be met again: not too often, and writes do not wait for it.
                 core.engine.borrow_mut().set_compaction_stuck(true);
+                core.note_pressure();
                 node.runtime().sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }
@@ -169,12 +173,14 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     }
     // All that is rewritten: parts of the lower level reach beyond the upper ones.
     let whole = lower.iter().fold(span, |span, part| span.with(&part.span));
+    let drops_tombstones = levels.is_bottom(job.to, &whole);
+    drop(levels);
     let mut out = PartsOut::new(core, job.to, policy.part_bytes, core.ledger.state().covered);
     let mut merging = Merging {
         node,
         core,
         policy,
-        drops_tombstones: levels.is_bottom(job.to, &whole),
+        drops_tombstones,
         moves_out_of: BTreeSet::new(),
         info: None,
         read_bytes: 0,
@@ -186,6 +192,10 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
             Err(error)
         }
     }
+}
+
+fn file_bytes(parts: &[Rc<Part>]) -> u64 {
+    parts.iter().map(|part| part.meta.file_len).sum()
 }
 
 /// Parts that meet nothing go down as they are.
@@ -230,27 +240,41 @@ impl Merging<'_> {
             0 => job.upper.iter().map(|part| vec![part.clone()]).collect(),
             _ => vec![job.upper.clone()],
         };
-        self.read_bytes = job.upper.iter().chain(&lower).map(|part| part.meta.file_len).sum();
+        let (upper_bytes, lower_bytes) = (file_bytes(&job.upper), file_bytes(&lower));
+        self.read_bytes = upper_bytes + lower_bytes;
         sources.push(lower.clone());
         let mut merge = Merge::new(sources, Walk::All, false, limits::RUN_READ_BYTES);
-        let mut groups = lower.chunks(limits::COMPACTION_GROUP_RUNS).peekable();
-        let mut group: &[Rc<Part>] = groups.next().unwrap_or_default();
+        let mut groups = VecDeque::from_iter(lower.chunks(limits::COMPACTION_GROUP_RUNS).map(<[_]>::to_vec));
+        drop(lower);
+        let mut replaced = Vec::new();
         loop {
+            let group = groups.pop_front().unwrap_or_default();
+            let is_last = groups.is_empty();
+            // What the group has, and its share of what comes from above.
+            let share = if lower_bytes == 0 { 1.0 } else { file_bytes(&group) as f64 / lower_bytes as f64 };
+            out.aim(file_bytes(&group) + (upper_bytes as f64 * share) as u64);
+            self.moves_out_of.extend(self.policy.moves(job, self.core.shelf(), &group));
             // The last group takes all that is behind it.
-            let end = groups.peek().and(group.last()).map(|part| part.span.last.clone());
-            self.moves_out_of = self.policy.moves(job, self.core.shelf(), group);
+            let end = group.last().filter(|_| !is_last).map(|part| part.span.last.clone());
             self.merge_up_to(&mut merge, end.as_ref(), out).await?;
-            let mut replaced: Vec<RunId> = group.iter().map(|part| part.meta.id).collect();
-            let last = groups.peek().is_none();
-            if last {
+            replaced.extend(group.iter().map(|part| part.meta.id));
+            drop(group);
+            // Little is left of some groups: several of them make a part.
+            let is_small = out.part_bytes() < self.policy.part_bytes / 2;
+            if is_small && !is_last && replaced.len() < limits::COMPACTION_COMMIT_RUNS_MAX {
+                continue;
+            }
+            if is_last {
                 replaced.extend(job.upper.iter().map(|part| part.meta.id));
             }
             let written = out.take().await?;
-            self.publish(&replaced, written).await?;
-            match groups.next() {
-                Some(next) => group = next,
-                None => return Ok(()),
+            self.publish(&std::mem::take(&mut replaced), written).await?;
+            self.moves_out_of.clear();
+            if is_last {
+                return Ok(());
             }
+            // Or the whole lower level would stand twice at the end.
+            self.core.sweep_retired().await;
         }
     }
 

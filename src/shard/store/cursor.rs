@@ -5,7 +5,7 @@
 use std::ops::{Bound, Range};
 use std::rc::Rc;
 
-use super::part::Part;
+use super::part::{Part, ReadUnderWay};
 use crate::io::buf::AlignedBuf;
 use crate::limits;
 use crate::shard::run::block::Block;
@@ -30,6 +30,8 @@ pub struct Cursor {
     reverse: bool,
     read_bytes: usize,
     stretch: Stretch,
+    /// The read behind it, of one who walks all.
+    ahead: Option<Ahead>,
     collection: CollectionId,
     tablet: TabletId,
     /// The open block, and where it is in the stretch.
@@ -46,6 +48,13 @@ struct Stretch {
     /// Not opened yet.
     blocks: Range<u32>,
     from: Origin,
+}
+
+/// A read under way.
+struct Ahead {
+    blocks: Range<u32>,
+    offset: FileOffset,
+    read: ReadUnderWay,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,6 +116,7 @@ impl Cursor {
                 blocks: 0..0,
                 from: Origin::Memory,
             },
+            ahead: None,
             collection: CollectionId::ZERO,
             tablet: TabletId::ZERO,
             block: None,
@@ -187,17 +197,39 @@ impl Cursor {
 
     /// Reads the next blocks: `fill_now` said that they are not in memory.
     pub async fn read_stretch(&mut self) -> Result<(), LoadError> {
+        let (blocks, offset, bytes) = match self.ahead.take() {
+            Some(Ahead { blocks, offset, read }) => (blocks, offset, read.await?),
+            None => {
+                let (blocks, offset, len) = self.next_read();
+                (blocks, offset, self.part.read(offset, len).await?)
+            }
+        };
+        let stays = self.keeps() && bytes.len() <= limits::WARM_READ_BYTES_MAX;
+        let from = if stays { Origin::DiskToKeep } else { Origin::Disk };
+        let done = self.stretch_is(Stretch { bytes: Rc::new(bytes), offset, blocks, from });
+        self.read_bytes = (self.read_bytes * 2).min(limits::RUN_READ_BYTES);
+        if !self.keeps() && !self.blocks.is_empty() {
+            self.read_ahead(Rc::into_inner(done.bytes));
+        }
+        Ok(())
+    }
+
+    /// Begins the next read while this stretch is walked, into memory that is not needed any more.
+    fn read_ahead(&mut self, free: Option<AlignedBuf>) {
+        let (blocks, offset, len) = self.next_read();
+        let buf = free.filter(|buf| buf.len() == len).unwrap_or_else(|| AlignedBuf::zeroed(len));
+        let read = self.part.begin_read(offset, buf);
+        self.ahead = read.map(|read| Ahead { blocks, offset, read });
+    }
+
+    /// The next blocks, and where they are in the file.
+    fn next_read(&self) -> (Range<u32>, FileOffset, usize) {
         let blocks = self.next_blocks();
         let locators = self.resident.reader().locators();
         let offset = locators.block(blocks.start).offset;
         let last = locators.block(blocks.end - 1);
         let len = (last.offset.0 - offset.0) as usize + last.len;
-        let bytes = self.part.read(offset, len).await?;
-        let stays = self.keeps() && len <= limits::WARM_READ_BYTES_MAX;
-        let from = if stays { Origin::DiskToKeep } else { Origin::Disk };
-        self.stretch_is(Stretch { bytes: Rc::new(bytes), offset, blocks, from });
-        self.read_bytes = (self.read_bytes * 2).min(limits::RUN_READ_BYTES);
-        Ok(())
+        (blocks, offset, len)
     }
 
     /// Blocks that are read stay warm, those that are warm are not read.
@@ -218,12 +250,13 @@ impl Cursor {
         true
     }
 
-    fn stretch_is(&mut self, stretch: Stretch) {
+    /// Gives the one before.
+    fn stretch_is(&mut self, stretch: Stretch) -> Stretch {
         match self.reverse {
             false => self.blocks.start = stretch.blocks.end,
             true => self.blocks.end = stretch.blocks.start,
         }
-        self.stretch = stretch;
+        std::mem::replace(&mut self.stretch, stretch)
     }
 
     /// As many of the next blocks as fit into a read, at least one.

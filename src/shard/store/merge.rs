@@ -30,6 +30,10 @@ pub struct Merge {
     read_bytes: usize,
     /// The source with the next entry; `None` at the end, and while one of them has to be filled.
     next: Option<usize>,
+    /// The next entry comes before all that other sources have or may have.
+    leads: bool,
+    /// Of the other sources the one with the first place. Stays it as long as only `next` goes on.
+    rival: Option<usize>,
 }
 
 type At<'a> = (CollectionId, TabletId, &'a [u8]);
@@ -47,7 +51,7 @@ impl Merge {
             chain
         };
         let chains = sources.into_iter().map(chain).collect();
-        Merge { chains, walk: Rc::new(walk), reverse, read_bytes, next: None }
+        Merge { chains, walk: Rc::new(walk), reverse, read_bytes, next: None, leads: false, rival: None }
     }
 
     /// Reads until every source has its next entry at hand; to be called before each [`Merge::next`].
@@ -73,8 +77,28 @@ impl Merge {
                 return Ok(Some(source));
             }
         }
-        self.next = self.first_source();
+        self.choose_next();
         Ok(None)
+    }
+
+    fn choose_next(&mut self) {
+        self.next = self.first_source();
+        self.rival = None;
+        for index in 0..self.chains.len() {
+            let Some(place) = self.chains[index].place_or_bound() else { continue };
+            let first = self.rival.and_then(|rival| self.chains[rival].place_or_bound());
+            if self.next != Some(index) && first.is_none_or(|first| self.is_before(place, first)) {
+                self.rival = Some(index);
+            }
+        }
+        self.leads = self.next.is_some_and(|next| self.is_ahead(next));
+    }
+
+    /// Whether this source comes before its rival.
+    fn is_ahead(&self, source: usize) -> bool {
+        let Some(place) = self.chains[source].place() else { return false };
+        let rival = self.rival.and_then(|rival| self.chains[rival].place_or_bound());
+        rival.is_none_or(|rival| self.is_before(place, rival))
     }
 
     /// Reads what `fill_now` did not find.
@@ -123,6 +147,13 @@ impl Merge {
 
     /// Goes on behind the entry that `next` gave, in all sources; true when one of them has to be filled now.
     pub fn advance(&mut self, source: usize) -> bool {
+        if self.leads && self.next == Some(source) {
+            let empty = self.chains[source].advance();
+            if !empty && self.is_ahead(source) {
+                return false;
+            }
+            return self.go_on(empty);
+        }
         let (before, rest) = self.chains.split_at_mut(source);
         let (chain, behind) = rest.split_first_mut().expect("a source that gave an entry");
         let mut empty = false;
@@ -133,8 +164,18 @@ impl Merge {
                 }
             }
         }
-        let empty = chain.advance() || empty || self.next_to_open().is_some();
-        self.next = if empty { None } else { self.first_source() };
+        let empty = chain.advance() || empty;
+        self.go_on(empty)
+    }
+
+    /// `empty`: a source has nothing at hand. True when one has to be filled.
+    fn go_on(&mut self, empty: bool) -> bool {
+        let empty = empty || self.next_to_open().is_some();
+        if empty {
+            self.next = None;
+        } else {
+            self.choose_next();
+        }
         empty
     }
 }
@@ -150,6 +191,11 @@ pub struct Next<'a> {
 impl Chain {
     fn place(&self) -> Option<At<'_>> {
         self.cursor.as_ref().and_then(Cursor::place)
+    }
+
+    /// Of the next entry, or one before which none comes.
+    fn place_or_bound(&self) -> Option<At<'_>> {
+        self.place().or_else(|| self.bound())
     }
 
     /// True when nothing is at hand behind.

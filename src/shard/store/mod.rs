@@ -13,7 +13,7 @@
 //! | [`cache`], [`block_cache`] | values that were read; blocks that short ranges read |
 //! | [`cursor`], [`merge`] | entries of a part, of several parts, in order |
 //! | [`parts_out`], [`expiry`] | entries to parts; records whose time is over |
-//! | [`policy`], [`compaction`] | which parts to merge, and the merge |
+//! | [`shares`], [`policy`], [`compaction`] | how large levels are, which parts to merge, and the merge |
 //! | [`warm`], [`reindex`] | loading ahead of requests; indexes built anew |
 //! | [`stored`], [`value_file`], [`values_out`], [`value_policy`] | large values, which lie apart from runs |
 //!
@@ -41,6 +41,7 @@ pub mod probe;
 pub mod read;
 pub mod reindex;
 pub mod scan;
+pub mod shares;
 pub mod shelf;
 pub mod stored;
 pub mod value_file;

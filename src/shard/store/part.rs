@@ -4,6 +4,8 @@
 //! stay; then a block of records is one read.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::levels::KeyBytes;
@@ -53,6 +55,8 @@ pub struct Located {
     /// `None` when the block has to be searched, and may have nothing.
     pub slot: Option<u32>,
 }
+
+pub type ReadUnderWay = Pin<Box<dyn Future<Output = Result<AlignedBuf, LoadError>>>>;
 
 #[derive(Clone)]
 struct Loaded {
@@ -231,6 +235,23 @@ impl Part {
     pub async fn read(&self, offset: FileOffset, len: usize) -> Result<AlignedBuf, LoadError> {
         let loaded = self.loaded_now().await?;
         let read = loaded.file.read(offset, AlignedBuf::zeroed(len)).await;
+        self.whole(offset, len, read)
+    }
+
+    /// As `read`, into memory of just the length, and begun at once: the part is loaded, or it gives nothing.
+    pub fn begin_read(self: &Rc<Part>, offset: FileOffset, buf: AlignedBuf) -> Option<ReadUnderWay> {
+        let len = buf.len();
+        let read = self.loaded.borrow().as_ref()?.file.read(offset, buf);
+        let part = self.clone();
+        Some(Box::pin(async move { part.whole(offset, len, read.await) }))
+    }
+
+    fn whole(
+        &self,
+        offset: FileOffset,
+        len: usize,
+        read: std::io::Result<(usize, AlignedBuf)>,
+    ) -> Result<AlignedBuf, LoadError> {
         let (count, buf) =
             read.map_err(|error| LoadError::Io { path: self.shelf.path_of(&self.meta), error })?;
         if count < len {

@@ -20,6 +20,8 @@ pub struct PartsOut<'a> {
     core: &'a Core,
     level: u8,
     part_bytes: u64,
+    /// A part ends behind so many bytes of blocks.
+    end_bytes: u64,
     /// What the entries stand for, for the headers.
     through: Lsn,
     open: Option<(RunOut, RunWriter)>,
@@ -62,6 +64,7 @@ impl<'a> PartsOut<'a> {
             core,
             level: level as u8,
             part_bytes,
+            end_bytes: part_bytes,
             through,
             open: None,
             tablet: None,
@@ -74,13 +77,26 @@ impl<'a> PartsOut<'a> {
         }
     }
 
+    /// So many bytes are expected until the next [`PartsOut::take`]: parts will be of one size, rather than whole
+    /// ones and a rest.
+    pub fn aim(&mut self, bytes: u64) {
+        let parts = (bytes + self.part_bytes / 2) / self.part_bytes;
+        self.end_bytes = bytes.div_ceil(parts.max(1)).max(self.part_bytes / 2);
+    }
+
+    /// Bytes of parts since the last [`PartsOut::take`].
+    pub fn part_bytes(&self) -> u64 {
+        let done: u64 = self.done.iter().map(|(meta, ..)| meta.file_len).sum();
+        done + self.open.as_ref().map_or(0, |(_, writer)| writer.file_bytes())
+    }
+
     /// Writes what is ready, ends a part that is large enough, and begins one when there is none: to be
     /// called before entries are pushed.
     pub async fn make_room(&mut self) -> Result<(), StoreError> {
         self.pushed = 0;
         if let Some((out, writer)) = &mut self.open {
-            out.drain(writer).await?;
-            if writer.file_bytes() < self.part_bytes {
+            out.drain(writer, self.core.pace.is_behind()).await?;
+            if writer.file_bytes() < self.end_bytes {
                 return Ok(());
             }
             self.cut().await?;
@@ -131,7 +147,7 @@ impl<'a> PartsOut<'a> {
             drop(out);
             return Ok(self.core.runtime.remove_file(self.core.shelf().dir.join(run_file_name(id))).await?);
         }
-        let (finished, resident, file) = out.finish(writer.finish()).await?;
+        let (finished, resident, file) = out.finish(writer.finish(), self.core.pace.is_behind()).await?;
         let bounds = finished.bounds.expect("a part with a tablet has entries");
         let meta = RunMeta {
             id,

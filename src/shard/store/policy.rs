@@ -1,10 +1,8 @@
 //! Which parts are merged next, and why. Pure.
 //!
-//! Leveled compaction (O'Neil et al., "The log-structured merge-tree", 1996; cut into parts as LevelDB does).
-//! The deepest level may be of any size; a level above it may have an eighth of the one below. The **base**
-//! is the first level that is worth having: level 0 goes straight there. So a small shard has two levels,
-//! and what is overwritten or deleted takes an eighth and a bit of the room of what lives. Each job takes a
-//! bounded number of parts, so the room that it needs while it runs is bounded as well.
+//! Leveled compaction (O'Neil et al., "The log-structured merge-tree", 1996; cut into parts as LevelDB does), with
+//! levels as large as [`super::shares`] says. Each job takes a bounded number of parts, so the room that it needs
+//! while it runs is bounded as well.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -12,6 +10,7 @@ use std::rc::Rc;
 use super::levels::{LAST, Levels};
 use super::part::Part;
 use super::place::Place;
+use super::shares::Shares;
 use super::shelf::Shelf;
 use super::value_policy;
 use crate::limits;
@@ -136,6 +135,7 @@ pub enum Belongs {
 pub struct Policy {
     /// Parts are about this large.
     pub part_bytes: u64,
+    shares: Shares,
     /// Value files are about this large.
     value_file_bytes: u64,
     /// Parts that could not be read when values were to move: the others come first, and this run of the server
@@ -148,7 +148,8 @@ pub struct Policy {
 impl Policy {
     pub fn new(part_bytes: u64, value_file_bytes: u64) -> Policy {
         let turns = [const { None }; LAST + 1];
-        Policy { part_bytes, value_file_bytes, failed: BTreeSet::new(), turns }
+        let shares = Shares::new(part_bytes);
+        Policy { part_bytes, shares, value_file_bytes, failed: BTreeSet::new(), turns }
     }
 
     /// A job met damage.
@@ -185,34 +186,9 @@ impl Policy {
             .or_else(|| self.values(levels, shelf))
     }
 
-    /// Bytes that a level may have; 0 for those above the base.
-    pub fn share(&self, levels: &Levels, level: usize) -> u64 {
-        let base = self.base(levels);
-        if level < base {
-            return 0;
-        }
-        (level..LAST).fold(levels.bytes(LAST).max(self.base_bytes()), |share, _| {
-            share / limits::LEVEL_BYTES_PER_BYTE_ABOVE
-        })
-    }
-
-    fn base_bytes(&self) -> u64 {
-        self.part_bytes * limits::COMPACTION_FRESH_RUNS as u64
-    }
-
-    /// The first level that is worth having, by the size of the deepest.
-    fn base(&self, levels: &Levels) -> usize {
-        let (mut base, mut share) = (LAST, levels.bytes(LAST));
-        while base > 1 && share / limits::LEVEL_BYTES_PER_BYTE_ABOVE >= self.base_bytes() {
-            base -= 1;
-            share /= limits::LEVEL_BYTES_PER_BYTE_ABOVE;
-        }
-        base
-    }
-
     /// The level into which level 0 goes: never past one that has something, which would be older.
     fn entry(&self, levels: &Levels) -> usize {
-        let base = self.base(levels);
+        let base = self.shares.base(levels);
         (1..base).find(|level| !levels.level(*level).is_empty()).unwrap_or(base)
     }
 
@@ -235,7 +211,7 @@ impl Policy {
     }
 
     fn size(&mut self, levels: &Levels) -> Option<Job> {
-        let level = (1..LAST).find(|level| levels.bytes(*level) > self.share(levels, *level))?;
+        let level = (1..LAST).find(|level| levels.bytes(*level) > self.shares.of(levels, *level))?;
         let parts = levels.level(level);
         let turn = self.turns[level].take();
         let next = parts.iter().find(|part| turn.as_ref().is_none_or(|turn| part.span.first > *turn));

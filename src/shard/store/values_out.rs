@@ -22,10 +22,10 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    async fn append(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+    async fn append(&mut self, piece: &[u8], hurry: bool) -> Result<(), StoreError> {
         self.writer.append(piece);
         while let Some(chunk) = self.writer.take_ready() {
-            self.out.write(chunk).await?;
+            self.out.write(chunk, hurry).await?;
         }
         Ok(())
     }
@@ -39,9 +39,10 @@ impl<'a> ValuesOut<'a> {
     /// Writes a payload; gives where it is.
     pub async fn put(&mut self, payload: &[u8]) -> Result<ValueRef, StoreError> {
         let mut slice = self.core.runtime.slice();
+        let hurry = self.core.pace.is_behind();
         let file = self.begin().await?;
         for piece in payload.chunks(limits::VALUE_PIECE_BYTES) {
-            file.append(piece).await?;
+            file.append(piece, hurry).await?;
             slice.checkpoint().await;
         }
         self.end().await
@@ -51,8 +52,9 @@ impl<'a> ValuesOut<'a> {
     /// is: what was written of it is dead.
     pub async fn copy(&mut self, from: &ValueFile, at: &ValueRef) -> Result<ValueRef, StoreError> {
         let core = self.core;
+        let hurry = core.pace.is_behind();
         let file = self.begin().await?;
-        let copied = from.pieces(at, 1, async |piece| file.append(piece).await).await;
+        let copied = from.pieces(at, 1, async |piece| file.append(piece, hurry).await).await;
         match copied {
             Ok(()) => self.end().await,
             Err(StoreError::Read(error)) => {
@@ -60,7 +62,7 @@ impl<'a> ValuesOut<'a> {
                 core.note_damage(&error);
                 if file.writer.is_empty_value() {
                     // The table has no place for nothing.
-                    file.append(&[0]).await?;
+                    file.append(&[0], hurry).await?;
                 }
                 self.end().await?;
                 Ok(*at)
@@ -94,7 +96,7 @@ impl<'a> ValuesOut<'a> {
         let Some(OpenFile { mut out, writer }) = self.open.take() else { return Ok(()) };
         let (rest, meta) = writer.finish();
         for chunk in rest {
-            out.write(chunk).await?;
+            out.write(chunk, self.core.pace.is_behind()).await?;
         }
         assert_eq!(out.written(), meta.file_len, "every byte of the value file was written");
         out.finish().await?;

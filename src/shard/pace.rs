@@ -1,0 +1,80 @@
+//! Slows the log down when compaction falls behind.
+//!
+//! Writes that nothing slows down are merged later than they come: level 0 grows, reads look at more parts, and what
+//! was overwritten takes room until all at once nothing is accepted any more. So each block of the log is followed
+//! by a pause, by its size and by how much there is to merge; the core has that time for merging. Blocks become
+//! fewer and larger meanwhile, so only bytes are slowed down, not the number of writers.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::io::runtime::Runtime;
+use crate::limits;
+
+#[derive(Default)]
+pub struct Pace {
+    pressure: Cell<f64>,
+    over: Cell<bool>,
+    paused: Cell<Duration>,
+}
+
+impl Pace {
+    /// See [`super::store::shares::Shares::pressure`].
+    pub fn set_pressure(&self, pressure: f64) {
+        self.pressure.set(pressure);
+    }
+
+    /// No more writes are accepted: those on their way are not held up.
+    pub fn end(&self) {
+        self.over.set(true);
+    }
+
+    /// Compaction falls behind: it does not leave the disk to others now.
+    pub fn is_behind(&self) -> bool {
+        self.pressure.get() > 0.0
+    }
+
+    /// The pause that is due behind so many bytes of log. It ends early when pressure falls.
+    pub async fn pause(&self, runtime: &Runtime, bytes: usize) {
+        let mut left = bytes as f64;
+        while let Some(rate) = self.rate() {
+            let step = Duration::from_secs_f64(left / rate).min(limits::PACE_STEP);
+            runtime.sleep(step).await;
+            self.paused.set(self.paused.get() + step);
+            left -= rate * step.as_secs_f64();
+            if left < 1.0 {
+                return;
+            }
+        }
+    }
+
+    /// Bytes a second; `None` for as many as there are.
+    fn rate(&self) -> Option<f64> {
+        let pressure = self.pressure.get();
+        let rate = limits::PACED_LOG_BYTES_PER_SECOND * (1.0 - pressure) / pressure;
+        (pressure > 0.0 && !self.over.get()).then_some(rate.max(limits::PACED_LOG_BYTES_PER_SECOND_MIN))
+    }
+
+    /// All pauses so far.
+    pub fn paused(&self) -> Duration {
+        self.paused.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_to_merge_means_fewer_bytes_but_never_none() {
+        let pace = Pace::default();
+        assert_eq!(pace.rate(), None);
+        let rates = [0.001, 0.1, 0.5, 0.9, 1.0].map(|pressure| {
+            pace.set_pressure(pressure);
+            pace.rate().expect("there is pressure")
+        });
+        assert!(rates.is_sorted_by(|a, b| a > b) && rates[4] > 0.0, "{rates:?}");
+        pace.end();
+        assert_eq!(pace.rate(), None);
+    }
+}
