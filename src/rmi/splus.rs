@@ -228,7 +228,9 @@ mod tests {
 
     #[test]
     fn every_size_up_to_three_levels() {
-        for len in (0..200).chain([1295, 1296, 1297, 1298, 2500]) {
+        // Under Miri a lookup takes a millisecond.
+        let step = if cfg!(miri) { 29 } else { 1 };
+        for len in (0..200).chain([1295, 1296, 1297, 1298, 2500]).step_by(step) {
             let keys: Vec<u64> = (0..len).map(|key| key * 3 + 1).collect();
             let wanted: Vec<u64> = (0..len * 3 + 5).chain([u64::MAX - 1, u64::MAX]).collect();
             check(&keys, &wanted);

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use crate::io::runtime::Runtime;
 use crate::limits;
+use crate::types::Mono;
 
 #[derive(Default)]
 pub struct Pace {
     pressure: Cell<f64>,
     over: Cell<bool>,
+    /// The last pause.
+    ended: Cell<Mono>,
     paused: Cell<Duration>,
 }
 
@@ -34,18 +37,18 @@ impl Pace {
         self.pressure.get() > 0.0
     }
 
-    /// The pause that is due behind so many bytes of log. It ends early when pressure falls.
+    /// The pause that is due behind so many bytes of log: what of their time has not passed since the one before. It
+    /// ends early when pressure falls.
     pub async fn pause(&self, runtime: &Runtime, bytes: usize) {
-        let mut left = bytes as f64;
-        while let Some(rate) = self.rate() {
+        let passed = Duration::from_nanos(runtime.now().since(self.ended.get()));
+        let mut left = bytes as f64 - self.rate().unwrap_or_default() * passed.as_secs_f64();
+        while let Some(rate) = self.rate().filter(|_| left >= 1.0) {
             let step = Duration::from_secs_f64(left / rate).min(limits::PACE_STEP);
             runtime.sleep(step).await;
             self.paused.set(self.paused.get() + step);
             left -= rate * step.as_secs_f64();
-            if left < 1.0 {
-                return;
-            }
         }
+        self.ended.set(runtime.now());
     }
 
     /// Bytes a second; `None` for as many as there are.

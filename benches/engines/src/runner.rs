@@ -17,6 +17,9 @@ use crate::task::{Outcome, Task, histogram};
 const KEY_SEED: u64 = 7;
 const BATCH_READS: usize = 32;
 const RANGE_RECORDS: usize = 100;
+/// Ranges read each record so many times, on average, before they are measured.
+const WARM_UP_READS: usize = 5;
+const WARM_UP_SEED: u64 = 77;
 /// Reads that are not counted: what of the indexes is wanted comes into memory.
 const UNCOUNTED_READS: usize = 2_000;
 const SPACE_EVERY: Duration = Duration::from_millis(500);
@@ -111,6 +114,9 @@ fn warm(args: &RunArgs, peers: &mut [Peer], report: &mut Report) {
         for _ in 0..2 {
             peer.ask(&Task::ReadAll);
         }
+        // An engine that keeps values of point reads, not their blocks, is warm for ranges when ranges were read.
+        let ranges = WARM_UP_READS * args.warm_records / RANGE_RECORDS;
+        peer.ask(&Task::Ranges { seed: WARM_UP_SEED, count: ranges, len: RANGE_RECORDS, timed: false });
     }
     let points = |seed, batch| Task::Points { seed, count: args.warm_reads, batch, timed: false };
     for seed in 0..args.rounds {

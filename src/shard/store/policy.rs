@@ -204,7 +204,7 @@ impl Policy {
     }
 
     fn fresh(&self, levels: &Levels) -> Option<Job> {
-        if levels.fresh().len() < limits::COMPACTION_FRESH_RUNS && !value_policy::hides_much(levels) {
+        if !self.shares.is_fresh_full(levels) && !value_policy::hides_much(levels) {
             return None;
         }
         self.all_fresh(levels, Reason::Fresh)

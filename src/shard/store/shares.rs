@@ -52,6 +52,11 @@ impl Shares {
         ((most - 1.0) / (limits::COMPACTION_LAG_MAX - 1.0)).clamp(0.0, 1.0)
     }
 
+    /// Level 0 goes down.
+    pub fn is_fresh_full(self, levels: &Levels) -> bool {
+        levels.fresh().len() >= limits::COMPACTION_FRESH_RUNS || levels.bytes(0) >= self.fresh_bytes()
+    }
+
     /// What level 0 has when it goes down, about.
     fn fresh_bytes(self) -> u64 {
         self.part_bytes * limits::COMPACTION_FRESH_RUNS as u64
