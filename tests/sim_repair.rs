@@ -37,7 +37,7 @@ const LOG_AGE: u8 = 4;
 type Model = BTreeMap<(&'static str, u64), Vec<Option<Vec<u8>>>>;
 
 fn small() -> ShardOptions {
-    ShardOptions { part_bytes: 24 * 1024, checkpoint_log_bytes: 1 << 30, ..options() }
+    ShardOptions { part_bytes: 40 * 1024, checkpoint_log_bytes: 1 << 30, ..options() }
 }
 
 fn boot(disk: Disk) -> Cluster {
