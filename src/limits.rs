@@ -212,8 +212,12 @@ pub const SHIP_FREEZE_TIME_MAX: Duration = Duration::from_secs(1);
 pub const SHIP_IN_WAIT: Duration = Duration::from_millis(100);
 /// A message that is refused for so long gives the move up.
 pub const SHIP_REFUSED_MAX: Duration = Duration::from_secs(10);
-/// One byte of so many of the room for writes may be written to a range while it moves: it stays in memory.
+/// One byte of so many of the room for writes may be what was written to a range that moves and is still to be sent.
 pub const ROOM_BYTES_PER_MOVING_BYTE: u64 = 4;
+/// Of that, what does not slow writes down.
+pub const SHIP_UNPACED_SHARE: f64 = 0.125;
+/// What was written behind the walk of a range is sent when it is more.
+pub const SHIP_CHANGED_BYTES: u64 = MIB as u64;
 /// Messages of one part that are under way at a time.
 pub const SHIP_CALLS_IN_FLIGHT_MAX: usize = 8;
 /// A collection with one tablet is split when a checkpoint finds this many records in it.

@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn change_while_it_moves(node: Node, delay: Duration) {
     for key in (100..110).step_by(2) {
         send(&node, memory(delete(key))).await;
     }
-    // A checkpoint of everything purges tombstones; not those that are still to be sent.
+    // A checkpoint of everything purges tombstones; they are sent all the same.
     node.checkpoint().await.expect("works");
     for key in (101..130).step_by(2) {
         send(&node, put(key, value(key, 2, 100))).await;
@@ -397,6 +398,107 @@ fn a_range_that_moves_while_it_is_counted_is_counted_right() {
         let stats = node.collection_stats(&node.collection("default").expect("exists")).await.expect("ready");
         assert_eq!(stats.records, KEYS);
     });
+}
+
+/// What was written to a range had to stay in memory until all of it was sent, so a range that was written to fast
+/// never moved. Keys are written and deleted before and behind what was sent of it.
+#[test]
+fn a_range_moves_while_it_is_written_to_as_fast_as_can_be() {
+    for seed in 0..2 {
+        let balance = BalanceOptions { period: Duration::ZERO, ..BalanceOptions::default() };
+        let options = ShardOptions { memory_bytes: 64 << 20, balance, ..options() };
+        let mut cluster = Cluster::boot(seed, Disk::default(), SimConfig::cores(2), &options);
+        cluster.start().expect("a new node starts");
+        let filled = cluster.nodes[0].clone();
+        cluster.run(0, async move {
+            for key in 0..HOT_KEYS {
+                while begin(&filled, "default", put(key, value(key, 1, HOT_BYTES))).get().await.is_err() {
+                    filled.runtime().sleep(Duration::from_millis(1)).await;
+                }
+            }
+        });
+        let hot = Rc::new(Hot::default());
+        let mut clients: Vec<(usize, Client)> = Vec::new();
+        for number in 0..8 {
+            let core = number as usize % 2;
+            clients.push((core, Box::pin(hot.clone().write(cluster.nodes[core].clone(), number))));
+        }
+        let (splitter, moved) = (cluster.nodes[0].clone(), hot.clone());
+        clients.push((
+            0,
+            Box::pin(async move {
+                splitter
+                    .split_collection("default", vec![Key::from_u64(HOT_CUT)])
+                    .await
+                    .expect("ready")
+                    .expect("splits");
+                moved.over.set(true);
+            }),
+        ));
+        cluster.run_all(clients).expect("the clients finish");
+        // Far more than may be left to send at a time.
+        assert!(hot.bytes.get() > 3 << 20, "seed {seed}: {} bytes", hot.bytes.get());
+        let wanted = || {
+            let last = hot.last.borrow();
+            let payload = |key| match last.get(&key) {
+                None => Some(value(key, 1, HOT_BYTES)),
+                Some(version) => (version % 3 != 0).then(|| value(key, *version, HOT_BYTES)),
+            };
+            (0..HOT_KEYS).map(|key| (key, payload(key))).collect()
+        };
+        assert_shows(&mut cluster, "default", wanted());
+        let node = cluster.nodes[0].clone();
+        cluster.run(0, async move { node.checkpoint().await.expect("works") });
+        let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+        let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(2), &options);
+        cluster.start().expect("it starts again");
+        assert_shows(&mut cluster, "default", wanted());
+    }
+}
+
+/// Too few to be split by themselves.
+const HOT_KEYS: u64 = 9_600;
+const HOT_CUT: u64 = 1_600;
+const HOT_BYTES: usize = 2_000;
+
+#[derive(Default)]
+struct Hot {
+    over: Cell<bool>,
+    /// The last version of each key; every third is a delete.
+    last: RefCell<BTreeMap<u64, u64>>,
+    bytes: Cell<usize>,
+}
+
+impl Hot {
+    /// Each client has keys of its own, so what it was told last is what there is.
+    async fn write(self: Rc<Hot>, node: Node, number: u64) {
+        let mut version = 1;
+        while !self.over.get() {
+            version += 1;
+            let range = HOT_KEYS - HOT_CUT;
+            let keys: BTreeSet<u64> =
+                (0..32).map(|_| HOT_CUT + node.runtime().random() % range / 8 * 8 + number).collect();
+            let write = |key: u64| match version % 3 {
+                0 => delete(key),
+                _ => put(key, value(key, version, HOT_BYTES)),
+            };
+            let collection = node.collection("default").expect("exists from the start");
+            let writes = keys.iter().map(|key| write(*key)).collect();
+            for (key, result) in keys.iter().zip(node.write_many(&collection, writes).get().await) {
+                match result {
+                    Ok(_) => self.bytes.set(self.bytes.get() + HOT_BYTES),
+                    // It was deleted before.
+                    Err(Refusal::Absent) => {}
+                    Err(Refusal::Overloaded { .. }) => {
+                        node.runtime().sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                    Err(refusal) => panic!("key {key}: {refusal}"),
+                }
+                self.last.borrow_mut().insert(*key, version);
+            }
+        }
+    }
 }
 
 /// Writes were stopped for as long as it took to send the rest, however slow the disks were.

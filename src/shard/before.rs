@@ -8,8 +8,9 @@
 use super::engine::Engine;
 use super::key::Key;
 use super::record::Write;
-use super::store::Before;
-use crate::types::TabletId;
+use super::store::{Before, ColdRead};
+use super::transfer::Cargo;
+use crate::types::{CollectionId, TabletId};
 
 /// Fewer writes are asked about one by one, and only if it has to be.
 const WRITES_MIN: usize = 4;
@@ -33,5 +34,22 @@ impl Engine {
             stretch.iter().zip(known).for_each(|(at, known)| before[*at] = known);
         }
         before
+    }
+
+    /// What arriving records would replace, which ascend; a read when only a run can tell.
+    pub fn before_arrivals(
+        &self,
+        id: TabletId,
+        collection: CollectionId,
+        arrivals: &[Cargo],
+    ) -> Vec<Result<Before, ColdRead>> {
+        let keys: Vec<&Key> = arrivals.iter().map(|cargo| &cargo.key).collect();
+        let at_rest = self.store.before_batch(collection, id, &keys);
+        let tablet = self.tablets.get(id);
+        let known = |(key, at_rest): (&Key, Option<Before>)| {
+            let in_memory = tablet.and_then(|tablet| tablet.before(key));
+            in_memory.or(at_rest).ok_or_else(|| self.store.cold_read(collection, id, key))
+        };
+        keys.into_iter().zip(at_rest).map(known).collect()
     }
 }

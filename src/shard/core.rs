@@ -546,15 +546,15 @@ impl Core {
         (uncovered > 0 && too_many).then_some("log_segments")
     }
 
-    /// Whether so much was written that a seal would give back. What is written to ranges that are sent away stays
-    /// in memory however often it is sealed: it only leaves less to the rest, what arrives among it.
+    /// Whether so much was written that a seal would give back. What is still to be sent of ranges that move stays
+    /// in memory however often it is sealed: it only leaves less to the rest.
     fn is_memory_short(&self) -> bool {
         let engine = self.engine.borrow();
         let (all, limit) = (engine.tablets.memory_bytes(), engine.seal_memory());
         if all <= limit {
             return false;
         }
-        let kept = engine.tablets.moving_bytes();
+        let kept = engine.tablets.outgoing_bytes();
         let left = engine.room_for_writes().saturating_sub(kept);
         all.saturating_sub(kept) > limit.min(left / 2)
     }

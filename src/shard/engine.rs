@@ -20,7 +20,7 @@ use super::payload::Payload;
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
 pub use super::staged::Taken;
 use super::staged::{self, LogAs, Staged, StagedEffect, kind_of};
-use super::store::{Before, ColdRead, DeltaPage, Store};
+use super::store::{Before, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
 use super::transfer::Cargo;
@@ -355,7 +355,7 @@ impl Engine {
     }
 
     /// Logs a record that another shard sent, version kept. The tablet need not be on the map yet.
-    /// `replaces`: see [`Engine::before_arrival`].
+    /// `replaces`: see [`Engine::before_arrivals`].
     pub fn write_arrival(
         &mut self,
         tablet: TabletId,
@@ -395,18 +395,6 @@ impl Engine {
             ticket: Some(ticket),
         });
         Ok(())
-    }
-
-    /// What an arriving record would replace; a read when only a run can tell.
-    pub fn before_arrival(
-        &self,
-        tablet: TabletId,
-        collection: CollectionId,
-        key: &Key,
-    ) -> Result<Before, ColdRead> {
-        let in_memory = self.tablets.get(tablet).and_then(|tablet| tablet.before(key));
-        let known = in_memory.or_else(|| self.store.before(collection, tablet, key));
-        known.ok_or_else(|| self.store.cold_read(collection, tablet, key))
     }
 
     fn push_staged(&mut self, staged: Staged) {

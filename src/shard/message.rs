@@ -10,7 +10,7 @@ use super::page::Page;
 use super::record::{Found, Refusal, Scan, Write, Written};
 use super::snapshot_calls::{Ask, Told};
 use super::stats::{CollectionStats, ShardStats};
-use super::transfer::Cargo;
+use super::transfer::Shipment;
 use crate::types::{CollectionId, Epoch, NodeId, Seq, ShardId, TabletId};
 
 pub type WriteResult = Result<Written, Refusal>;
@@ -75,12 +75,8 @@ pub enum Request {
     CountRecords {
         tablet: TabletId,
     },
-    /// Log these records of a tablet to be; answered when they are durable.
-    ShipIn {
-        tablet: TabletId,
-        collection: CollectionId,
-        records: Vec<Cargo>,
-    },
+    /// Log these records; answered when they are durable.
+    ShipIn(Shipment),
     Snapshot(Ask),
     Job(jobs::Ask),
     Balance(balance::calls::Ask),

@@ -40,6 +40,7 @@ pub mod message;
 pub mod node;
 pub mod operations;
 pub mod options;
+pub mod outgoing;
 pub mod pace;
 pub mod page;
 pub mod parked;

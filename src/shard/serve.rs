@@ -197,9 +197,7 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
             Request::ShipOut { sources, parts } => {
                 Reply::Shipped(transfer::ship_out(&task, &sources, &parts).await)
             }
-            Request::ShipIn { tablet, collection, records } => {
-                Reply::Done(transfer::ship_in(&task, tablet, collection, records).await)
-            }
+            Request::ShipIn(shipment) => Reply::Done(transfer::ship_in(&task, shipment).await),
             other => unreachable!("answered at once: {other:?}"),
         };
         answer.give(&task, reply);

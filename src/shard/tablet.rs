@@ -7,6 +7,7 @@ use super::catalogue;
 use super::delta::{Applied, Delta, NEVER, Version};
 use super::heat::Heat;
 use super::key::Key;
+use super::outgoing::Outgoing;
 use super::record::{Condition, Scan};
 use super::store::Before;
 use crate::limits;
@@ -32,8 +33,8 @@ pub struct Tablet {
     pub delta: Delta,
     /// Invariant: greater than every version given out, also by earlier lives of the tablet.
     pub next_seq: Seq,
-    /// Parts of the range are being sent away, tombstones too: none may be purged before it was sent.
-    pub moving: bool,
+    /// Parts of the range that are being sent away.
+    pub outgoing: Vec<Outgoing>,
     /// The end of that: writes wait until the new map is there.
     pub frozen: bool,
     /// Writes that come by an older map are not taken. When some of them were sent back as moved, others of
@@ -64,7 +65,7 @@ impl Tablet {
             end: None,
             delta: Delta::default(),
             next_seq: Seq(1),
-            moving: false,
+            outgoing: Vec::new(),
             frozen: false,
             closed_below: Epoch::ZERO,
             staged: BTreeMap::new(),
@@ -93,7 +94,7 @@ impl Tablet {
         self.next_seq = self.next_seq.max(entry.first_seq);
         self.start = entry.start.clone();
         self.end = end.cloned();
-        self.moving = false;
+        self.outgoing.clear();
         self.frozen = false;
         shrank
     }
@@ -101,6 +102,15 @@ impl Tablet {
     /// The epoch of the range that `records` counts, for the manifest; 0 when it is not counted yet.
     pub fn counted_epoch(&self) -> Epoch {
         if self.counting { Epoch::ZERO } else { self.epoch }
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        self.delta.weight().memory_bytes + self.outgoing_bytes()
+    }
+
+    /// Of what was written to ranges that are being sent away, and is still to be sent.
+    pub fn outgoing_bytes(&self) -> u64 {
+        self.outgoing.iter().map(Outgoing::memory_bytes).sum()
     }
 
     /// What the map says that it covers.
@@ -158,17 +168,13 @@ impl Tablet {
     }
 
     /// Takes out of the next `count` entries behind `after` those with LSNs up to `covered`: they are in a
-    /// run now. Gives them, and the last key looked at, `None` at the end. While a range is being sent away
-    /// all stay: the rounds behind the first look here only.
+    /// run now. Gives them, and the last key looked at, `None` at the end.
     pub fn drop_sealed(
         &mut self,
         after: Option<&Key>,
         covered: Lsn,
         count: usize,
     ) -> (Vec<(Key, Version)>, Option<Key>) {
-        if self.moving {
-            return (Vec::new(), None);
-        }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut sealed, mut last, mut bytes) = (Vec::new(), None, 0);
         for (key, version) in self.delta.range(start, Bound::Unbounded).take(count) {
@@ -218,6 +224,7 @@ impl Tablet {
         if self.staged.get(&key).is_some_and(|staged| staged.lsn == version.lsn) {
             self.staged.remove(&key);
         }
+        self.outgoing.iter_mut().for_each(|outgoing| outgoing.note(&key, &version));
         self.restore(key, version, replaces);
     }
 

@@ -50,10 +50,18 @@ impl Tablets {
         weights.map(|weight| weight.live_bytes + weight.live_records * limits::RUN_ENTRY_OVERHEAD_BYTES).sum()
     }
 
-    /// Of ranges that are being sent away.
-    pub fn moving_bytes(&self) -> u64 {
-        let moving = self.owned.values().filter(|tablet| tablet.moving);
-        moving.map(|tablet| tablet.delta.weight().memory_bytes).sum()
+    /// What was written to ranges that are being sent away, and is still to be sent.
+    pub fn outgoing_bytes(&self) -> u64 {
+        self.owned.values().map(Tablet::outgoing_bytes).sum()
+    }
+
+    /// Changes a tablet that is there, and what is known of its memory.
+    pub fn change<T>(&mut self, id: TabletId, change: impl FnOnce(&mut Tablet) -> T) -> Option<T> {
+        let tablet = self.owned.get_mut(&id)?;
+        let before = tablet.memory_bytes();
+        let changed = change(tablet);
+        self.memory_bytes = self.memory_bytes + tablet.memory_bytes() - before;
+        Some(changed)
     }
 
     /// The tablet, begun if it is not there: it was found in a run, in the log or in a move, and the
@@ -64,11 +72,7 @@ impl Tablets {
 
     /// Makes a staged write visible. A tablet dropped meanwhile takes its writes with it.
     pub fn apply(&mut self, id: TabletId, key: Key, version: Version, replaces: bool) {
-        if let Some(tablet) = self.owned.get_mut(&id) {
-            let before = tablet.delta.weight().memory_bytes;
-            tablet.apply(key, version, replaces);
-            self.memory_bytes = self.memory_bytes + tablet.delta.weight().memory_bytes - before;
-        }
+        self.change(id, |tablet| tablet.apply(key, version, replaces));
     }
 
     /// A version from the log, or from a run of the first format.
@@ -80,11 +84,8 @@ impl Tablets {
         version: Version,
         replaces: bool,
     ) {
-        let tablet = self.entry(id, collection);
-        let before = tablet.delta.weight().memory_bytes;
-        tablet.restore(key, version, replaces);
-        let after = tablet.delta.weight().memory_bytes;
-        self.memory_bytes = self.memory_bytes + after - before;
+        self.entry(id, collection);
+        self.change(id, |tablet| tablet.restore(key, version, replaces));
     }
 
     /// Versions of the tablet go on from `next_seq` or later.
@@ -123,6 +124,7 @@ impl Tablets {
         for (id, (collection, entry, end)) in mapped {
             shrank |= self.entry(id, collection).take_over(entry, end, catalogue.epoch);
         }
+        self.recount_memory();
         shrank
     }
 
@@ -161,15 +163,11 @@ impl Tablets {
         covered: Lsn,
         count: usize,
     ) -> (Vec<(Key, Version)>, Option<Key>) {
-        let Some(tablet) = self.owned.get_mut(&id) else { return (Vec::new(), None) };
-        let before = tablet.delta.weight().memory_bytes;
-        let dropped = tablet.drop_sealed(after, covered, count);
-        self.memory_bytes = self.memory_bytes + tablet.delta.weight().memory_bytes - before;
-        dropped
+        self.change(id, |tablet| tablet.drop_sealed(after, covered, count)).unwrap_or_default()
     }
 
     fn recount_memory(&mut self) {
         let tablets = self.owned.values().chain(&self.dropped);
-        self.memory_bytes = tablets.map(|tablet| tablet.delta.weight().memory_bytes).sum();
+        self.memory_bytes = tablets.map(Tablet::memory_bytes).sum();
     }
 }

@@ -1,12 +1,16 @@
 //! Moving parts of tablets to other tablets, most often on other shards, while they are in use.
 //!
-//! The owner sends the records in rounds: first all, then what changed meanwhile, until little is
-//! left; then it stops writes to the tablets (they wait at their callers), lets those in flight settle
-//! and sends the rest. The new owner logs every record under the id of the tablet to be, its version
-//! kept. Reads go on at the old owner until the new map is in force.
+//! The owner walks the records and sends them, and in between what was written behind the walk meanwhile
+//! ([`super::outgoing`]). Then it sends what changed in rounds, until little is left; then it stops writes to the
+//! tablets (they wait at their callers), lets those in flight settle and sends the rest. The new owner logs every
+//! record under the id of the tablet to be, its version kept. Reads go on at the old owner until the new map is in
+//! force.
 //!
-//! What is written to a range meanwhile stays in memory, and writes are stopped at the end: a move that would
-//! make others wait for too long is given up. Nothing of it counts then.
+//! What is written is held to a rate when it comes faster than it can be sent, and writes are stopped at the end: a
+//! move that would make others wait for too long is given up all the same. Nothing of it counts then.
+//!
+//! Invariant: a version of a key is sent when all that was sent of the key before has arrived. The new owner
+//! takes what comes later as newer.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,17 +24,27 @@ use super::delta::Version;
 use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
+use super::outgoing::Outgoing;
 use super::record::{Refusal, Scan};
 use super::store::DeltaPage;
 use super::tablet::Tablet;
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, promise};
 use crate::limits;
-use crate::types::{CollectionId, Lsn, Mono, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, Mono, Seq, ShardId, TabletId, WallMs};
 
 const RETRY: Duration = Duration::from_millis(2);
 
-const GIVEN_UP: Refusal = Refusal::Overloaded { queue: "queue of a range that moves" };
+// Why a move is given up.
+
+/// Writes come faster than they can be sent on.
+const TOO_MUCH_CHANGED: Refusal = Refusal::Overloaded { queue: "queue of changes to a range that moves" };
+/// Writes would be stopped for too long.
+const STOPPED_TOO_LONG: Refusal = Refusal::Overloaded { queue: "queue of writes to a range that moves" };
+/// The new owner has no room.
+const REFUSED_TOO_LONG: Refusal = Refusal::Overloaded { queue: "queue of a range that arrives" };
+/// What is still under way when the move has ended for another reason.
+const ENDED: Refusal = Refusal::NotReady;
 
 /// A record on its way: it keeps its version; its place in the new log is new.
 #[derive(Clone, Debug)]
@@ -39,12 +53,22 @@ pub struct Cargo {
     pub version: Version,
 }
 
+/// Records of a tablet to be.
+#[derive(Clone, Debug)]
+pub struct Shipment {
+    pub tablet: TabletId,
+    pub collection: CollectionId,
+    pub records: Vec<Cargo>,
+    /// Until all has arrived.
+    pub writes_wait: bool,
+}
+
 /// Sends the parts of some tablets away; gives the version from which the new tablets go on. The tablets take no
 /// writes afterwards, until a new map is installed.
 pub async fn ship_out(node: &Node, sources: &[TabletId], parts: &[ShipPart]) -> Result<Seq, Refusal> {
     let patience = Rc::new(Patience::new(node.core()?, sources));
     let shipped = ship_in_rounds(node, &patience, sources, parts).await;
-    patience.over.set(true);
+    patience.end(parts).await;
     shipped
 }
 
@@ -54,28 +78,25 @@ async fn ship_in_rounds(
     sources: &[TabletId],
     parts: &[ShipPart],
 ) -> Result<Seq, Refusal> {
-    let core = node.core()?.clone();
-    // From now on the deltas keep what they have, so the rounds behind the first need to look nowhere else.
-    on_each(&core, sources, |tablet| tablet.moving = true)?;
-    let mut sent_up_to = core.engine.borrow().applied();
+    on_each(&patience.core, sources, |tablet| {
+        let own = parts.iter().filter(|part| part.from == tablet.id);
+        tablet.outgoing = own.map(Outgoing::new).collect();
+    })?;
     for part in parts {
         ship_all(node, patience, part).await?;
     }
     let mut left = Sent::default();
     for _ in 1..limits::SHIP_ROUNDS_MAX {
-        let applied = core.engine.borrow().applied();
-        left = ship_round(node, patience, parts, sent_up_to).await?;
-        sent_up_to = applied;
+        left = ship_round(node, patience, parts, false).await?;
         if left.records < limits::SHIP_FREEZE_RECORDS && left.bytes < limits::SHIP_FREEZE_BYTES {
             break;
         }
     }
     if left.records > limits::SHIP_FREEZE_RECORDS_MAX || left.bytes > limits::SHIP_FREEZE_BYTES_MAX {
-        // Writes come faster than they can be sent on: they would wait too long at the end.
-        return Err(GIVEN_UP);
+        return Err(TOO_MUCH_CHANGED);
     }
-    let rest = ship_the_rest(node, patience, sources, parts, sent_up_to);
-    node.runtime().timeout(limits::SHIP_FREEZE_TIME_MAX, rest).await.unwrap_or(Err(GIVEN_UP))
+    let rest = ship_the_rest(node, patience, sources, parts);
+    node.runtime().timeout(limits::SHIP_FREEZE_TIME_MAX, rest).await.unwrap_or(Err(STOPPED_TOO_LONG))
 }
 
 /// Stops writes, and sends what is left. May be dropped when it takes too long: writes are taken again by the next
@@ -85,14 +106,15 @@ async fn ship_the_rest(
     patience: &Rc<Patience>,
     sources: &[TabletId],
     parts: &[ShipPart],
-    sent_up_to: Lsn,
 ) -> Result<Seq, Refusal> {
     let core = &patience.core;
     on_each(core, sources, |tablet| tablet.frozen = true)?;
+    // What is in flight is waited for.
+    let _hurry = core.pace.hurry();
     for source in sources {
         await_staged(core, *source).await?;
     }
-    ship_round(node, patience, parts, sent_up_to).await?;
+    ship_round(node, patience, parts, true).await?;
     for source in sources {
         let moved = count_moved(node, parts.iter().filter(|part| part.from == *source)).await;
         on_each(core, &[*source], |tablet| tablet.moved_records = moved)?;
@@ -129,7 +151,7 @@ async fn count_moved(node: &Node, parts: impl Iterator<Item = &ShipPart>) -> u64
 struct Patience {
     core: Rc<Core>,
     sources: Vec<TabletId>,
-    /// Memory of what was written to the sources, which their deltas have to keep.
+    /// Memory of what was written to the ranges and is still to be sent.
     kept_max: u64,
     /// It has ended, so nothing more is to be sent.
     over: Cell<bool>,
@@ -138,22 +160,51 @@ struct Patience {
 impl Patience {
     fn new(core: &Rc<Core>, sources: &[TabletId]) -> Patience {
         let (core, sources) = (core.clone(), sources.to_vec());
-        let room = core.engine.borrow().room_for_writes();
-        let mut patience = Patience { core, sources, kept_max: 0, over: Cell::new(false) };
-        patience.kept_max = patience.kept() + room / limits::ROOM_BYTES_PER_MOVING_BYTE;
-        patience
+        let kept_max = core.engine.borrow().room_for_writes() / limits::ROOM_BYTES_PER_MOVING_BYTE;
+        Patience { core, sources, kept_max, over: Cell::new(false) }
     }
 
     fn kept(&self) -> u64 {
         let engine = self.core.engine.borrow();
         let tablets = self.sources.iter().filter_map(|id| engine.tablets.get(*id));
-        tablets.map(|tablet| tablet.delta.weight().memory_bytes).sum()
+        tablets.map(Tablet::outgoing_bytes).sum()
+    }
+
+    /// Holds the log to a rate by how much is still to be sent.
+    fn hold_back(&self) -> Result<(), Refusal> {
+        let frozen =
+            |id: &TabletId| self.core.engine.borrow().tablets.get(*id).is_some_and(|tablet| tablet.frozen);
+        let kept = self.kept() as f64 / self.kept_max.max(1) as f64;
+        if !self.sources.iter().any(frozen) {
+            let free = limits::SHIP_UNPACED_SHARE;
+            self.core.pace.set_moving_pressure(((kept - free) / (1.0 - free)).clamp(0.0, 1.0));
+        }
+        match self.over.get() {
+            true => Err(ENDED),
+            false if kept > 1.0 => Err(TOO_MUCH_CHANGED),
+            false => Ok(()),
+        }
     }
 
     /// Of a message that was first sent at `began`.
     fn check(&self, began: Mono) -> Result<(), Refusal> {
         let too_late = self.core.runtime.now() > began.after(limits::SHIP_REFUSED_MAX);
-        if self.over.get() || too_late || self.kept() > self.kept_max { Err(GIVEN_UP) } else { Ok(()) }
+        if too_late { Err(REFUSED_TOO_LONG) } else { self.hold_back() }
+    }
+
+    /// Nothing is sent any more; what was still to be sent is freed bit by bit.
+    async fn end(&self, parts: &[ShipPart]) {
+        self.over.set(true);
+        self.core.pace.set_moving_pressure(0.0);
+        let _ =
+            on_each(&self.core, &self.sources, |tablet| tablet.outgoing.iter_mut().for_each(Outgoing::end));
+        let mut slice = self.core.runtime.slice();
+        for part in parts {
+            let free = || take_changed(&self.core, part, Bound::Unbounded, Bound::Unbounded);
+            while free().is_ok_and(|freed| !freed.is_empty()) {
+                slice.checkpoint().await;
+            }
+        }
     }
 }
 
@@ -174,6 +225,8 @@ struct Convoy<'a> {
     records: Vec<Cargo>,
     bytes: usize,
     under_way: VecDeque<Pending<Result<(), Refusal>>>,
+    /// Until all has arrived.
+    writes_wait: bool,
     sent: Sent,
 }
 
@@ -190,6 +243,7 @@ impl<'a> Convoy<'a> {
             records: Vec::new(),
             bytes: 0,
             under_way,
+            writes_wait: false,
             sent: Sent::default(),
         })
     }
@@ -215,21 +269,27 @@ impl<'a> Convoy<'a> {
         self.sent.bytes += std::mem::take(&mut self.bytes);
         let (promise, pending) = promise();
         let (node, patience) = (self.node.clone(), self.patience.clone());
-        let (part, collection) = (self.part.clone(), self.collection);
+        let shipment = Shipment {
+            tablet: self.part.tablet,
+            collection: self.collection,
+            records,
+            writes_wait: self.writes_wait,
+        };
+        let to = self.part.to;
         self.node.runtime().spawn(Class::Foreground, async move {
-            promise.give(deliver(&node, &patience, &part, collection, records).await);
+            promise.give(deliver(&node, &patience, to, shipment).await);
         });
         self.under_way.push_back(pending);
         Ok(())
     }
 
-    /// Completes when all has arrived, or none of it is under way any more; gives what was sent.
-    async fn arrive(mut self) -> Result<Sent, Refusal> {
+    /// Completes when all has arrived, or none of it is under way any more.
+    async fn arrive(&mut self) -> Result<(), Refusal> {
         let mut outcome = if self.records.is_empty() { Ok(()) } else { self.send().await };
-        for pending in self.under_way {
+        while let Some(pending) = self.under_way.pop_front() {
             outcome = outcome.and(pending.await);
         }
-        outcome.map(|()| self.sent)
+        outcome
     }
 }
 
@@ -237,8 +297,7 @@ impl<'a> Convoy<'a> {
 async fn ship_all(node: &Node, patience: &Rc<Patience>, part: &ShipPart) -> Result<(), Refusal> {
     let mut convoy = Convoy::new(node, patience, part)?;
     let walked = load_all(&patience.core, &mut convoy).await;
-    let arrived = convoy.arrive().await;
-    walked.and(arrived.map(|_| ()))
+    walked.and(convoy.arrive().await)
 }
 
 async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
@@ -252,11 +311,15 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
     let mut slice = core.runtime.slice();
     loop {
         let began = core.runtime.now();
-        let page = {
-            let engine = core.engine.borrow();
-            let present = engine.tablets.get(part.from).ok_or(Refusal::Moved)?;
-            DeltaPage::of(present, &scan, WallMs::ZERO, engine.store.levels())
-        };
+        convoy.patience.hold_back()?;
+        if changed_bytes(core, part) > limits::SHIP_CHANGED_BYTES
+            && let Bound::Excluded(last) = &scan.start
+        {
+            convoy.arrive().await?;
+            load_changed(core, convoy, Bound::Included(last)).await?;
+            convoy.arrive().await?;
+        }
+        let page = begin_page(core, part, &scan)?;
         let (mut last, mut seen) = (None, 0);
         let walked = page.walk(async |key, stored| {
             seen += 1;
@@ -281,74 +344,80 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Sends every version above `from` that the delta has; gives how much that was.
+/// What is there now of a stretch of a part. In the same step all that was noted of it is forgotten.
+fn begin_page(core: &Core, part: &ShipPart, scan: &Scan) -> Result<DeltaPage, Refusal> {
+    on_outgoing(core, part, |outgoing| outgoing.forget(scan.start.as_ref()))?;
+    let engine = core.engine.borrow();
+    let tablet = engine.tablets.get(part.from).ok_or(Refusal::Moved)?;
+    Ok(DeltaPage::of(tablet, scan, WallMs::ZERO, engine.store.levels()))
+}
+
+/// Sends what has changed; gives how much that was.
 async fn ship_round(
     node: &Node,
     patience: &Rc<Patience>,
     parts: &[ShipPart],
-    from: Lsn,
+    writes_wait: bool,
 ) -> Result<Sent, Refusal> {
     let mut sum = Sent::default();
     for part in parts {
         let mut convoy = Convoy::new(node, patience, part)?;
-        let walked = load_changed(&patience.core, &mut convoy, from).await;
-        let arrived = convoy.arrive().await;
-        walked?;
-        let sent = arrived?;
+        convoy.writes_wait = writes_wait;
+        let walked = load_changed(&patience.core, &mut convoy, Bound::Unbounded).await;
+        walked.and(convoy.arrive().await)?;
+        let sent = convoy.sent;
         sum = Sent { records: sum.records + sent.records, bytes: sum.bytes + sent.bytes };
     }
     Ok(sum)
 }
 
-async fn load_changed(core: &Core, convoy: &mut Convoy<'_>, from: Lsn) -> Result<(), Refusal> {
+/// Each key up to `last` once, however often it changes meanwhile: no two of its versions may be under way.
+async fn load_changed(core: &Core, convoy: &mut Convoy<'_>, last: Bound<&Key>) -> Result<(), Refusal> {
     let mut slice = core.runtime.slice();
-    let mut at = Bound::Included(convoy.part.start.clone());
-    while let Some(last) = load_stretch(core, convoy, at, from)? {
+    let mut after = Bound::Unbounded;
+    loop {
+        let taken = take_changed(core, convoy.part, after.as_ref(), last)?;
+        let Some(cargo) = taken.last() else { return Ok(()) };
+        after = Bound::Excluded(cargo.key.clone());
+        taken.into_iter().for_each(|cargo| convoy.load(cargo.key, cargo.version));
         if convoy.is_full() {
             convoy.send().await?;
         }
-        at = Bound::Excluded(last);
         slice.checkpoint().await;
     }
-    Ok(())
 }
 
-/// The next stretch of a part: loads the versions above `from` in it, and gives the key to go on behind.
-fn load_stretch(
+fn take_changed(
     core: &Core,
-    convoy: &mut Convoy<'_>,
-    at: Bound<Key>,
-    from: Lsn,
-) -> Result<Option<Key>, Refusal> {
-    let engine = core.engine.borrow();
-    let tablet = engine.tablets.get(convoy.part.from).ok_or(Refusal::Moved)?;
-    let end = convoy.part.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut last = None;
-    for (key, version) in tablet.delta.range(at.as_ref(), end).take(limits::SHIP_RECORDS_MAX) {
-        last = Some(key);
-        if version.lsn > from {
-            convoy.load(key.clone(), version.clone());
-        }
-        // A few large values fill a message.
-        if convoy.is_full() {
-            break;
-        }
-    }
-    Ok(last.cloned())
+    part: &ShipPart,
+    after: Bound<&Key>,
+    last: Bound<&Key>,
+) -> Result<Vec<Cargo>, Refusal> {
+    let (count, bytes) = (limits::SHIP_RECORDS_MAX, limits::SCAN_PAGE_BYTES_MAX);
+    on_outgoing(core, part, |outgoing| outgoing.take(after, last, count, bytes))
 }
 
-async fn deliver(
-    node: &Node,
-    patience: &Patience,
+/// A map that was installed meanwhile has ended the move.
+fn on_outgoing<T>(
+    core: &Core,
     part: &ShipPart,
-    collection: CollectionId,
-    records: Vec<Cargo>,
-) -> Result<(), Refusal> {
+    change: impl FnOnce(&mut Outgoing) -> T,
+) -> Result<T, Refusal> {
+    let of_part = |tablet: &mut Tablet| {
+        tablet.outgoing.iter_mut().find(|outgoing| outgoing.is_to(part.tablet)).map(change)
+    };
+    core.engine.borrow_mut().tablets.change(part.from, of_part).flatten().ok_or(Refusal::Moved)
+}
+
+fn changed_bytes(core: &Core, part: &ShipPart) -> u64 {
+    core.engine.borrow().tablets.get(part.from).map_or(0, Tablet::outgoing_bytes)
+}
+
+async fn deliver(node: &Node, patience: &Patience, to: ShardId, shipment: Shipment) -> Result<(), Refusal> {
     let began = node.runtime().now();
     loop {
         patience.check(began)?;
-        let request = Request::ShipIn { tablet: part.tablet, collection, records: records.clone() };
-        match node.call(part.to, request).await {
+        match node.call(to, Request::ShipIn(shipment.clone())).await {
             Reply::Done(Ok(())) => return Ok(()),
             // The new owner is busy; a record sent twice is the same version under a later LSN.
             Reply::Done(Err(Refusal::Overloaded { .. } | Refusal::NotReady)) => {
@@ -377,16 +446,13 @@ async fn await_staged(core: &Core, tablet: TabletId) -> Result<(), Refusal> {
 }
 
 /// Logs what arrived; completes when all of it is durable.
-pub async fn ship_in(
-    node: &Node,
-    tablet: TabletId,
-    collection: CollectionId,
-    records: Vec<Cargo>,
-) -> Result<(), Refusal> {
+pub async fn ship_in(node: &Node, shipment: Shipment) -> Result<(), Refusal> {
+    let Shipment { tablet, collection, records, writes_wait } = shipment;
     let core = node.core()?.clone();
+    let _hurry = writes_wait.then(|| core.pace.hurry());
+    let before = core.engine.borrow().before_arrivals(tablet, collection, &records);
     let mut arrivals = Vec::with_capacity(records.len());
-    for cargo in records {
-        let before = core.engine.borrow().before_arrival(tablet, collection, &cargo.key);
+    for (cargo, before) in records.into_iter().zip(before) {
         let before = match before {
             Ok(before) => before,
             Err(read) => core.read_before(read).await?,

@@ -28,6 +28,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    // As the server does.
+    kyrodb::io::uring::keep_freed_memory();
     match args::Command::parse().what {
         args::What::Run(args) => runner::run(&args),
         args::What::Worker(args) => worker::run(&args),

@@ -161,6 +161,7 @@ impl Executor {
         (self.hook)();
         self.run_foreground(&mut work);
         self.run_background(&mut work);
+        work.outside_ring_ns = self.shared.driver.borrow().now().since(self.shared.turn_start.get());
         let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
         self.shared.stats.borrow_mut().record(cpu_ns, work);
     }

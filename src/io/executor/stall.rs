@@ -25,6 +25,9 @@ pub(super) struct TurnWork {
     /// Polls of foreground tasks.
     pub polls: u32,
     pub ran_background: bool,
+    /// By the clock on the wall, from the moment at which the ring gave back control. What a turn took beyond it was
+    /// spent in the ring's system call.
+    pub outside_ring_ns: u64,
     longest_poll: Option<LongestPoll>,
 }
 
@@ -53,6 +56,7 @@ impl TurnWork {
             completions = self.completions,
             polls = self.polls,
             ran_background = self.ran_background,
+            outside_ring_us = self.outside_ring_ns / 1000,
             longest_poll_us = self.longest_poll.map_or(0, |poll| poll.took_ns / 1000),
             task = %self.longest_poll.map_or(String::new(), |poll| poll.task.to_string()),
             "a turn of the executor took too long"
