@@ -60,6 +60,8 @@ pub const TTL_MS_MAX: u64 = 365_000 * 86_400_000;
 pub const EMBEDDING_ENTRIES_MIN: usize = 2;
 pub const EMBEDDING_ENTRIES_MAX: usize = 4096;
 pub const DOCUMENT_TEXT_BYTES_MAX: usize = 8 * MIB;
+/// A patch is begun anew so often when others write to the document at the same time.
+pub const PATCH_ATTEMPTS_MAX: usize = 16;
 /// Without the space between its parts.
 pub const METADATA_BYTES_MAX: usize = MIB;
 /// Lists and objects within one another.
@@ -194,6 +196,33 @@ pub const PARKED_WRITES_MAX: usize = 4096;
 pub const OPERATION_ENTRIES_MAX: usize = 256;
 /// What a snapshot says of itself.
 pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
+
+// ---- searches
+
+pub const SEARCH_HITS_MAX: usize = 1000;
+/// Hits of all pages of a search.
+pub const SEARCH_DEPTH_HITS_MAX: usize = 10_000;
+pub const SEARCH_WIDTH_ENTRIES_MAX: usize = 10_000;
+pub const SEARCH_ATTEMPTS_MAX: usize = 4;
+/// Codes that a search looks at before the core may do something else.
+pub const SEARCH_STEP_CODES: u64 = 1000;
+pub const FILTER_STEP_DOCUMENTS: usize = 64;
+/// A search waits for an index that is being made for so long.
+pub const INDEX_WAIT_MAX: Duration = Duration::from_secs(2);
+pub const INDEX_WAIT_STEP: Duration = Duration::from_millis(2);
+pub const INDEX_UPKEEP_PERIOD: Duration = Duration::from_millis(20);
+pub const INDEX_RETRY: Duration = Duration::from_secs(1);
+/// Of an entry of the map from ids to places.
+pub const DOCUMENT_PLACE_BYTES: u64 = 96;
+pub const LOAD_PAGE_DOCUMENTS: usize = 128;
+pub const HEAD_DOCUMENTS_MIN: usize = 1024;
+pub const HEAD_DOCUMENTS_MAX: usize = 65_536;
+pub const LINK_STEP_VECTORS: usize = 2;
+pub const LINK_STEPS_MAX: usize = 512;
+pub const MERGE_STEP_VECTORS: usize = 2;
+pub const PLACES_STEP_DOCUMENTS: u32 = 64;
+/// A merge takes along segments of up to so many times what it has already.
+pub const MERGE_GROWTH_BYTES_PER_BYTE: usize = 2;
 
 // ---- moving ranges
 

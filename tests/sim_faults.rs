@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Rng, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -96,8 +96,7 @@ impl Scene {
         cluster.start().expect("a new node starts");
         let book = Book::default();
         let (node, split_at) = (cluster.nodes[0].clone(), vec![Key::from_u64(10)]);
-        let definition =
-            Definition { key_type: KeyType::U64, durability: None, split_at, placement: Placement::Range };
+        let definition = Definition { split_at, ..Definition::of(KeyType::U64) };
         cluster.run(0, async move {
             node.create_collection("wide", definition).await.expect("ready").expect("new");
         });

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
@@ -181,12 +181,7 @@ impl Run {
         let mut cluster = Cluster::boot(self.rng.next_u64(), disk, config, &self.options);
         cluster.start().expect("the node starts");
         let node = cluster.nodes[0].clone();
-        let definition = Definition {
-            key_type: KeyType::U64,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::U64);
         let created = cluster.run(0, async move {
             let missing = node.collection(NAME).is_none();
             if missing { node.create_collection(NAME, definition).await.map(|_| ()) } else { Ok(()) }

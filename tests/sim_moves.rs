@@ -11,7 +11,7 @@ use std::time::Duration;
 use kyrodb::io::sim::{CrashPolicy, Disk, SimConfig};
 use kyrodb::limits;
 use kyrodb::shard::balance::BalanceOptions;
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -106,12 +106,7 @@ fn a_range_that_moves_has_one_owner_at_a_time() {
 /// A collection on shard `owner`, the parts of which will go to the other two. Gives the last version of
 /// the moving keys, which are gone from it without a trace.
 async fn make_things(node: &Node, owner: u64) -> u64 {
-    let definition = || Definition {
-        key_type: KeyType::U64,
-        durability: None,
-        split_at: Vec::new(),
-        placement: Placement::Range,
-    };
+    let definition = || Definition::of(KeyType::U64);
     for name in ["between", "things"].iter().skip(2 - owner as usize) {
         node.create_collection(name, definition()).await.expect("ready").expect("new");
     }
@@ -265,8 +260,7 @@ fn a_map_that_was_lost_to_damage_is_missed() {
     let node = cluster.nodes[0].clone();
     cluster.run(0, async move {
         let split_at = Vec::new();
-        let definition =
-            Definition { key_type: KeyType::U64, durability: None, split_at, placement: Placement::Range };
+        let definition = Definition { split_at, ..Definition::of(KeyType::U64) };
         node.create_collection("things", definition).await.expect("ready").expect("new");
         for key in 0..20 {
             begin(&node, "things", put(key, value(key, 1, 100))).get().await.expect("acknowledged");

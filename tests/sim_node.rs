@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Sim, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::payload::{Payload, TEXT};
@@ -176,12 +176,7 @@ fn collections_come_and_go_on_every_core() {
     let mut cluster = started(11, 3);
     let nodes = cluster.nodes.clone();
     cluster.run(2, async move {
-        let definition = Definition {
-            key_type: KeyType::String,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::String);
         assert_eq!(nodes[2].create_collection("things", definition.clone()).await, Ok(Ok(true)));
         assert_eq!(nodes[2].create_collection("things", definition).await, Ok(Ok(false)));
         let collection = nodes[2].collection("things").expect("in force on this core");

@@ -15,7 +15,7 @@ use kyrodb::io::crashsafe;
 use kyrodb::io::manifest::Manifest;
 use kyrodb::io::runtime::Runtime;
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -70,12 +70,7 @@ fn store() -> (Disk, Model) {
     let node = cluster.nodes[0].clone();
     let model = cluster.run(0, async move {
         let (mut model, mut rng) = (Model::new(), Rng::new(5));
-        let definition = Definition {
-            key_type: KeyType::String,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::String);
         node.create_collection("words", definition).await.expect("ready").expect("new");
         for name in NAMES {
             for number in 0..KEYS {

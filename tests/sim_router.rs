@@ -245,12 +245,7 @@ fn a_collection_placed_by_hash_is_even_and_stays() {
     let node = cluster.nodes[3].clone();
     let write = |key: u64| put(key, value(key, 1, 100));
     cluster.run(3, async move {
-        let definition = Definition {
-            key_type: KeyType::U64,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Hash,
-        };
+        let definition = Definition { placement: Placement::Hash, ..Definition::of(KeyType::U64) };
         assert_eq!(node.create_collection("hashed", definition.clone()).await, Ok(Ok(true)));
         assert_eq!(node.create_collection("hashed", definition).await, Ok(Ok(false)));
         let hashed = node.collection("hashed").expect("just made");

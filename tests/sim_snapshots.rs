@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Rng, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -42,8 +42,7 @@ fn new_node(seed: u64) -> Cluster {
     let node = cluster.nodes[0].clone();
     cluster.run(0, async move {
         let split_at = [STRIDE, 2 * STRIDE].map(Key::from_u64).to_vec();
-        let definition =
-            Definition { key_type: KeyType::U64, durability: None, split_at, placement: Placement::Range };
+        let definition = Definition { split_at, ..Definition::of(KeyType::U64) };
         node.create_collection("wide", definition).await.expect("ready").expect("new");
     });
     cluster

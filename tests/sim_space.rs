@@ -123,8 +123,7 @@ fn what_was_dropped_gives_its_room_back() {
     let (mut cluster, node) = started(2, 16 * 1024);
     cluster.run(0, async move {
         let placement = Placement::Range;
-        let definition =
-            Definition { key_type: KeyType::U64, durability: None, placement, split_at: Vec::new() };
+        let definition = Definition { placement, ..Definition::of(KeyType::U64) };
         node.create_collection("gone", definition).await.expect("ready").expect("new");
         carry_out(&node, DEFAULT_COLLECTION, (0..RECORDS / 10).map(|key| put(key, 1))).await;
         let before = settled(&node).await;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use kyrodb::io::sim::{Disk, Faults, Rng, SimConfig};
-use kyrodb::shard::catalogue::{Definition, Placement};
+use kyrodb::shard::catalogue::Definition;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
@@ -125,12 +125,7 @@ fn every_key_has_its_last_value_whatever_is_merged() {
         let node = cluster.nodes[0].clone();
         cluster.run(0, async move {
             let (mut model, mut rng) = (Model::new(), Rng::new(seed));
-            let definition = Definition {
-                key_type: KeyType::String,
-                durability: None,
-                split_at: Vec::new(),
-                placement: Placement::Range,
-            };
+            let definition = Definition::of(KeyType::String);
             node.create_collection(COLLECTIONS[1], definition).await.expect("ready").expect("new");
             for number in FILLED_FROM..KEYS {
                 for name in COLLECTIONS {

@@ -204,8 +204,7 @@ fn nothing_is_left_of_what_moves_away_is_dropped_or_expires() {
         cluster.run(0, async move {
             let (mut model, mut rng) = (Model::new(), Rng::new(seed));
             let placement = Placement::Range;
-            let dropped =
-                Definition { key_type: KeyType::U64, durability: None, split_at: Vec::new(), placement };
+            let dropped = Definition { placement, ..Definition::of(KeyType::U64) };
             node.create_collection("dropped", dropped).await.expect("ready").expect("new");
             let mut moved = 0;
             for round in 1..16 {

@@ -234,8 +234,12 @@ fn nothing_left_for_later(sources: &[Source]) -> Vec<String> {
 }
 
 fn limits_have_units(sources: &[Source]) -> Vec<String> {
-    const UNITS: [&str; 27] = [
+    const UNITS: [&str; 31] = [
         "BYTES",
+        "HITS",
+        "DOCUMENTS",
+        "VECTORS",
+        "CODES",
         "KIB",
         "MIB",
         "GIB",

@@ -23,6 +23,8 @@ enum Entry {
     Put,
     Delete,
     Get,
+    /// Id, and whether it is put.
+    Document((Key, bool)),
     Refused(Problem),
 }
 
@@ -43,7 +45,7 @@ impl Batch {
     fn accepts(&self, operation: &Operation) -> bool {
         match operation {
             Operation::Get(_) => self.writes.is_empty(),
-            Operation::Write(_) => self.keys.is_empty(),
+            Operation::Write(_) | Operation::Document(_) => self.keys.is_empty(),
         }
     }
 
@@ -54,17 +56,26 @@ impl Batch {
                 self.keys.push(key);
             }
             Operation::Write(write) => {
-                self.bytes += write.key.len();
                 self.entries.push(match &write.change {
-                    Change::Put { payload, .. } => {
-                        self.bytes += payload.as_bytes().len();
-                        Entry::Put
-                    }
+                    Change::Put { .. } => Entry::Put,
                     Change::Delete => Entry::Delete,
                 });
-                self.writes.push(write);
+                self.push_write(write);
+            }
+            Operation::Document(write) => {
+                let is_put = matches!(write.change, Change::Put { .. });
+                self.entries.push(Entry::Document((write.key.clone(), is_put)));
+                self.push_write(write);
             }
         }
+    }
+
+    fn push_write(&mut self, write: Write) {
+        self.bytes += write.key.len();
+        if let Change::Put { payload, .. } = &write.change {
+            self.bytes += payload.as_bytes().len();
+        }
+        self.writes.push(write);
     }
 }
 
@@ -207,6 +218,11 @@ impl Bulk {
         for entry in entries {
             match entry {
                 Entry::Refused(problem) => bulk::append_problem(problem, &mut self.results),
+                Entry::Document(document) => {
+                    let outcome = outcomes.next().expect("each write has an outcome");
+                    let key_type = self.plan.collection.definition.key_type;
+                    bulk::append_document(&outcome, document, key_type, &mut self.results);
+                }
                 entry => {
                     let outcome = outcomes.next().expect("each write has an outcome");
                     bulk::append_written(&outcome, matches!(entry, Entry::Put), &mut self.results);

@@ -24,6 +24,7 @@ pub mod parser;
 pub mod problem;
 pub mod response;
 pub mod routes;
+pub mod search_cursor;
 pub mod seat;
 pub mod server;
 pub mod status;

@@ -13,6 +13,8 @@ use super::parser::Fault;
 use super::parser::target::{DecodeError, QueryError};
 use super::status;
 use crate::shard::catalogue::CatalogueError;
+use crate::shard::document::encoding::Damage;
+use crate::shard::document::invalid::Invalid;
 use crate::shard::key::KeyError;
 use crate::shard::record::Refusal;
 use crate::types::Seq;
@@ -95,6 +97,15 @@ impl Problem {
 
     pub fn no_such_collection(name: &str) -> Problem {
         Problem::new(404, "no_such_collection", format!("there is no collection {name:?}"))
+    }
+
+    pub fn damaged_document(damage: &Damage) -> Problem {
+        Problem::new(500, "storage_damaged", format!("the stored document is damaged: {damage}"))
+    }
+
+    /// The collection has records of another kind.
+    pub fn wrong_kind(detail: &'static str) -> Problem {
+        Problem::new(409, "other_records", detail)
     }
 
     pub fn absent() -> Problem {
@@ -185,6 +196,20 @@ impl From<CatalogueError> for Problem {
             Some(pointer) => problem.at(pointer, error.to_string()),
             None => problem,
         }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Problem {
+        let (detail, reason) = (invalid.to_string(), invalid.reason.to_string());
+        let problem = match invalid.is_malformed() {
+            true => Problem::new(400, "malformed_json", format!("the body is not JSON: {detail}")),
+            false if invalid.pointer.is_empty() => {
+                Problem::new(422, "invalid_body", format!("the body: {detail}"))
+            }
+            false => Problem::new(422, "invalid_body", detail),
+        };
+        problem.at(invalid.pointer, reason)
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::document::schema::Schema;
 use super::key::{Key, KeyType};
 use super::record::Durability;
 use crate::io::codec::{Put, Reader, Truncated};
@@ -53,6 +54,21 @@ pub struct Definition {
     /// First keys of the tablets but the first, ascending. Empty: one tablet, split later by a sample.
     pub split_at: Vec<Key>,
     pub placement: Placement,
+    /// Records are documents of this kind, not values.
+    pub documents: Option<Schema>,
+}
+
+impl Definition {
+    /// Of values, by range, in one tablet, at the server's durability.
+    pub fn of(key_type: KeyType) -> Definition {
+        Definition {
+            key_type,
+            durability: None,
+            split_at: Vec::new(),
+            placement: Placement::Range,
+            documents: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,10 +193,16 @@ impl Catalogue {
         bytes.len()
     }
 
-    /// The form that says all of it. Maps without hashes stay in the first, which any server reads.
+    /// The first form that says all of it: what older servers can read they are given.
     pub fn form(&self) -> Form {
-        let hashed = self.collections.values().any(|collection| collection.is_hashed());
-        if hashed { Form::Placed } else { Form::Ranges }
+        let any = |is: fn(&Collection) -> bool| self.collections.values().any(|collection| is(collection));
+        if any(|collection| collection.definition.documents.is_some()) {
+            Form::Documents
+        } else if any(Collection::is_hashed) {
+            Form::Placed
+        } else {
+            Form::Ranges
+        }
     }
 
     /// In its [`Catalogue::form`], which has to be told beside it.
@@ -210,11 +232,13 @@ impl Catalogue {
 }
 
 /// How a map stands in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     Ranges,
     /// Every collection tells its placement.
     Placed,
+    /// And what its documents are.
+    Documents,
 }
 
 fn encode_collection(collection: &Collection, form: Form, out: &mut Vec<u8>) {
@@ -230,8 +254,12 @@ fn encode_collection(collection: &Collection, form: Form, out: &mut Vec<u8>) {
         Some(Durability::Interval) => 2,
         Some(Durability::Fsync) => 3,
     });
-    if form == Form::Placed {
+    if form >= Form::Placed {
         out.put_u8(u8::from(collection.is_hashed()));
+    }
+    if form >= Form::Documents {
+        out.put_u8(u8::from(collection.definition.documents.is_some()));
+        collection.definition.documents.iter().for_each(|schema| schema.encode(out));
     }
     out.put_u64(collection.created.0);
     out.put_u32(collection.definition.split_at.len() as u32);
@@ -262,8 +290,12 @@ fn decode_collection(reader: &mut Reader<'_>, form: Form) -> Result<Collection, 
         _ => None,
     };
     let placement = match form {
-        Form::Placed if reader.u8()? == 1 => Placement::Hash,
+        Form::Placed | Form::Documents if reader.u8()? == 1 => Placement::Hash,
         _ => Placement::Range,
+    };
+    let documents = match form {
+        Form::Documents if reader.u8()? == 1 => Some(Schema::decode(reader)?),
+        _ => None,
     };
     let created = WallMs(reader.u64()?);
     let split_at =
@@ -276,7 +308,7 @@ fn decode_collection(reader: &mut Reader<'_>, form: Form) -> Result<Collection, 
         let epoch = Epoch(reader.u64()?);
         tablets.push(Tablet { id, start, owner, epoch, first_seq: Seq(reader.u64()?) });
     }
-    let definition = Definition { key_type, durability, split_at, placement };
+    let definition = Definition { key_type, durability, split_at, placement, documents };
     Ok(Collection { id, name, definition, created, tablets })
 }
 
@@ -295,10 +327,9 @@ mod tests {
                 first_seq: Seq(1),
             };
             let definition = Definition {
-                key_type: KeyType::U64,
                 durability: Some(Durability::Interval),
-                split_at: Vec::new(),
                 placement: *placement,
+                ..Definition::of(KeyType::U64)
             };
             let name = format!("c{id}");
             let tablets = (0..2).map(tablet).collect();

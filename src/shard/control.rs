@@ -31,12 +31,7 @@ pub type Changed = Result<Result<bool, CatalogueError>, Refusal>;
 
 /// The map of a new node: the collection `default`.
 pub fn first_catalogue(shards: usize, now: WallMs) -> Catalogue {
-    let definition = Definition {
-        key_type: KeyType::U64,
-        durability: None,
-        split_at: Vec::new(),
-        placement: Placement::Range,
-    };
+    let definition = Definition::of(KeyType::U64);
     let empty = Catalogue {
         epoch: Epoch::ZERO,
         next_collection: CollectionId(1),

@@ -270,7 +270,8 @@ impl Engine {
         self.check_backlog(bytes)
     }
 
-    /// Keys and models of the runs stay in memory; what is written has what they and the cache leave.
+    /// Keys and models of the runs stay in memory, and indexes over documents; what is written has what they and the
+    /// cache leave.
     fn check_memory(&self, more: u64) -> Result<(), Refusal> {
         let room = self.room_for_writes();
         if more > room {
@@ -287,7 +288,8 @@ impl Engine {
     }
 
     pub(super) fn room_for_writes(&self) -> u64 {
-        self.memory_budget.saturating_sub(self.store.cache_capacity() + self.store.resident_bytes())
+        let taken = self.store.cache_capacity() + self.store.resident_bytes() + self.tablets.index_bytes();
+        self.memory_budget.saturating_sub(taken)
     }
 
     /// Memory of unsealed writes at which they are sealed, whatever the log says: well before there is no room.
@@ -641,9 +643,10 @@ impl Engine {
         self.disk_full.is_some()
     }
 
-    /// Of writes, of what is resident of the runs, and of warm values.
+    /// Of writes, of indexes over documents, of what is resident of the runs, and of warm values.
     pub fn memory_bytes(&self) -> u64 {
-        self.tablets.memory_bytes() + self.store.resident_bytes() + self.store.cache_bytes()
+        let store = self.store.resident_bytes() + self.store.cache_bytes();
+        self.tablets.memory_bytes() + self.tablets.index_bytes() + store
     }
 
     pub fn memory_budget(&self) -> u64 {

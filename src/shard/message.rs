@@ -8,6 +8,8 @@ use super::jobs;
 use super::key::Key;
 use super::page::Page;
 use super::record::{Found, Refusal, Scan, Write, Written};
+use super::search;
+use super::search::query::Query;
 use super::snapshot_calls::{Ask, Told};
 use super::stats::{CollectionStats, ShardStats};
 use super::transfer::Shipment;
@@ -77,6 +79,11 @@ pub enum Request {
     },
     /// Log these records; answered when they are durable.
     ShipIn(Shipment),
+    /// One tablet's part of a search.
+    Search {
+        tablet: TabletId,
+        query: Arc<Query>,
+    },
     Snapshot(Ask),
     Job(jobs::Ask),
     Balance(balance::calls::Ask),
@@ -123,6 +130,7 @@ pub enum Reply {
     Changed(Result<Result<bool, CatalogueError>, Refusal>),
     /// Everything is durable at the new owners; versions go on from here.
     Shipped(Result<Seq, Refusal>),
+    Search(Result<Box<search::query::Found>, Refusal>),
     Snapshot(Told),
     Job(jobs::Told),
     Balance(balance::calls::Told),

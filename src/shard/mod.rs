@@ -56,6 +56,7 @@ pub mod reshape;
 pub mod restore;
 pub mod run;
 pub mod runs;
+pub mod search;
 pub mod segments;
 pub mod serve;
 pub mod snapshot;

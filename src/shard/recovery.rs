@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::catalogue::{Catalogue, Form};
+use super::catalogue::Catalogue;
 use super::clock::HybridClock;
 use super::control::WRITER;
 use super::core::Core;
@@ -26,6 +26,7 @@ use super::payload::Payload;
 use super::restore;
 use super::runs;
 use super::segments::Segments;
+use super::staged::form_of;
 use super::start_error::StartError;
 use super::state::ShardState;
 use super::store::{Levels, Part, Shelf, Store};
@@ -289,9 +290,9 @@ impl Replayed {
         let payload = match meta.kind {
             Kind::Put => Some(Payload::from_bytes(record.parts.payload)?),
             Kind::Delete => None,
-            Kind::Catalogue | Kind::PlacedCatalogue => {
-                let form = if meta.kind == Kind::Catalogue { Form::Ranges } else { Form::Placed };
-                let map = Catalogue::decode(&mut Reader::new(record.parts.payload), form).ok()?;
+            Kind::Catalogue | Kind::PlacedCatalogue | Kind::DocumentCatalogue => {
+                let map =
+                    Catalogue::decode(&mut Reader::new(record.parts.payload), form_of(meta.kind)?).ok()?;
                 // The manifest may know a newer one: of a log that was cut since.
                 if self.catalogue.as_ref().is_none_or(|known| known.epoch < map.epoch) {
                     self.catalogue = Some(map);

@@ -195,7 +195,7 @@ fn with_targets(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::catalogue::{Definition, Placement};
+    use super::super::catalogue::Definition;
     use super::super::key::KeyType;
     use super::*;
     use crate::types::{Epoch, WallMs};
@@ -223,12 +223,7 @@ mod tests {
             next_tablet: TabletId(tablets.len() as u32 + 1),
             ..Catalogue::default()
         };
-        let definition = Definition {
-            key_type: KeyType::U64,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::U64);
         let (id, name) = (CollectionId(1), "c".to_owned());
         (map, Arc::new(Collection { id, name, definition, created: WallMs(0), tablets }))
     }

@@ -8,6 +8,8 @@ use super::key::Key;
 use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
+use super::search::query::{self, Query};
+use super::search::run;
 use super::staged::Looked;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::store::Levels;
@@ -197,11 +199,17 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
             Request::ShipOut { sources, parts } => {
                 Reply::Shipped(transfer::ship_out(&task, &sources, &parts).await)
             }
+            Request::Search { tablet, query } => Reply::Search(search(&task, tablet, &query).await),
             Request::ShipIn(shipment) => Reply::Done(transfer::ship_in(&task, shipment).await),
             other => unreachable!("answered at once: {other:?}"),
         };
         answer.give(&task, reply);
     });
+}
+
+async fn search(node: &Node, tablet: TabletId, query: &Query) -> Result<Box<query::Found>, Refusal> {
+    let core = node.core()?.clone();
+    run::search(&core, tablet, query).await.map(Box::new)
 }
 
 /// Seals what was written, then merges everything.

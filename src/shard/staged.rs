@@ -71,7 +71,13 @@ pub fn kind_of(form: Form) -> Kind {
     match form {
         Form::Ranges => Kind::Catalogue,
         Form::Placed => Kind::PlacedCatalogue,
+        Form::Documents => Kind::DocumentCatalogue,
     }
+}
+
+/// The form of the map in a record of this kind.
+pub fn form_of(kind: Kind) -> Option<Form> {
+    [Form::Ranges, Form::Placed, Form::Documents].into_iter().find(|form| kind_of(*form) == kind)
 }
 
 /// Appends a record to the log; a large payload is shared with it.

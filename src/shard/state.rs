@@ -32,10 +32,13 @@ use crate::io::codec::{Put, Reader, Truncated};
 use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId, WallMs};
 
 const VERSION: u16 = 3;
+/// Of a map with collections of documents: older servers must not take it for theirs.
+const VERSION_DOCUMENTS: u16 = 4;
 const FLAG_CLEAN: u8 = 1;
 const FLAG_CATALOGUE: u8 = 2;
 const FLAG_SNAPSHOT: u8 = 4;
 const FLAG_PLACEMENTS: u8 = 8;
+const FLAG_DOCUMENTS: u8 = 16;
 
 /// A run that the manifest names, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,13 +190,17 @@ impl LoadedRun {
 impl ShardState {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let placed = self.catalogue.as_ref().is_some_and(|catalogue| catalogue.form() == Form::Placed);
-        out.put_u16(VERSION);
+        let form = self.catalogue.as_ref().map_or(Form::Ranges, Catalogue::form);
+        out.put_u16(if form == Form::Documents { VERSION_DOCUMENTS } else { VERSION });
         let clean = if self.clean { FLAG_CLEAN } else { 0 };
         let catalogue = if self.catalogue.is_some() { FLAG_CATALOGUE } else { 0 };
         let snapshot = if self.replay_to.is_some() { FLAG_SNAPSHOT } else { 0 };
-        let placements = if placed { FLAG_PLACEMENTS } else { 0 };
-        out.put_u8(clean | catalogue | snapshot | placements);
+        let form = match form {
+            Form::Ranges => 0,
+            Form::Placed => FLAG_PLACEMENTS,
+            Form::Documents => FLAG_DOCUMENTS,
+        };
+        out.put_u8(clean | catalogue | snapshot | form);
         out.put_u8(0);
         out.put_u16(self.shards);
         out.put_u16(0);
@@ -249,7 +256,7 @@ impl ShardState {
     pub fn decode(bytes: &[u8]) -> Result<ShardState, StateError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
-        if !(1..=VERSION).contains(&version) {
+        if !(1..=VERSION_DOCUMENTS).contains(&version) {
             return Err(StateError::Newer { version });
         }
         let flags = reader.u8()?;
@@ -282,7 +289,11 @@ impl ShardState {
             state.tablets.push(TabletState { tablet, collection, next_seq, records, epoch: Epoch(epoch) });
         }
         let catalogue = reader.bytes()?;
-        let form = if flags & FLAG_PLACEMENTS != 0 { Form::Placed } else { Form::Ranges };
+        let form = match flags & (FLAG_PLACEMENTS | FLAG_DOCUMENTS) {
+            0 => Form::Ranges,
+            FLAG_PLACEMENTS => Form::Placed,
+            _ => Form::Documents,
+        };
         if flags & FLAG_CATALOGUE != 0 {
             state.catalogue = Some(Catalogue::decode(&mut Reader::new(catalogue), form)?);
         }

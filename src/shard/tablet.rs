@@ -9,6 +9,7 @@ use super::heat::Heat;
 use super::key::Key;
 use super::outgoing::Outgoing;
 use super::record::{Condition, Scan};
+use super::search::index::DocumentIndex;
 use super::store::Before;
 use crate::limits;
 use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, WallMs};
@@ -51,6 +52,8 @@ pub struct Tablet {
     /// `records` is being found out.
     pub counting: bool,
     pub heat: Heat,
+    /// Of a collection of documents.
+    pub documents: Option<DocumentIndex>,
 }
 
 impl Tablet {
@@ -74,6 +77,7 @@ impl Tablet {
             moved_records: 0,
             counting: false,
             heat: Heat::new(id),
+            documents: None,
         }
     }
 
@@ -106,6 +110,20 @@ impl Tablet {
 
     pub fn memory_bytes(&self) -> u64 {
         self.delta.weight().memory_bytes + self.outgoing_bytes()
+    }
+
+    /// Of the index over its documents.
+    pub fn index_bytes(&self) -> u64 {
+        self.documents.as_ref().map_or(0, DocumentIndex::memory_bytes)
+    }
+
+    pub fn is_mapped(&self) -> bool {
+        self.mapped
+    }
+
+    /// Nothing is left in the index of what moved away.
+    pub fn is_within(&self, index: &DocumentIndex) -> bool {
+        index.is_within(&self.start, self.end.as_ref())
     }
 
     /// Of what was written to ranges that are being sent away, and is still to be sent.
@@ -164,7 +182,11 @@ impl Tablet {
             }
             self.delta.remove(key);
         }
-        !outside.is_empty()
+        let index_sheds = self.documents.as_mut().is_some_and(|index| {
+            index.shed_outside(&self.start, self.end.as_ref(), count);
+            !index.is_within(&self.start, self.end.as_ref())
+        });
+        !outside.is_empty() || index_sheds
     }
 
     /// Takes out of the next `count` entries behind `after` those with LSNs up to `covered`: they are in a
@@ -225,6 +247,9 @@ impl Tablet {
             self.staged.remove(&key);
         }
         self.outgoing.iter_mut().for_each(|outgoing| outgoing.note(&key, &version));
+        if let Some(index) = &mut self.documents {
+            index.apply(&key, &version);
+        }
         self.restore(key, version, replaces);
     }
 

@@ -1,10 +1,13 @@
 //! The tablets of one shard: those on the map, those still arriving, and what is left of those gone.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::catalogue::Catalogue;
 use super::delta::Version;
+use super::document::schema::Schema;
 use super::key::Key;
+use super::search::index::DocumentIndex;
 use super::state::TabletState;
 use super::tablet::Tablet;
 use crate::limits;
@@ -17,11 +20,24 @@ pub struct Tablets {
     dropped: Vec<Tablet>,
     /// Sum over all of them.
     memory_bytes: u64,
+    /// Of indexes over documents.
+    index_bytes: u64,
+    /// Of collections of documents, as the map has them.
+    schemas: BTreeMap<CollectionId, Rc<Schema>>,
+    has_map: bool,
 }
 
 impl Tablets {
     pub fn new(shard: ShardId) -> Tablets {
-        Tablets { shard, owned: BTreeMap::new(), dropped: Vec::new(), memory_bytes: 0 }
+        Tablets {
+            shard,
+            owned: BTreeMap::new(),
+            dropped: Vec::new(),
+            memory_bytes: 0,
+            index_bytes: 0,
+            schemas: BTreeMap::new(),
+            has_map: false,
+        }
     }
 
     pub fn get(&self, id: TabletId) -> Option<&Tablet> {
@@ -44,6 +60,11 @@ impl Tablets {
         self.memory_bytes
     }
 
+    /// Of indexes over documents.
+    pub fn index_bytes(&self) -> u64 {
+        self.index_bytes
+    }
+
     /// Bytes of runs that a seal of all of them would make, about; no less.
     pub fn run_bytes(&self) -> u64 {
         let weights = self.owned.values().map(|tablet| tablet.delta.weight());
@@ -58,16 +79,22 @@ impl Tablets {
     /// Changes a tablet that is there, and what is known of its memory.
     pub fn change<T>(&mut self, id: TabletId, change: impl FnOnce(&mut Tablet) -> T) -> Option<T> {
         let tablet = self.owned.get_mut(&id)?;
-        let before = tablet.memory_bytes();
+        let (before, index_before) = (tablet.memory_bytes(), tablet.index_bytes());
         let changed = change(tablet);
         self.memory_bytes = self.memory_bytes + tablet.memory_bytes() - before;
+        self.index_bytes = self.index_bytes + tablet.index_bytes() - index_before;
         Some(changed)
     }
 
     /// The tablet, begun if it is not there: it was found in a run, in the log or in a move, and the
     /// map decides later whether it stays.
     pub fn entry(&mut self, id: TabletId, collection: CollectionId) -> &mut Tablet {
-        self.owned.entry(id).or_insert_with(|| Tablet::new(id, collection))
+        let schemas = &self.schemas;
+        self.owned.entry(id).or_insert_with(|| {
+            let mut tablet = Tablet::new(id, collection);
+            tablet.documents = schemas.get(&collection).cloned().map(DocumentIndex::new);
+            tablet
+        })
     }
 
     /// Makes a staged write visible. A tablet dropped meanwhile takes its writes with it.
@@ -111,6 +138,12 @@ impl Tablets {
     /// when a part of one went away.
     pub fn install(&mut self, catalogue: &Catalogue) -> bool {
         let mut mapped = BTreeMap::new();
+        let schemas = catalogue.collections.values().filter_map(|collection| {
+            let schema = collection.definition.documents.as_ref()?;
+            let known = self.schemas.get(&collection.id).cloned();
+            Some((collection.id, known.unwrap_or_else(|| Rc::new(schema.clone()))))
+        });
+        self.schemas = schemas.collect();
         for collection in catalogue.collections.values() {
             for (index, tablet) in collection.tablets.iter().enumerate() {
                 if tablet.owner == self.shard {
@@ -122,8 +155,15 @@ impl Tablets {
         self.dropped.extend(gone.map(|(_, tablet)| tablet));
         let mut shrank = false;
         for (id, (collection, entry, end)) in mapped {
-            shrank |= self.entry(id, collection).take_over(entry, end, catalogue.epoch);
+            let (has_map, schema) = (self.has_map, self.schemas.get(&collection).cloned());
+            let tablet = self.entry(id, collection);
+            shrank |= tablet.take_over(entry, end, catalogue.epoch);
+            // Records that were there before the first map are in no index yet.
+            if let Some(schema) = schema.filter(|_| !has_map) {
+                tablet.documents = Some(DocumentIndex::to_be_loaded(schema));
+            }
         }
+        self.has_map = true;
         self.recount_memory();
         shrank
     }
@@ -136,7 +176,8 @@ impl Tablets {
         }
         if let Some(tablet) = self.dropped.last_mut() {
             any = true;
-            if !tablet.delta.shed(count) {
+            let index_is_there = tablet.documents.as_mut().is_some_and(|index| index.shed(count));
+            if !tablet.delta.shed(count) && !index_is_there {
                 self.dropped.pop();
             }
         }
@@ -168,6 +209,8 @@ impl Tablets {
 
     fn recount_memory(&mut self) {
         let tablets = self.owned.values().chain(&self.dropped);
-        self.memory_bytes = tablets.map(Tablet::memory_bytes).sum();
+        (self.memory_bytes, self.index_bytes) = tablets.fold((0, 0), |(memory, index), tablet| {
+            (memory + tablet.memory_bytes(), index + tablet.index_bytes())
+        });
     }
 }

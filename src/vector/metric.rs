@@ -11,13 +11,18 @@ use super::element::Element;
 use super::kernel::{Kernels, Sum};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The codes are part of formats.
 pub enum Metric {
-    L2,
-    Cosine,
-    Dot,
+    L2 = 0,
+    Cosine = 1,
+    Dot = 2,
 }
 
 impl Metric {
+    pub fn from_code(code: u8) -> Option<Metric> {
+        [Metric::L2, Metric::Cosine, Metric::Dot].into_iter().find(|metric| *metric as u8 == code)
+    }
+
     /// Coordinates of a vector in the space of the codes.
     pub fn coordinates(self, dimension: usize) -> usize {
         dimension + usize::from(self == Metric::Dot)

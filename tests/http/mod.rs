@@ -31,8 +31,12 @@ impl Served {
     }
 
     pub fn start_with(seed: u64, cores: usize, http: Options) -> Served {
-        let mut cluster = Cluster::boot(seed, Disk::default(), SimConfig::cores(cores), &options());
-        cluster.start().expect("a new node starts");
+        Served::start_on(seed, cores, Disk::default(), http)
+    }
+
+    pub fn start_on(seed: u64, cores: usize, disk: Disk, http: Options) -> Served {
+        let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(cores), &options());
+        cluster.start().expect("the node starts");
         let address: SocketAddr = ([127, 0, 0, 1], 3030).into();
         let running = Rc::new(Cell::new(0));
         let drains = (0..cores).map(|_| Drain::default()).collect();

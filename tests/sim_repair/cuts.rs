@@ -10,12 +10,7 @@ fn sealed_while_written() -> (Disk, Model) {
     let model = std::rc::Rc::new(std::cell::RefCell::new(Model::new()));
     let written = model.clone();
     cluster.run(0, async move {
-        let definition = Definition {
-            key_type: KeyType::String,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::String);
         node.create_collection("words", definition).await.expect("ready").expect("new");
         let mut model = Model::new();
         for name in NAMES {
@@ -98,12 +93,7 @@ fn long_log() -> (Disk, Model) {
     cluster.start().expect("a new node starts");
     let node = cluster.nodes[0].clone();
     let model = cluster.run(0, async move {
-        let definition = Definition {
-            key_type: KeyType::String,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let definition = Definition::of(KeyType::String);
         node.create_collection("words", definition).await.expect("ready").expect("new");
         let mut model = Model::new();
         for number in 0..300 {

@@ -19,12 +19,7 @@ fn two_shards(closed: bool) -> Disk {
         for number in 0..20 {
             change(&node, &mut model, "default", number, Some(vec![1; 100])).await;
         }
-        let definition = Definition {
-            key_type: KeyType::U64,
-            durability: None,
-            split_at: vec![Key::from_u64(LATE)],
-            placement: Placement::Range,
-        };
+        let definition = Definition { split_at: vec![Key::from_u64(LATE)], ..Definition::of(KeyType::U64) };
         node.create_collection("late", definition).await.expect("ready").expect("new");
         for number in 0..20 {
             put_late(&node, "late", number).await;
@@ -163,12 +158,7 @@ fn sealed_elsewhere() -> Disk {
     cluster.start().expect("a new node starts");
     let node = cluster.nodes[0].clone();
     cluster.run(0, async move {
-        let definition = Definition {
-            key_type: KeyType::U64,
-            durability: None,
-            split_at: vec![Key::from_u64(LATE)],
-            placement: Placement::Range,
-        };
+        let definition = Definition { split_at: vec![Key::from_u64(LATE)], ..Definition::of(KeyType::U64) };
         node.create_collection("late", definition).await.expect("ready").expect("new");
         for number in 0..600 {
             put_late(&node, "late", number).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kyrodb::io::sim::Rng;
 use kyrodb::limits;
-use kyrodb::shard::catalogue::{Collection, Definition, Placement, Tablet};
+use kyrodb::shard::catalogue::{Collection, Definition, Tablet};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
@@ -255,7 +255,7 @@ impl Hands {
         };
         let split_at = if self.rng.coin() { cuts.to_vec() } else { Vec::new() };
         let called = self.book.call_map();
-        let definition = Definition { key_type, durability: None, split_at, placement: Placement::Range };
+        let definition = Definition { split_at, ..Definition::of(key_type) };
         let created = self.node.create_collection(name, definition).await.expect("shard 0 answers");
         if created == Ok(true) {
             self.book.answer_map(called, self.node.catalogue());

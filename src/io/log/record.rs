@@ -59,14 +59,16 @@ pub enum Kind {
     Commit = 4,
     Tablet = 5,
     Catalogue = 6,
-    /// Of another form: one that older servers must not take for theirs.
+    // Of other forms: what older servers must not take for theirs.
     PlacedCatalogue = 7,
+    DocumentCatalogue = 8,
 }
 
 impl Kind {
     fn decode(byte: u8) -> Option<Kind> {
         let all = [Kind::Put, Kind::Delete, Kind::Prepare, Kind::Commit, Kind::Tablet, Kind::Catalogue];
-        all.into_iter().chain([Kind::PlacedCatalogue]).find(|kind| *kind as u8 == byte)
+        let forms = [Kind::PlacedCatalogue, Kind::DocumentCatalogue];
+        all.into_iter().chain(forms).find(|kind| *kind as u8 == byte)
     }
 
     pub fn name(self) -> &'static str {
@@ -76,7 +78,7 @@ impl Kind {
             Kind::Prepare => "prepare",
             Kind::Commit => "commit",
             Kind::Tablet => "tablet",
-            Kind::Catalogue | Kind::PlacedCatalogue => "catalogue",
+            Kind::Catalogue | Kind::PlacedCatalogue | Kind::DocumentCatalogue => "catalogue",
         }
     }
 }

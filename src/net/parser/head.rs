@@ -16,6 +16,7 @@ pub enum Method<'a> {
     Post,
     Put,
     Delete,
+    Patch,
     Other(&'a str),
 }
 
@@ -27,6 +28,7 @@ impl<'a> Method<'a> {
             b"POST" => Method::Post,
             b"PUT" => Method::Put,
             b"DELETE" => Method::Delete,
+            b"PATCH" => Method::Patch,
             _ => Method::Other(name),
         }
     }
@@ -38,6 +40,7 @@ impl<'a> Method<'a> {
             Method::Post => "POST",
             Method::Put => "PUT",
             Method::Delete => "DELETE",
+            Method::Patch => "PATCH",
             Method::Other(name) => name,
         }
     }

@@ -1,9 +1,11 @@
-//! `POST /v1/kv/{collection}/bulk`: what a line asks for, and the line that answers it. Pure.
+//! `POST /v1/kv/{collection}/bulk` and `POST /v1/collections/{collection}/bulk`: what a line asks for, and the line
+//! that answers it.
 
 use std::sync::Arc;
 
+use super::documents::{documents, new_id, schema};
 use super::work::put_status;
-use super::{collection, durability, is_ndjson, no_parameters, refuse_content_coding, require_type};
+use super::{durability, is_ndjson, kv, no_parameters, refuse_content_coding, require_type, values};
 use crate::net::json::object::{self, JsonObject};
 use crate::net::json::value::{self, ValueText};
 use crate::net::lines::Line;
@@ -12,6 +14,7 @@ use crate::net::problem::Problem;
 use crate::net::response::NDJSON;
 use crate::net::ttl;
 use crate::shard::catalogue::Collection;
+use crate::shard::document::parse::{self, NewDocument};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::Payload;
@@ -22,31 +25,75 @@ use crate::types::{Seq, WallMs};
 pub struct Plan {
     pub collection: Arc<Collection>,
     pub durability: Durability,
+    /// Of documents.
+    expires: Option<Expiry>,
+    /// Makes ids.
+    node: Node,
 }
 
 pub fn plan(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
     no_parameters(head)?;
     require_type(head, NDJSON, is_ndjson)?;
     refuse_content_coding(head)?;
-    let collection = collection(node, name)?;
+    let collection = values(node, name)?;
     let durability = durability(node, head, &collection)?;
-    Ok(Plan { collection, durability })
+    Ok(Plan { collection, durability, expires: None, node: node.clone() })
+}
+
+/// Of a collection of documents.
+pub fn plan_documents(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
+    let expires = kv::take_ttl(head)?;
+    require_type(head, NDJSON, is_ndjson)?;
+    refuse_content_coding(head)?;
+    let collection = documents(node, name)?;
+    let durability = durability(node, head, &collection)?;
+    Ok(Plan { collection, durability, expires, node: node.clone() })
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Operation {
     Get(Key),
     Write(Write),
+    /// Of a document: its id is told.
+    Document(Write),
 }
 
 impl Plan {
     /// What a line asks for.
     pub fn decode(&self, line: Line<'_>) -> Result<Operation, Problem> {
         match line {
+            Line::Whole(line) if self.collection.definition.documents.is_some() => self.decode_document(line),
             Line::Whole(line) => decode_line(line, self.collection.definition.key_type, self.durability),
             Line::TooLong => Err(Problem::new(413, "line_too_long", "the line is too long")),
         }
     }
+}
+
+impl Plan {
+    fn decode_document(&self, line: &[u8]) -> Result<Operation, Problem> {
+        let key_type = self.collection.definition.key_type;
+        let (key, change) = match parse::parse(line, &schema(&self.collection).shape(key_type)) {
+            Ok(NewDocument { id, encoded }) => {
+                let key = id.unwrap_or_else(|| new_id(&self.node, key_type));
+                (key, Change::Put { payload: Payload::document(&encoded), expires: self.expires })
+            }
+            Err(invalid) if invalid.pointer == "/op" => (decode_delete(line, key_type)?, Change::Delete),
+            Err(invalid) => return Err(invalid.into()),
+        };
+        let durability = self.durability;
+        Ok(Operation::Document(Write { key, change, condition: Condition::None, durability }))
+    }
+}
+
+/// `{"op":"delete","id":..}`
+fn decode_delete(line: &[u8], key_type: KeyType) -> Result<Key, Problem> {
+    let mut members = JsonObject::parse(line)?;
+    if object::text(members.required("op")?, "/op")? != "delete" {
+        return Err(Problem::wrong("/op", "is not \"delete\"; a document to be put is a line without one"));
+    }
+    let key = value::key_from_json(members.required("id")?, key_type, "/id")?;
+    members.finish()?;
+    Ok(key)
 }
 
 fn decode_line(line: &[u8], key_type: KeyType, durability: Durability) -> Result<Operation, Problem> {
@@ -113,6 +160,25 @@ pub fn append_written(result: &Result<Written, Refusal>, is_put: bool, out: &mut
         Ok(written) => append_status(if is_put { put_status(written) } else { 204 }, Some(written.seq), out),
         Err(refusal) => return append_problem(&Problem::from(*refusal), out),
     }
+    out.extend_from_slice(b"}\n");
+}
+
+/// That of a document.
+pub fn append_document(
+    result: &Result<Written, Refusal>,
+    (key, is_put): &(Key, bool),
+    key_type: KeyType,
+    out: &mut Vec<u8>,
+) {
+    match result {
+        Ok(written) => {
+            let put = if written.created { 201 } else { 200 };
+            append_status(if *is_put { put } else { 204 }, Some(written.seq), out);
+        }
+        Err(refusal) => return append_problem(&Problem::from(*refusal), out),
+    }
+    out.extend_from_slice(b",\"id\":");
+    value::append_key(key, key_type, out);
     out.extend_from_slice(b"}\n");
 }
 

@@ -1,5 +1,6 @@
 //! `/v1/collections`: create, describe, list, drop. `default` is always there.
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Work, collection, json_body, no_parameters, whole_body};
@@ -12,10 +13,16 @@ use crate::net::parser::target::decode_segment;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
 use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION, Definition, Placement};
+use crate::shard::document::embedding::EmbeddingShape;
+use crate::shard::document::fields::Fields;
+use crate::shard::document::invalid::Invalid;
+use crate::shard::document::schema::Schema;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
 use crate::shard::stats::CollectionStats;
+use crate::vector::element::Element;
+use crate::vector::metric::Metric;
 
 pub fn create(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
     no_parameters(&request.head)?;
@@ -62,18 +69,91 @@ fn decode_definition(mut body: JsonObject<'_>) -> Result<Definition, Problem> {
     if placement == Placement::Hash && !split_at.is_empty() {
         return Err(Problem::wrong("/split_at", "is for collections placed by range"));
     }
-    refuse_missing_parts(&mut body)?;
+    let documents = decode_documents(&mut body)?;
     body.finish()?;
-    Ok(Definition { key_type, durability, split_at, placement })
+    Ok(Definition { key_type, durability, split_at, placement, documents })
 }
 
-fn refuse_missing_parts(body: &mut JsonObject<'_>) -> Result<(), Problem> {
-    for (name, what) in [("embedding", "\"embedding\""), ("fields", "\"fields\"")] {
-        if body.optional(name).is_some() {
-            return Err(Problem::not_implemented(what));
+/// The records are documents when embeddings or fields are declared, however few.
+fn decode_documents(body: &mut JsonObject<'_>) -> Result<Option<Schema>, Problem> {
+    let (embedding, fields) = (body.optional("embedding"), body.optional("fields"));
+    if embedding.is_none() && fields.is_none() {
+        return Ok(None);
+    }
+    let embedding = embedding.map(decode_embedding).transpose()?;
+    let fields = fields.map(|raw| Fields::parse(raw.get())).transpose();
+    let fields = fields.map_err(|invalid| Problem::from(invalid.below("fields")))?.unwrap_or_default();
+    Ok(Some(Schema { embedding, fields }))
+}
+
+fn decode_embedding(raw: &RawValue) -> Result<EmbeddingShape, Problem> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Embedding {
+        dim: usize,
+        metric: MetricName,
+        quantization: Option<ElementName>,
+    }
+    let wanted = "an object of \"dim\", \"metric\" (\"cosine\", \"dot\" or \"l2\") and, if other than \"f32\", \
+                  \"quantization\" (\"f16\" or \"bf16\")";
+    let Embedding { dim, metric, quantization } = object::typed(raw, "/embedding", wanted)?;
+    let element = quantization.unwrap_or(ElementName::F32).element();
+    EmbeddingShape::new(dim, metric.metric(), element)
+        .map_err(|reason| Invalid::new(reason).below("dim").below("embedding").into())
+}
+
+/// A metric as clients name it.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricName {
+    L2,
+    Cosine,
+    Dot,
+}
+
+impl MetricName {
+    fn metric(self) -> Metric {
+        match self {
+            MetricName::L2 => Metric::L2,
+            MetricName::Cosine => Metric::Cosine,
+            MetricName::Dot => Metric::Dot,
         }
     }
-    Ok(())
+
+    pub fn of(metric: Metric) -> MetricName {
+        match metric {
+            Metric::L2 => MetricName::L2,
+            Metric::Cosine => MetricName::Cosine,
+            Metric::Dot => MetricName::Dot,
+        }
+    }
+}
+
+/// How embeddings are stored, as clients name it.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ElementName {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl ElementName {
+    fn element(self) -> Element {
+        match self {
+            ElementName::F32 => Element::F32,
+            ElementName::F16 => Element::F16,
+            ElementName::Bf16 => Element::Bf16,
+        }
+    }
+
+    fn of(element: Element) -> ElementName {
+        match element {
+            Element::F32 => ElementName::F32,
+            Element::F16 => ElementName::F16,
+            Element::Bf16 => ElementName::Bf16,
+        }
+    }
 }
 
 fn decode_placement(body: &mut JsonObject<'_>) -> Result<Placement, Problem> {
@@ -143,11 +223,24 @@ fn describe_json(collection: &Collection, stats: Option<CollectionStats>) -> Val
         "tablets": collection.tablets.len(),
         "indexes": [],
     });
+    if let Some(Schema { embedding, fields }) = &definition.documents {
+        description["embedding"] = embedding.as_ref().map_or(Value::Null, embedding_json);
+        let fields = fields.iter().map(|field| (field.name.clone(), field.kind.name().into()));
+        description["fields"] = Value::Object(fields.collect());
+    }
     if let Some(stats) = stats {
         description["records"] = stats.records.into();
         description["bytes"] = stats.bytes.into();
     }
     description
+}
+
+fn embedding_json(shape: &EmbeddingShape) -> Value {
+    json!({
+        "dim": shape.dimension(),
+        "metric": MetricName::of(shape.metric),
+        "quantization": ElementName::of(shape.element),
+    })
 }
 
 #[cfg(test)]
@@ -164,23 +257,24 @@ mod tests {
 
     #[test]
     fn definitions_have_defaults() {
-        let plain = Definition {
-            key_type: KeyType::String,
-            durability: None,
-            split_at: Vec::new(),
-            placement: Placement::Range,
-        };
+        let plain = Definition::of(KeyType::String);
         let hashed = Definition { placement: Placement::Hash, ..plain.clone() };
         assert_eq!(decode(r#"{"placement":"hash"}"#), Ok(hashed));
+        let documents = |body| decode(body).map(|definition| definition.documents);
+        assert_eq!(documents(r#"{"fields":{}}"#), Ok(Some(Schema::default())));
+        let embedding = EmbeddingShape::new(3, Metric::Cosine, Element::Bf16).ok();
+        let fields = Fields::parse(r#"{"year":"i64"}"#).unwrap();
+        let body =
+            r#"{"embedding":{"dim":3,"metric":"cosine","quantization":"bf16"},"fields":{"year":"i64"}}"#;
+        assert_eq!(documents(body), Ok(Some(Schema { embedding, fields })));
         assert_eq!(decode("{}"), Ok(plain.clone()));
         assert_eq!(decode(r#"{"placement":"range","embedding":null}"#), Ok(plain));
         assert_eq!(
             decode(r#"{"key_type":"u64","durability":"interval","split_at":[10,20]}"#),
             Ok(Definition {
-                key_type: KeyType::U64,
                 durability: Some(Durability::Interval),
                 split_at: vec![Key::from_u64(10), Key::from_u64(20)],
-                placement: Placement::Range,
+                ..Definition::of(KeyType::U64)
             })
         );
     }
@@ -198,8 +292,14 @@ mod tests {
             (r#"{"placement":"ring"}"#, 422, "/placement"),
             (r#"{"keytype":"u64"}"#, 422, "/keytype"),
             (r#"{"placement":"hash","key_type":"u64","split_at":[1]}"#, 422, "/split_at"),
-            (r#"{"embedding":{"dim":3}}"#, 501, ""),
-            (r#"{"fields":{}}"#, 501, ""),
+            (r#"{"embedding":{"dim":3}}"#, 422, "/embedding"),
+            (r#"{"embedding":{"dim":3,"metric":"l1"}}"#, 422, "/embedding"),
+            (r#"{"embedding":{"dim":3,"metric":"l2","quantization":"u8"}}"#, 422, "/embedding"),
+            (r#"{"embedding":{"dim":1,"metric":"l2"}}"#, 422, "/embedding/dim"),
+            (r#"{"embedding":{"dim":4097,"metric":"dot"}}"#, 422, "/embedding/dim"),
+            (r#"{"fields":[]}"#, 422, "/fields"),
+            (r#"{"fields":{"year":"i32"}}"#, 422, "/fields/year"),
+            (r#"{"fields":{"a":"i64","a.b":"f64"}}"#, 422, "/fields/a.b"),
         ] {
             assert_eq!(decode(body), Err((status, pointer.to_owned())), "{body}");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::work::{GetForm, WriteForm};
-use super::{Work, collection, durability, json_body, kv, no_parameters};
+use super::{Work, durability, json_body, kv, no_parameters, values};
 use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -15,7 +15,7 @@ use crate::shard::node::Node;
 use crate::shard::record::{Change, Condition, Write};
 
 fn default_collection(node: &Node) -> Result<Arc<Collection>, Problem> {
-    collection(node, DEFAULT_COLLECTION)
+    values(node, DEFAULT_COLLECTION)
 }
 
 pub fn get_fast(node: &Node, head: &Head<'_>, key: &str) -> Result<Work, Problem> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::work::{GetForm, WriteForm};
-use super::{Work, collection, durability, json_body, no_parameters, whole_body};
+use super::{Work, durability, json_body, no_parameters, values, whole_body};
 use crate::limits;
 use crate::net::entity_tag::{ReadCondition, write_condition};
 use crate::net::json::pieces::Records;
@@ -21,7 +21,7 @@ use crate::shard::record::{Change, Expiry, Write};
 
 pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
-    let collection = collection(node, name)?;
+    let collection = values(node, name)?;
     get_record(node, head, &collection, key)
 }
 
@@ -39,7 +39,7 @@ pub fn get_record(
 
 pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<Work, Problem> {
     let head = &request.head;
-    let collection = collection(node, name)?;
+    let collection = values(node, name)?;
     let key = path_key(&collection, key)?;
     let expires = take_ttl(head)?;
     if head.framing == Framing::Absent {
@@ -58,15 +58,25 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
 }
 
 pub fn delete(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+    let collection = values(node, name)?;
+    delete_record(node, head, &collection, key)
+}
+
+/// Deletes the record of an encoded key, whatever it is.
+pub fn delete_record(
+    node: &Node,
+    head: &Head<'_>,
+    collection: &Arc<Collection>,
+    key: &str,
+) -> Result<Work, Problem> {
     no_parameters(head)?;
-    let collection = collection(node, name)?;
     let write = Write {
-        key: path_key(&collection, key)?,
+        key: path_key(collection, key)?,
         change: Change::Delete,
         condition: write_condition(&head.fields)?,
-        durability: durability(node, head, &collection)?,
+        durability: durability(node, head, collection)?,
     };
-    Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Delete })
+    Ok(Work::Write { answer: node.write(collection, write), form: WriteForm::Delete })
 }
 
 pub fn path_key(collection: &Collection, segment: &str) -> Result<Key, Problem> {
@@ -96,7 +106,7 @@ pub(super) fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
 
 pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
     no_parameters(&request.head)?;
-    let collection = collection(node, name)?;
+    let collection = values(node, name)?;
     let key_type = collection.definition.key_type;
     let (keys, exact) = decode_keys(request, key_type)?;
     let answer = node.get_many(&collection, keys.clone());

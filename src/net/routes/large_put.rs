@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::work::WriteForm;
-use super::{Work, collection, durability, kv, refuse_content_coding};
+use super::{Work, durability, kv, refuse_content_coding, values};
 use crate::net::entity_tag::write_condition;
 use crate::net::json::value;
 use crate::net::parser::head::{Framing, Head};
@@ -27,7 +27,7 @@ pub struct LargePut {
 impl LargePut {
     /// A request with a body of a known length; nothing of the body is here yet.
     pub fn plan(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<LargePut, Problem> {
-        let collection = collection(node, name)?;
+        let collection = values(node, name)?;
         let key = kv::path_key(&collection, key)?;
         let expires = kv::take_ttl(head)?;
         refuse_content_coding(head)?;

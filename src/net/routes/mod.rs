@@ -9,12 +9,14 @@ mod accept;
 pub mod bulk;
 mod collections;
 mod core_v1;
+mod documents;
 mod health;
 mod kv;
 mod large_put;
 mod metrics;
 mod router;
 mod scan;
+mod search;
 mod snapshots;
 mod upkeep;
 mod work;
@@ -64,6 +66,19 @@ pub enum Resource<'a> {
     Collection {
         name: &'a str,
     },
+    Document {
+        collection: &'a str,
+        id: &'a str,
+    },
+    DocumentBulk {
+        collection: &'a str,
+    },
+    Search {
+        collection: &'a str,
+    },
+    Count {
+        collection: &'a str,
+    },
     Router,
     Rebalance,
     Compact,
@@ -103,7 +118,9 @@ impl<'a> Resource<'a> {
         match self {
             Resource::CorePut | Resource::Rebalance | Resource::Snapshot => "POST",
             Resource::Compact | Resource::WarmUp | Resource::BuildIndexes => "POST",
+            Resource::DocumentBulk { .. } | Resource::Search { .. } | Resource::Count { .. } => "POST",
             Resource::OneSnapshot { .. } => "DELETE",
+            Resource::Document { .. } => "GET, HEAD, PUT, PATCH, DELETE",
             Resource::MultiGet { .. } | Resource::Bulk { .. } => "GET, HEAD, PUT, DELETE, POST",
             Resource::Record { .. } => "GET, HEAD, PUT, DELETE",
             Resource::Collection { .. } => "GET, HEAD, PUT, DELETE, POST",
@@ -125,6 +142,9 @@ impl<'a> Resource<'a> {
                 | Resource::MultiGet { .. }
                 | Resource::Collections
                 | Resource::Collection { .. }
+                | Resource::Document { .. }
+                | Resource::Search { .. }
+                | Resource::Count { .. }
                 | Resource::Router
                 | Resource::Rebalance
                 | Resource::Compact
@@ -185,18 +205,17 @@ fn find_kv<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
 }
 
 fn find_collection(rest: &str) -> Option<Resource<'_>> {
-    let missing = |what, allow| Some(Resource::Missing { what, allow });
     let Some((name, rest)) = rest.split_once('/') else {
         return one_segment(rest).map(|name| Resource::Collection { name });
     };
     match rest {
         _ if name.is_empty() => None,
-        "search" => missing("search", "POST"),
-        "count" => missing("counting by a filter", "POST"),
-        "bulk" => missing("writing documents in bulk", "POST"),
+        "search" => Some(Resource::Search { collection: name }),
+        "count" => Some(Resource::Count { collection: name }),
+        "bulk" => Some(Resource::DocumentBulk { collection: name }),
         _ => {
             let id = rest.strip_prefix("docs/")?;
-            one_segment(id).and_then(|_| missing("the document interface", "PUT, GET, PATCH, DELETE"))
+            one_segment(id).map(|id| Resource::Document { collection: name, id })
         }
     }
 }
@@ -228,7 +247,10 @@ pub fn class_of(head: &Head<'_>) -> Class {
 /// True for requests that take their body as it comes: line by line, or a large value.
 pub fn streams(head: &Head<'_>) -> bool {
     match head.method {
-        Method::Post => matches!(Resource::find(head.path, head.method), Some(Resource::Bulk { .. })),
+        Method::Post => matches!(
+            Resource::find(head.path, head.method),
+            Some(Resource::Bulk { .. } | Resource::DocumentBulk { .. })
+        ),
         Method::Put => {
             is_large(head.framing)
                 && matches!(Resource::find(head.path, head.method), Some(Resource::Record { .. }))
@@ -256,6 +278,9 @@ pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
     if let (Resource::Bulk { collection }, Method::Post) = (resource, head.method) {
         return bulk::plan(node, head, collection).map(Started::Bulk);
     }
+    if let (Resource::DocumentBulk { collection }, Method::Post) = (resource, head.method) {
+        return bulk::plan_documents(node, head, collection).map(Started::Bulk);
+    }
     if let (Resource::Record { collection, key }, Method::Put, Body::Stream) =
         (resource, head.method, request.body)
     {
@@ -265,7 +290,7 @@ pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
 }
 
 fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Result<Work, Problem> {
-    use Method::{Delete, Get, Head, Post, Put};
+    use Method::{Delete, Get, Head, Patch, Post, Put};
     let head = &request.head;
     if resource.answers_json() && resource.has(head.method) {
         accept::require_json(head)?;
@@ -284,7 +309,13 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Collection { name }, Get | Head) => collections::describe(node, head, name),
         (Resource::Collection { name }, Put) => collections::create(node, request, name),
         (Resource::Collection { name }, Delete) => collections::remove(node, head, name),
-        (Resource::Collection { .. }, Post) => Err(Problem::not_implemented("inserting documents")),
+        (Resource::Collection { name }, Post) => documents::insert(node, request, name),
+        (Resource::Search { collection }, Post) => search::search(node, request, collection),
+        (Resource::Count { collection }, Post) => search::count(node, request, collection),
+        (Resource::Document { collection, id }, Get | Head) => documents::get(node, head, collection, id),
+        (Resource::Document { collection, id }, Put) => documents::put(node, request, collection, id),
+        (Resource::Document { collection, id }, Patch) => documents::patch(node, request, collection, id),
+        (Resource::Document { collection, id }, Delete) => documents::delete(node, head, collection, id),
         (Resource::Router, Get | Head) => router::describe(node, head),
         (Resource::Rebalance, Post) => router::rebalance(node, request),
         (Resource::Compact, Post) => upkeep::compact(node, request),
@@ -312,6 +343,17 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
 fn collection(node: &Node, segment: &str) -> Result<Arc<Collection>, Problem> {
     let name = decode_segment(segment)?;
     named_collection(node, &name)
+}
+
+/// The same, if it has values.
+fn values(node: &Node, segment: &str) -> Result<Arc<Collection>, Problem> {
+    let collection = collection(node, segment)?;
+    match collection.definition.documents {
+        None => Ok(collection),
+        Some(_) => Err(Problem::wrong_kind(
+            "the collection has documents, at /v1/collections/{collection}/docs/{id}",
+        )),
+    }
 }
 
 /// A core that has no map yet cannot say that a collection does not exist.

@@ -7,7 +7,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Work, accept, collection, flag};
+use super::{Work, accept, flag, values};
 use crate::limits;
 use crate::net::cursor::Cursor;
 use crate::net::json::pieces::Records;
@@ -67,7 +67,7 @@ struct Wanted {
 }
 
 pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
-    let collection = collection(node, name)?;
+    let collection = values(node, name)?;
     if collection.is_hashed() {
         let detail =
             "the collection is placed by hash: its keys have no order to scan; ask for keys with mget";

@@ -1,7 +1,7 @@
 //! Documents: what a record of a collection of documents is made of, and what its metadata is asked.
 //!
 //! Reading order: [`encoding`] (the bytes of a document), [`parse`] (from JSON), [`render`] (to JSON),
-//! [`fields`] (what a collection declares), [`lookup`] (a name to its values), [`filter`] (the truth about a
+//! [`fields`] and [`schema`] (what a collection declares), [`lookup`] (a name to its values), [`filter`] (the truth about a
 //! document), [`index`] (the same answer for all documents at once).
 //!
 //! All of it is pure: no file, task or clock. An insertion gives an ordinal and the metadata to
@@ -23,4 +23,5 @@ pub mod number;
 pub mod parse;
 pub mod render;
 pub mod scalar;
+pub mod schema;
 pub mod timestamp;

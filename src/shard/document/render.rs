@@ -163,7 +163,8 @@ fn append_escaped(text: &str, out: &mut Vec<u8>) {
     out.remove(start);
 }
 
-fn append_number(number: f32, out: &mut Vec<u8>) {
+/// The shortest text that gives back the same f32.
+pub fn append_number(number: f32, out: &mut Vec<u8>) {
     serde_json::to_writer(&mut *out, &number).expect("a vector takes every byte");
     if out.ends_with(b".0") {
         out.truncate(out.len() - 2);

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use super::{Plan, RepairError};
 use crate::io::codec::Reader;
 use crate::io::log::{Kind, RecordRef};
-use crate::shard::catalogue::{Catalogue, Form};
+use crate::shard::catalogue::Catalogue;
 use crate::shard::control::WRITER;
+use crate::shard::staged::form_of;
 use crate::types::{CollectionId, Epoch, TabletId};
 
 /// Tablets that files name, with their collections, and the newest epoch of a map by which they do.
@@ -60,10 +61,9 @@ impl Told {
                 let named = if behind_damage { &mut self.lost } else { &mut self.kept };
                 return named.add(meta.tablet, meta.collection, meta.epoch);
             }
-            Kind::Catalogue => Form::Ranges,
-            Kind::PlacedCatalogue => Form::Placed,
-            _ => return,
+            kind => form_of(kind),
         };
+        let Some(form) = form else { return };
         if let Ok(map) = Catalogue::decode(&mut Reader::new(record.parts.payload), form) {
             self.take_map(map);
         }

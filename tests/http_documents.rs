@@ -1,0 +1,328 @@
+//! Collections of documents over HTTP, on a whole node of two shards in the simulator.
+
+mod http;
+mod support;
+
+use std::collections::BTreeMap;
+
+use http::{Answer, Served, Talk};
+use kyrodb::io::sim::{CrashPolicy, Rng};
+use kyrodb::net::server::Options;
+use serde_json::{Value, json};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+const HTTP: Options = Options { log_requests: false, connections_max: 64 };
+
+fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {
+    Served::start(seed, 2).talk(|talk| test(talk));
+}
+
+async fn post(talk: &Talk, target: &str, body: Value) -> Answer {
+    talk.ask("POST", target, JSON, body.to_string()).await
+}
+
+async fn create(talk: &Talk, name: &str, definition: Value) {
+    let answer = talk.ask("PUT", &format!("/v1/collections/{name}"), JSON, definition.to_string()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+fn pointer(answer: &Answer) -> (u16, String) {
+    let at = answer.json()["errors"][0]["pointer"].as_str().unwrap_or("none").to_owned();
+    (answer.status, at)
+}
+
+#[test]
+fn documents_come_change_and_go() {
+    serve_and(1, async |talk| {
+        let fields = json!({"year": "i64", "tags": "keyword[]"});
+        create(&talk, "d", json!({"embedding": {"dim": 2, "metric": "cosine"}, "fields": fields})).await;
+        let told = talk.ask("GET", "/v1/collections/d", "", "").await.json();
+        assert_eq!(told["embedding"], json!({"dim": 2, "metric": "cosine", "quantization": "f32"}));
+        assert_eq!(told["fields"], fields);
+
+        let metadata = json!({"year": 1990, "tags": ["a", "b"], "more": {"x": 1.5}});
+        let document =
+            json!({"id": "one", "text": "caf\u{e9}", "embedding": [0.5, -1], "metadata": metadata});
+        let put = post(&talk, "/v1/collections/d", document.clone()).await;
+        assert_eq!((put.status, put.json()["id"].clone()), (201, json!("one")));
+        let got = talk.ask("GET", "/v1/collections/d/docs/one", "", "").await;
+        assert_eq!(got.json(), document);
+        let seq = put.json()["seq"].to_string();
+        assert_eq!(got.header("etag"), Some(format!("\"{seq}\"").as_str()));
+        let same = format!("If-None-Match: \"{seq}\"\r\n");
+        assert_eq!(talk.ask("GET", "/v1/collections/d/docs/one", &same, "").await.status, 304);
+        assert_eq!(code(&post(&talk, "/v1/collections/d", document).await), (409, "document_exists".into()));
+
+        let made = post(&talk, "/v1/collections/d", json!({"text": "no id"})).await.json()["id"].clone();
+        let target = format!("/v1/collections/d/docs/{}", made.as_str().expect("a string"));
+        assert_eq!(talk.ask("GET", &target, "", "").await.json()["text"], "no id");
+
+        let patch = json!({"year": 1991, "tags": null, "more": {"y": true}}).to_string();
+        let lines = format!("Content-Type: application/merge-patch+json\r\nIf-Match: \"{seq}\"\r\n");
+        let one = "/v1/collections/d/docs/one";
+        assert_eq!(talk.ask("PATCH", one, &lines, &patch).await.status, 200);
+        assert_eq!(talk.ask("PATCH", one, &lines, &patch).await.status, 412, "it is another version now");
+        let patched = talk.ask("GET", one, "", "").await.json();
+        assert_eq!(patched["metadata"], json!({"year": 1991, "more": {"x": 1.5, "y": true}}));
+        assert_eq!((&patched["text"], &patched["embedding"]), (&json!("caf\u{e9}"), &json!([0.5, -1])));
+        assert_eq!(pointer(&talk.ask("PATCH", one, JSON, r#"{"year":"x"}"#).await), (422, "/year".into()));
+        assert_eq!(talk.ask("PATCH", "/v1/collections/d/docs/two", JSON, "{}").await.status, 404);
+
+        let replaced = talk.ask("PUT", one, JSON, r#"{"text":"new"}"#).await;
+        assert_eq!(replaced.status, 200);
+        assert_eq!(
+            talk.ask("GET", one, "", "").await.json(),
+            json!({"id": "one", "text": "new", "metadata": {}})
+        );
+        let other = talk.ask("PUT", one, JSON, r#"{"id":"two"}"#).await;
+        assert_eq!(pointer(&other), (422, "/id".into()));
+        assert_eq!(talk.ask("DELETE", one, "", "").await.status, 204);
+        assert_eq!(talk.ask("GET", one, "", "").await.status, 404);
+        assert_eq!(talk.ask("DELETE", one, "", "").await.status, 404);
+    });
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    serve_and(2, async |talk| {
+        create(&talk, "d", json!({"embedding": {"dim": 3, "metric": "l2"}, "fields": {"year": "i64"}})).await;
+        create(&talk, "plain", json!({"fields": {}})).await;
+        create(&talk, "values", json!({})).await;
+        let insert = "/v1/collections/d";
+        for (target, body, at) in [
+            (insert, json!({"embedding": [1, 2]}), "/embedding"),
+            (insert, json!({"embedding": [1, 2, "3"]}), "/embedding/2"),
+            (insert, json!({"embedding_b64": "AAAA"}), "/embedding_b64"),
+            (insert, json!({"metadata": {"year": "old"}}), "/metadata/year"),
+            (insert, json!({"metadata": []}), "/metadata"),
+            (insert, json!({"vector": [1, 2, 3]}), "/vector"),
+            ("/v1/collections/plain", json!({"embedding": [1]}), "/embedding"),
+            ("/v1/collections/d/search", json!({}), "/embedding"),
+            ("/v1/collections/d/search", json!({"embedding": [1]}), "/embedding"),
+            (
+                "/v1/collections/d/search",
+                json!({"embedding": [1, 2, 3], "filter": {"year": {"$near": 1}}}),
+                "/filter/year/$near",
+            ),
+            (
+                "/v1/collections/d/search",
+                json!({"embedding": [1, 2, 3], "filter": {"year": "x"}}),
+                "/filter/year",
+            ),
+            ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "limit": 0}), "/limit"),
+            ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "include": ["all"]}), "/include/0"),
+            ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "cursor": "x"}), "/cursor"),
+            ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "top_k": 3}), "/top_k"),
+            ("/v1/collections/plain/search", json!({"embedding": [1, 2, 3]}), "/embedding"),
+            ("/v1/collections/d/count", json!({"filter": {"$xor": []}}), "/filter/$xor"),
+        ] {
+            assert_eq!(
+                pointer(&post(&talk, target, body.clone()).await),
+                (422, at.to_owned()),
+                "{target} {body}"
+            );
+        }
+        let malformed = talk.ask("POST", insert, JSON, r#"{"embedding":[1,2,"#).await;
+        assert_eq!(code(&malformed), (400, "malformed_json".into()));
+        let others = (409, "other_records".to_owned());
+        assert_eq!(code(&post(&talk, "/v1/collections/values", json!({})).await), others);
+        assert_eq!(
+            code(&post(&talk, "/v1/collections/values/search", json!({"embedding": [1]})).await),
+            others
+        );
+        assert_eq!(code(&talk.ask("PUT", "/v1/kv/d/x", "", "value").await), others);
+        assert_eq!(code(&talk.ask("GET", "/v1/kv/d/x", "", "").await), others);
+        assert_eq!(talk.ask("POST", "/v1/collections/none/count", JSON, "{}").await.status, 404);
+    });
+}
+
+/// What a collection of documents has, and what a search of it gives: by brute force.
+#[derive(Default)]
+struct Model {
+    documents: BTreeMap<u64, (Vec<f32>, i64)>,
+}
+
+impl Model {
+    /// Negative squared distances, best first, of what the filter lets through.
+    fn search(&self, query: &[f32], from_year: i64, limit: usize) -> Vec<(f32, u64)> {
+        let live = self.documents.iter().filter(|(_, (_, year))| *year >= from_year);
+        let score = |vector: &[f32]| -vector.iter().zip(query).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+        let mut all: Vec<(f32, u64)> = live.map(|(id, (vector, _))| (score(vector), *id)).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        all.truncate(limit);
+        all
+    }
+}
+
+const DIMENSION: usize = 8;
+
+/// Whole numbers, so that every way to add them up gives the same.
+fn vector(rng: &mut Rng) -> Vec<f32> {
+    (0..DIMENSION).map(|_| (rng.next_u64() % 64) as f32 - 32.0).collect()
+}
+
+fn line(id: u64, vector: &[f32], year: i64) -> String {
+    json!({"id": id, "embedding": vector, "metadata": {"year": year, "free": year % 3}}).to_string() + "\n"
+}
+
+async fn load(talk: &Talk, rng: &mut Rng, model: &mut Model, ids: impl Iterator<Item = u64>) {
+    let mut body = String::new();
+    for id in ids {
+        let (vector, year) = (vector(rng), 1900 + (rng.next_u64() % 100) as i64);
+        body += &line(id, &vector, year);
+        model.documents.insert(id, (vector, year));
+    }
+    let answer = talk.ask("POST", "/v1/collections/d/bulk", NDJSON, &body).await;
+    for told in answer.text().lines() {
+        let told: Value = serde_json::from_str(told).expect("JSON");
+        assert!([200, 201].contains(&told["status"].as_u64().expect("a status")), "{told}");
+    }
+    assert_eq!(answer.text().lines().count(), body.lines().count());
+}
+
+/// Of these, those that are there.
+async fn remove(talk: &Talk, model: &mut Model, ids: impl Iterator<Item = u64>) {
+    let there = ids.filter(|id| model.documents.remove(id).is_some());
+    let body: String = there.map(|id| json!({"op": "delete", "id": id}).to_string() + "\n").collect();
+    let answer = talk.ask("POST", "/v1/collections/d/bulk", NDJSON, &body).await;
+    assert!(answer.text().lines().all(|line| line.starts_with("{\"status\":204")), "{}", answer.text());
+    assert_eq!(answer.text().lines().count(), body.lines().count());
+}
+
+async fn hits(talk: &Talk, mut body: Value, exact: bool) -> Vec<(f32, u64)> {
+    if exact {
+        body["exact"] = true.into();
+    }
+    let answer = post(talk, "/v1/collections/d/search", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let hits = answer.json()["hits"].as_array().expect("hits").clone();
+    let hit =
+        |hit: &Value| (hit["score"].as_f64().expect("a score") as f32, hit["id"].as_u64().expect("an id"));
+    hits.iter().map(hit).collect()
+}
+
+/// Exact searches give what brute force gives; others nearly all of it, and always as many.
+async fn assert_finds(talk: &Talk, rng: &mut Rng, model: &Model, queries: usize) {
+    let (found, wanted) = assert_finds_exactly(talk, rng, model, queries).await;
+    assert!(found as f64 >= 0.97 * wanted as f64, "{found} of {wanted}");
+}
+
+/// Gives how many of the nearest the other searches found, of how many.
+async fn assert_finds_exactly(talk: &Talk, rng: &mut Rng, model: &Model, queries: usize) -> (usize, usize) {
+    let (mut wanted_hits, mut found_hits) = (0, 0);
+    for at in 0..queries {
+        let (query, from) = (vector(rng), [0, 1950, 1990, 1999][at % 4]);
+        let wanted = model.search(&query, from, 10);
+        let body = json!({"embedding": query, "filter": {"year": {"$gte": from}}});
+        assert_eq!(hits(talk, body.clone(), true).await, wanted, "{body}");
+        let found = hits(talk, body, false).await;
+        assert_eq!(found.len(), wanted.len());
+        let worst = wanted.last().map_or(f32::MIN, |hit| hit.0);
+        wanted_hits += wanted.len();
+        found_hits += found.iter().filter(|hit| hit.0 >= worst).count();
+    }
+    let count = post(talk, "/v1/collections/d/count", json!({"filter": {"year": {"$gte": 1950}}})).await;
+    let wanted = model.documents.values().filter(|(_, year)| *year >= 1950).count();
+    assert_eq!(count.json()["count"], wanted);
+    // A field that is not declared.
+    let count = post(talk, "/v1/collections/d/count", json!({"filter": {"free": 1}})).await;
+    assert_eq!(count.json()["count"], model.documents.values().filter(|(_, year)| year % 3 == 1).count());
+    (found_hits, wanted_hits)
+}
+
+fn definition() -> Value {
+    let fields = json!({"year": "i64"});
+    json!({"key_type": "u64", "embedding": {"dim": DIMENSION, "metric": "l2"}, "fields": fields})
+}
+
+#[test]
+fn searches_find_what_brute_force_finds() {
+    let mut served = Served::start(3, 2);
+    let model = served.talk(async |talk: Talk| {
+        create(&talk, "d", definition()).await;
+        let (rng, mut model) = (&mut Rng::new(7), Model::default());
+        assert_finds(&talk, rng, &model, 2).await;
+        load(&talk, rng, &mut model, 0..300).await;
+        assert_finds(&talk, rng, &model, 8).await;
+        // Enough for a graph and for merges, over both shards.
+        load(&talk, rng, &mut model, 300..5000).await;
+        assert_finds(&talk, rng, &model, 8).await;
+        // Replaced and deleted.
+        load(&talk, rng, &mut model, (0..5000).step_by(3)).await;
+        remove(&talk, &mut model, (0..5000).step_by(5)).await;
+        assert_finds(&talk, rng, &model, 8).await;
+        talk.sleep(30).await;
+        assert_finds(&talk, rng, &model, 8).await;
+        let body = json!({"embedding": vector(rng), "explain": true});
+        let explained = post(&talk, "/v1/collections/d/search", body).await.json();
+        let parts = explained["explain"]["parts"].as_array().expect("parts").clone();
+        assert!(parts.iter().any(|part| part["sealed"] == true), "nothing was merged: {parts:?}");
+        let split = json!({"collection": "d", "split_at": [1000, 2500, 4000]});
+        let moved = post(&talk, "/v1/router/rebalance?wait=true", split).await;
+        assert!(moved.status < 300 || moved.status == 409, "{}", moved.text());
+        assert_finds(&talk, rng, &model, 8).await;
+        model
+    });
+    // The index is made anew of the records.
+    let disk = served.cluster.sim.crash(CrashPolicy::KeepNothing);
+    drop(served);
+    Served::start_on(4, 2, disk, HTTP).talk(async move |talk: Talk| {
+        assert_finds(&talk, &mut Rng::new(8), &model, 8).await;
+    });
+}
+
+/// Documents that were deleted or replaced while their part was merged came back.
+#[test]
+fn what_changes_while_parts_are_merged_stays_changed() {
+    for seed in 0..3 {
+        serve_and(seed, async move |talk| {
+            create(&talk, "d", definition()).await;
+            let (rng, mut model) = (&mut Rng::new(seed), Model::default());
+            load(&talk, rng, &mut model, 0..2500).await;
+            let (mut found, mut wanted) = (0, 0);
+            for _ in 0..40 {
+                let at = rng.next_u64() % 2300;
+                load(&talk, rng, &mut model, at..at + 200).await;
+                let at = rng.next_u64() % 2400;
+                remove(&talk, &mut model, at..at + 100).await;
+                let one = assert_finds_exactly(&talk, rng, &model, 1).await;
+                (found, wanted) = (found + one.0, wanted + one.1);
+            }
+            assert!(found as f64 >= 0.97 * wanted as f64, "{found} of {wanted}");
+        });
+    }
+}
+
+#[test]
+fn pages_of_a_search_follow_one_another() {
+    serve_and(5, async |talk| {
+        create(&talk, "d", definition()).await;
+        let (rng, mut model) = (&mut Rng::new(9), Model::default());
+        load(&talk, rng, &mut model, 0..100).await;
+        let query = vector(rng);
+        let (mut all, mut cursor) = (Vec::new(), Value::Null);
+        loop {
+            let body = json!({"embedding": query, "limit": 7, "cursor": cursor, "exact": true, "include": ["score"]});
+            let page = post(&talk, "/v1/collections/d/search", body).await.json();
+            let hits = page["hits"].as_array().expect("hits").clone();
+            assert!(hits.iter().all(|hit| hit.get("metadata").is_none()));
+            all.extend(hits.iter().map(|hit| hit["id"].as_u64().expect("an id")));
+            cursor = page["cursor"].clone();
+            if cursor.is_null() {
+                break;
+            }
+        }
+        let wanted: Vec<u64> = model.search(&query, 0, 100).into_iter().map(|hit| hit.1).collect();
+        assert_eq!(all, wanted);
+        let explained = post(&talk, "/v1/collections/d/search", json!({"embedding": query, "explain": true}))
+            .await
+            .json();
+        assert_eq!(explained["explain"]["documents"], 100);
+        assert_eq!(explained["metric"], "l2");
+    });
+}
