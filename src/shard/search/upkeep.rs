@@ -26,19 +26,20 @@ pub async fn keep_documents(core: Rc<Core>) {
     }
 }
 
-/// One piece of work; false when there is none.
+/// One round of work; false when there is none. Records are read first, of all tablets: nothing is found before.
 async fn work(core: &Rc<Core>) -> bool {
     let indexed: Vec<TabletId> = {
         let engine = core.engine.borrow();
         engine.tablets.iter().filter(|tablet| tablet.documents.is_some()).map(|tablet| tablet.id).collect()
     };
     let mut any = false;
-    for tablet in indexed {
-        let Some(is_loading) = on_index(core, tablet, |index| index.is_loading()) else { continue };
-        if is_loading {
-            load(core, tablet).await;
+    for tablet in &indexed {
+        if on_index(core, *tablet, |index| index.is_loading()) == Some(true) {
+            load(core, *tablet).await;
             any = true;
         }
+    }
+    for tablet in indexed {
         any |= link(core, tablet).await;
         let parts = on_index(core, tablet, |index| index.to_merge()).unwrap_or_default();
         if !parts.is_empty() {
