@@ -387,7 +387,7 @@ pub(super) mod tests {
             RecordRef::decode(&bytes).map(|record| record.to_record())
         };
         assert_eq!(with(KIND, 0), Err(RecordFault::Kind(0)));
-        assert_eq!(with(KIND, 8), Err(RecordFault::Kind(8)));
+        assert_eq!(with(KIND, 9), Err(RecordFault::Kind(9)));
         assert_eq!(with(FLAGS, 16), Err(RecordFault::Flags(16)));
         assert_eq!(with(FLAGS, FLAG_EXPIRY), Err(RecordFault::Overrun));
         assert_eq!(with(KEY_LEN, 3), Err(RecordFault::Overrun));
