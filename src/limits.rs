@@ -210,7 +210,6 @@ pub const FILTER_STEP_DOCUMENTS: usize = 64;
 /// A search waits for an index that is being made for so long.
 pub const INDEX_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const INDEX_WAIT_STEP: Duration = Duration::from_millis(2);
-pub const INDEX_UPKEEP_PERIOD: Duration = Duration::from_millis(20);
 pub const INDEX_RETRY: Duration = Duration::from_secs(1);
 /// Of an entry of the map from ids to places.
 pub const DOCUMENT_PLACE_BYTES: u64 = 96;

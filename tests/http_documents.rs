@@ -3,9 +3,12 @@
 mod http;
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use http::{Answer, Served, Talk};
+use kyrodb::io::executor::Class;
 use kyrodb::io::sim::{CrashPolicy, Rng};
 use kyrodb::net::server::Options;
 use serde_json::{Value, json};
@@ -294,6 +297,53 @@ fn what_changes_while_parts_are_merged_stays_changed() {
                 (found, wanted) = (found + one.0, wanted + one.1);
             }
             assert!(found as f64 >= 0.97 * wanted as f64, "{found} of {wanted}");
+        });
+    }
+}
+
+/// A core with the map of before asked for a range that had just become smaller, and was told what was left of it. And a
+/// document that was replaced during a search was in neither of the parts where it was looked for.
+#[test]
+fn what_is_there_all_the_time_is_counted_and_found_all_the_time() {
+    const IDS: u64 = 400;
+    for seed in 0..6 {
+        serve_and(seed, async move |talk| {
+            create(&talk, "d", definition()).await;
+            let (rng, mut model) = (&mut Rng::new(seed), Model::default());
+            load(&talk, rng, &mut model, 0..IDS).await;
+            let over = Rc::new(Cell::new(false));
+            let (writer, ends) = (talk.clone(), over.clone());
+            let vectors: Vec<Vec<f32>> = model.documents.values().map(|(vector, _)| vector.clone()).collect();
+            let written = vectors.clone();
+            talk.runtime.spawn(Class::Foreground, async move {
+                for at in (0..).map(|at| at * 7 % IDS).filter(|at| at % 100 != 50) {
+                    let body: String = (at..(at + 20).min(IDS))
+                        .filter(|at| at % 100 != 50)
+                        .map(|id| line(id, &written[id as usize], 1900))
+                        .collect();
+                    writer.ask("POST", "/v1/collections/d/bulk", NDJSON, body).await;
+                    if ends.get() {
+                        return;
+                    }
+                }
+            });
+            let (splitter, split) = (talk.clone(), json!({"collection": "d", "split_at": [100, 200, 300]}));
+            talk.runtime.spawn(Class::Foreground, async move {
+                let moved = post(&splitter, "/v1/router/rebalance", split).await;
+                assert!(moved.status < 300, "{}", moved.text());
+            });
+            for round in 0..40_u64 {
+                let id = round * 100 % IDS + 50;
+                let body = json!({"embedding": vectors[id as usize], "limit": 1});
+                assert_eq!(
+                    hits(&talk, body, round % 2 == 0).await,
+                    [(0.0, id)],
+                    "seed {seed}, round {round}"
+                );
+                let count = post(&talk, "/v1/collections/d/count", json!({})).await.json();
+                assert_eq!(count["count"], IDS, "seed {seed}, round {round}");
+            }
+            over.set(true);
         });
     }
 }

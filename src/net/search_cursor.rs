@@ -9,8 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::io::codec::{Put, Reader, Truncated};
 use crate::shard::key::Key;
-use crate::shard::search::query::Scored;
-use crate::types::{CollectionId, Seq};
+use crate::types::CollectionId;
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 8;
@@ -24,12 +23,6 @@ pub struct SearchCursor {
 }
 
 impl SearchCursor {
-    /// Whether a hit belongs to a later page.
-    pub fn is_before(&self, hit: &Scored) -> bool {
-        let last = Scored { score: self.score, key: self.key.clone(), seq: Seq::ZERO };
-        last.order(hit).is_lt()
-    }
-
     pub fn to_text(&self, collection: CollectionId) -> String {
         let mut bytes = Vec::with_capacity(64);
         bytes.put_u8(VERSION);
@@ -74,8 +67,5 @@ mod tests {
         for len in 0..text.len() {
             assert_eq!(SearchCursor::from_text(&text[..len], CollectionId(3)), None);
         }
-        let hit = |score, key| Scored { score, key: Key::from_u64(key), seq: Seq(1) };
-        assert!(cursor.is_before(&hit(-0.6, 1)) && cursor.is_before(&hit(-0.5, 8)));
-        assert!(!cursor.is_before(&hit(-0.5, 7)) && !cursor.is_before(&hit(-0.4, 9)));
     }
 }

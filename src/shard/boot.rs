@@ -16,7 +16,6 @@ use super::pump::pump;
 use super::record::Refusal;
 use super::recount::recount;
 use super::recovery::{Restored, recover};
-use super::search::upkeep::keep_documents;
 use super::serve::receive;
 use super::snapshot;
 use super::start_error::StartError;
@@ -80,7 +79,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     let warm_values = node.inner().options.warm_on_start;
     node.runtime().spawn(Class::Background, warm_up(core.clone(), warm_values));
     node.runtime().spawn(Class::Background, keep_indexes(core.clone()));
-    node.runtime().spawn(Class::Background, keep_documents(core.clone()));
+    core.keep_documents();
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_shedding(core.clone()));

@@ -55,6 +55,7 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
             core.want_checkpoint();
         }
         core.shed_wanted.notify();
+        core.keep_documents();
         // Parts that belong to nobody now give their room back.
         core.compaction_wanted.notify();
         super::serve::take_up_early(node);

@@ -82,6 +82,9 @@ pub struct Core {
     checkpoint_log_bytes: u64,
     /// Tablets or parts of them were given up: their memory is to be freed.
     pub shed_wanted: Signal,
+    /// Indexes over documents have changed.
+    pub documents_wanted: Signal,
+    keeps_documents: Cell<bool>,
     /// Collections whose split is under way: it may take longer than to the next checkpoint.
     pub splitting: RefCell<BTreeSet<CollectionId>>,
     pub numbers: RefCell<Numbers>,
@@ -155,6 +158,8 @@ impl Core {
             replayed_log_bytes: Cell::new(replayed_log_bytes),
             checkpoint_log_bytes: options.checkpoint_log_bytes,
             shed_wanted: Signal::default(),
+            documents_wanted: Signal::default(),
+            keeps_documents: Cell::new(false),
             splitting: RefCell::default(),
             numbers: RefCell::default(),
             snapshots: Desk::default(),
@@ -399,11 +404,15 @@ impl Core {
     /// Hands out what the engine has settled and wakes the pump.
     pub fn deliver(&self) {
         let mut settled = std::mem::take(&mut *self.settled.borrow_mut());
-        let (work, durable_changed) = {
+        let (work, durable_changed, documents_changed) = {
             let mut engine = self.engine.borrow_mut();
             engine.take_settled(&mut settled);
-            (engine.log_backlog_bytes() > 0, !settled.is_empty())
+            let documents_changed = engine.tablets.take_documents_changed();
+            (engine.log_backlog_bytes() > 0, !settled.is_empty(), documents_changed)
         };
+        if documents_changed {
+            self.documents_wanted.notify();
+        }
         if work {
             self.log_work.notify();
         }
@@ -412,6 +421,14 @@ impl Core {
         }
         self.settle(settled.drain(..));
         *self.settled.borrow_mut() = settled;
+    }
+
+    /// Begins the upkeep of indexes over documents when there are any.
+    pub fn keep_documents(self: &Rc<Core>) {
+        if self.engine.borrow().tablets.have_documents() && !self.keeps_documents.replace(true) {
+            self.runtime.spawn(Class::Background, super::search::upkeep::keep_documents(self.clone()));
+        }
+        self.documents_wanted.notify();
     }
 
     fn settle(&self, settled: impl IntoIterator<Item = Settled>) {

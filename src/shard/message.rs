@@ -82,6 +82,8 @@ pub enum Request {
     /// One tablet's part of a search.
     Search {
         tablet: TabletId,
+        /// Of its range on the map of who asks.
+        epoch: Epoch,
         query: Arc<Query>,
     },
     Snapshot(Ask),

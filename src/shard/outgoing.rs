@@ -22,14 +22,14 @@ pub struct Outgoing {
     end: Option<Key>,
     changed: BTreeMap<Key, Version>,
     memory_bytes: u64,
-    /// The move has ended: nothing more is sent.
-    over: bool,
+    /// Its walk has begun, and the move has not ended: only then anything is to be sent.
+    notes: bool,
 }
 
 impl Outgoing {
     pub fn new(part: &ShipPart) -> Outgoing {
         let (start, end) = (part.start.clone(), part.end.clone());
-        Outgoing { target: part.tablet, start, end, changed: BTreeMap::new(), memory_bytes: 0, over: false }
+        Outgoing { target: part.tablet, start, end, changed: BTreeMap::new(), memory_bytes: 0, notes: false }
     }
 
     pub fn is_to(&self, target: TabletId) -> bool {
@@ -43,7 +43,7 @@ impl Outgoing {
     /// A version that counts from now on, tombstones too.
     pub fn note(&mut self, key: &Key, version: &Version) {
         let covers = self.start <= *key && self.end.as_ref().is_none_or(|end| key < end);
-        if self.over || !covers {
+        if !self.notes || !covers {
             return;
         }
         self.memory_bytes += memory_of_version(key, version);
@@ -74,9 +74,14 @@ impl Outgoing {
         taken
     }
 
+    /// The walk begins.
+    pub fn begin(&mut self) {
+        self.notes = true;
+    }
+
     /// Notes nothing any more; what is there is still to be freed.
     pub fn end(&mut self) {
-        self.over = true;
+        self.notes = false;
     }
 }
 
@@ -97,7 +102,9 @@ mod tests {
 
     fn outgoing() -> Outgoing {
         let (from, tablet, to) = (TabletId(1), TabletId(2), ShardId(1));
-        Outgoing::new(&ShipPart { from, start: key(10), end: Some(key(20)), tablet, to })
+        let mut outgoing = Outgoing::new(&ShipPart { from, start: key(10), end: Some(key(20)), tablet, to });
+        outgoing.begin();
+        outgoing
     }
 
     fn note(outgoing: &mut Outgoing, number: u64, lsn: u64) {

@@ -199,7 +199,9 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
             Request::ShipOut { sources, parts } => {
                 Reply::Shipped(transfer::ship_out(&task, &sources, &parts).await)
             }
-            Request::Search { tablet, query } => Reply::Search(search(&task, tablet, &query).await),
+            Request::Search { tablet, epoch, query } => {
+                Reply::Search(search(&task, (tablet, epoch), &query).await)
+            }
             Request::ShipIn(shipment) => Reply::Done(transfer::ship_in(&task, shipment).await),
             other => unreachable!("answered at once: {other:?}"),
         };
@@ -207,7 +209,7 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
     });
 }
 
-async fn search(node: &Node, tablet: TabletId, query: &Query) -> Result<Box<query::Found>, Refusal> {
+async fn search(node: &Node, tablet: (TabletId, Epoch), query: &Query) -> Result<Box<query::Found>, Refusal> {
     let core = node.core()?.clone();
     run::search(&core, tablet, query).await.map(Box::new)
 }

@@ -25,6 +25,7 @@ pub struct Tablets {
     /// Of collections of documents, as the map has them.
     schemas: BTreeMap<CollectionId, Rc<Schema>>,
     has_map: bool,
+    documents_changed: bool,
 }
 
 impl Tablets {
@@ -37,6 +38,7 @@ impl Tablets {
             index_bytes: 0,
             schemas: BTreeMap::new(),
             has_map: false,
+            documents_changed: false,
         }
     }
 
@@ -76,6 +78,15 @@ impl Tablets {
         self.owned.values().map(Tablet::outgoing_bytes).sum()
     }
 
+    pub fn have_documents(&self) -> bool {
+        !self.schemas.is_empty()
+    }
+
+    /// Whether a document was written since the last call.
+    pub fn take_documents_changed(&mut self) -> bool {
+        std::mem::take(&mut self.documents_changed)
+    }
+
     /// Changes a tablet that is there, and what is known of its memory.
     pub fn change<T>(&mut self, id: TabletId, change: impl FnOnce(&mut Tablet) -> T) -> Option<T> {
         let tablet = self.owned.get_mut(&id)?;
@@ -99,7 +110,11 @@ impl Tablets {
 
     /// Makes a staged write visible. A tablet dropped meanwhile takes its writes with it.
     pub fn apply(&mut self, id: TabletId, key: Key, version: Version, replaces: bool) {
-        self.change(id, |tablet| tablet.apply(key, version, replaces));
+        let is_indexed = self.change(id, |tablet| {
+            tablet.apply(key, version, replaces);
+            tablet.documents.is_some()
+        });
+        self.documents_changed |= is_indexed == Some(true);
     }
 
     /// A version from the log, or from a run of the first format.

@@ -295,6 +295,7 @@ impl<'a> Convoy<'a> {
 
 /// Sends every record of a part, from the delta and the runs.
 async fn ship_all(node: &Node, patience: &Rc<Patience>, part: &ShipPart) -> Result<(), Refusal> {
+    on_outgoing(&patience.core, part, Outgoing::begin)?;
     let mut convoy = Convoy::new(node, patience, part)?;
     let walked = load_all(&patience.core, &mut convoy).await;
     walked.and(convoy.arrive().await)
@@ -312,7 +313,7 @@ async fn load_all(core: &Core, convoy: &mut Convoy<'_>) -> Result<(), Refusal> {
     loop {
         let began = core.runtime.now();
         convoy.patience.hold_back()?;
-        if changed_bytes(core, part) > limits::SHIP_CHANGED_BYTES
+        if on_outgoing(core, part, |outgoing| outgoing.memory_bytes())? > limits::SHIP_CHANGED_BYTES
             && let Bound::Excluded(last) = &scan.start
         {
             convoy.arrive().await?;
@@ -407,10 +408,6 @@ fn on_outgoing<T>(
         tablet.outgoing.iter_mut().find(|outgoing| outgoing.is_to(part.tablet)).map(change)
     };
     core.engine.borrow_mut().tablets.change(part.from, of_part).flatten().ok_or(Refusal::Moved)
-}
-
-fn changed_bytes(core: &Core, part: &ShipPart) -> u64 {
-    core.engine.borrow().tablets.get(part.from).map_or(0, Tablet::outgoing_bytes)
 }
 
 async fn deliver(node: &Node, patience: &Patience, to: ShardId, shipment: Shipment) -> Result<(), Refusal> {

@@ -72,16 +72,21 @@ impl Plan {
 impl Plan {
     fn decode_document(&self, line: &[u8]) -> Result<Operation, Problem> {
         let key_type = self.collection.definition.key_type;
-        let (key, change) = match parse::parse(line, &schema(&self.collection).shape(key_type)) {
+        let (key, change, condition) = match parse::parse(line, &schema(&self.collection).shape(key_type)) {
             Ok(NewDocument { id, encoded }) => {
+                // An id that was made up replaces nothing.
+                let condition = if id.is_some() { Condition::None } else { Condition::Absent };
                 let key = id.unwrap_or_else(|| new_id(&self.node, key_type));
-                (key, Change::Put { payload: Payload::document(&encoded), expires: self.expires })
+                let payload = Payload::document(&encoded);
+                (key, Change::Put { payload, expires: self.expires }, condition)
             }
-            Err(invalid) if invalid.pointer == "/op" => (decode_delete(line, key_type)?, Change::Delete),
+            Err(invalid) if invalid.pointer == "/op" => {
+                (decode_delete(line, key_type)?, Change::Delete, Condition::None)
+            }
             Err(invalid) => return Err(invalid.into()),
         };
         let durability = self.durability;
-        Ok(Operation::Document(Write { key, change, condition: Condition::None, durability }))
+        Ok(Operation::Document(Write { key, change, condition, durability }))
     }
 }
 

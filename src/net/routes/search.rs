@@ -23,7 +23,7 @@ use crate::shard::document::json::{Json, Scanner};
 use crate::shard::document::render::Shown;
 use crate::shard::document::schema::Schema;
 use crate::shard::node::Node;
-use crate::shard::search::gather;
+use crate::shard::search::gather::{self, Gathered, Page};
 use crate::shard::search::query::{Found, PartAccount, Query};
 
 /// What is asked beside the query itself.
@@ -156,25 +156,25 @@ async fn carry_out(
     query: Query,
     wishes: Wishes,
 ) -> Result<Response, Problem> {
-    let (limit, ef) = (query.limit, query.ef);
-    let gathered = gather::search(&node, &collection, query).await?;
-    let found_all = gathered.found.hits.len() < limit;
-    let after = |hit: &crate::shard::search::query::Scored| {
-        wishes.cursor.as_ref().is_none_or(|cursor| cursor.is_before(hit))
-            && wishes.min_score.is_none_or(|min| hit.score >= min)
-    };
-    let pairs = gathered.found.hits.iter().cloned().zip(gathered.records);
-    let hits: Vec<_> = pairs.filter(|(hit, _)| after(hit)).take(wishes.limit).collect();
-    let seen = wishes.cursor.as_ref().map_or(0, |cursor| cursor.seen) + hits.len() as u32;
-    let next = hits.last().filter(|_| hits.len() == wishes.limit && !found_all);
-    let next = next.map(|(hit, _)| SearchCursor { seen, score: hit.score, key: hit.key.clone() });
+    let ef = query.ef;
+    let before = wishes.cursor.as_ref().map_or(0, |cursor| cursor.seen);
+    let after = wishes.cursor.map(|cursor| (cursor.score, cursor.key));
+    let page = Page { after, min_score: wishes.min_score, limit: wishes.limit };
+    let Gathered { found, records, more } = gather::search(&node, &collection, query, &page).await?;
+    let next = found.hits.last().filter(|_| more).map(|hit| SearchCursor {
+        seen: before + found.hits.len() as u32,
+        score: hit.score,
+        key: hit.key.clone(),
+    });
+    let told = wishes.explain.then(|| explain(&found, ef, &wishes.undeclared));
+    let hits = found.hits.into_iter().zip(records).collect();
     let metric = schema(&collection).embedding.map(|shape| MetricName::of(shape.metric));
     let mut tail = json!({ "metric": metric });
     if let Some(next) = next {
         tail["cursor"] = next.to_text(collection.id).into();
     }
-    if wishes.explain {
-        tail["explain"] = explain(&gathered.found, ef, &wishes.undeclared);
+    if let Some(told) = told {
+        tail["explain"] = told;
     }
     HitsBody::new(hits, collection.definition.key_type, wishes.shown, wishes.score, &tail).into_response()
 }

@@ -4,7 +4,7 @@
 //! Base64 of little-endian f32 is decoded into its place when the element is f32.
 //!
 //! At the door: another dimension, NaN, infinities and, under cosine, the zero vector, all as they are stored: what
-//! f16 makes infinite or zero is refused as well.
+//! f16 makes infinite or zero is refused as well, and so is a vector of which the squared length is no f32.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::invalid::{Invalid, Reason};
 use super::json::{Json, Kind, Scanner};
 use crate::limits;
+use crate::vector::door::{VectorError, check_vector};
 use crate::vector::element::Element;
 use crate::vector::metric::Metric;
 
@@ -142,7 +143,14 @@ impl EmbeddingShape {
 
     fn check_direction(&self, bytes: &[u8]) -> Result<(), Invalid> {
         let is_zero = || self.element.numbers(bytes).all(|number| number == 0.0);
-        if self.metric == Metric::Cosine && is_zero() { Err(Reason::ZeroVector.into()) } else { Ok(()) }
+        if self.metric == Metric::Cosine && is_zero() {
+            return Err(Reason::ZeroVector.into());
+        }
+        let numbers: Vec<f32> = self.element.numbers(bytes).collect();
+        match check_vector(self.metric, self.dimension, &numbers) {
+            Err(VectorError::TooLong) => Err(Reason::TooLongVector.into()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,52 +2,79 @@
 
 use std::sync::Arc;
 
-use super::query::{Found, Query};
+use super::query::{Found, Query, Scored};
 use crate::limits;
-use crate::shard::catalogue::Collection;
+use crate::shard::catalogue::{Collection, Tablet};
+use crate::shard::key::Key;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
 use crate::shard::record::{Found as Record, Refusal};
 
-/// What was found, and the documents of the hits.
+/// Which of the hits are wanted.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Behind this score and id.
+    pub after: Option<(f32, Key)>,
+    pub min_score: Option<f32>,
+    /// Hits at most; the query asks for as many as were seen before besides.
+    pub limit: usize,
+}
+
+impl Page {
+    fn has(&self, hit: &Scored) -> bool {
+        let is_later = |(score, key): &(f32, Key)| {
+            hit.score.total_cmp(score).reverse().then_with(|| hit.key.cmp(key)).is_gt()
+        };
+        self.after.as_ref().is_none_or(is_later) && self.min_score.is_none_or(|min| hit.score >= min)
+    }
+}
+
+/// What was found, and the documents of the hits on the page.
 pub struct Gathered {
     pub found: Found,
     /// By hit.
     pub records: Vec<Record>,
+    /// There may be more behind the last hit.
+    pub more: bool,
 }
 
 /// The hits with their documents, each of the version that was scored. When others are there by now, or none because
 /// their time is over, it is asked again, for as many more.
-pub async fn search(node: &Node, collection: &Arc<Collection>, query: Query) -> Result<Gathered, Refusal> {
-    let wanted = query.limit;
+pub async fn search(
+    node: &Node,
+    collection: &Arc<Collection>,
+    query: Query,
+    page: &Page,
+) -> Result<Gathered, Refusal> {
     let mut query = Arc::new(query);
     for attempt in 1.. {
-        let found = find(node, collection, &query).await?;
+        let mut found = find(node, collection, &query).await?;
+        let is_all = found.hits.len() < query.limit;
+        found.hits.retain(|hit| page.has(hit));
+        let more = !is_all || found.hits.len() > page.limit;
+        found.hits.truncate(page.limit);
         let asked = found.hits.len();
-        let mut gathered = read(node, collection, found).await?;
-        let outdated = asked - gathered.found.hits.len();
-        if outdated == 0 || gathered.found.hits.len() >= wanted || attempt == limits::SEARCH_ATTEMPTS_MAX {
-            gathered.found.hits.truncate(wanted);
-            gathered.records.truncate(wanted);
-            return Ok(gathered);
+        let (found, records) = read(node, collection, found).await?;
+        let outdated = asked - found.hits.len();
+        if outdated == 0 || attempt == limits::SEARCH_ATTEMPTS_MAX {
+            return Ok(Gathered { found, records, more });
         }
         query = Arc::new(Query { limit: query.limit + outdated, ..Query::clone(&query) });
     }
     unreachable!("the attempts are counted")
 }
 
-async fn read(node: &Node, collection: &Arc<Collection>, found: Found) -> Result<Gathered, Refusal> {
+/// Hits that are still what was scored, and their documents.
+async fn read(
+    node: &Node,
+    collection: &Arc<Collection>,
+    found: Found,
+) -> Result<(Found, Vec<Record>), Refusal> {
     let keys = found.hits.iter().map(|hit| hit.key.clone()).collect();
     let read = node.get_many(collection, keys).get().await?;
-    let (hits, records) = found
-        .hits
-        .into_iter()
-        .zip(read)
-        .filter_map(|(hit, record)| Some((hit.seq, hit, record?)))
-        .filter(|(seq, _, record)| record.seq == *seq)
-        .map(|(_, hit, record)| (hit, record))
-        .unzip();
-    Ok(Gathered { found: Found { hits, ..found }, records })
+    let both = found.hits.into_iter().zip(read).filter_map(|(hit, record)| Some((hit, record?)));
+    let (hits, records) = both.filter(|(hit, record)| hit.seq == record.seq).unzip();
+    Ok((Found { hits, ..found }, records))
 }
 
 /// Without the documents.
@@ -65,9 +92,11 @@ pub async fn find(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>)
 async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> Result<Found, Refusal> {
     let map = node.collection(&collection.name).filter(|map| map.id == collection.id);
     let map = map.ok_or(Refusal::NoSuchCollection)?;
-    let request = |tablet| Request::Search { tablet, query: query.clone() };
-    let calls: Vec<_> =
-        map.tablets.iter().map(|tablet| node.call(tablet.owner, request(tablet.id))).collect();
+    let ask = |tablet: &Tablet| {
+        let (tablet, owner, epoch) = (tablet.id, tablet.owner, tablet.epoch);
+        node.call(owner, Request::Search { tablet, epoch, query: query.clone() })
+    };
+    let calls: Vec<_> = map.tablets.iter().map(ask).collect();
     let (mut found, mut failed) = (Found::default(), None);
     for call in calls {
         match call.await {
@@ -76,11 +105,19 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
             other => unreachable!("a search answered with {other:?}"),
         }
     }
-    // While a range moves, documents of it could be found twice or not at all.
-    let as_it_was = node.collection(&collection.name).is_some_and(|now| now.tablets == map.tablets);
-    match failed {
-        Some(refusal) => Err(refusal),
-        None if as_it_was => Ok(found),
-        None => Err(Refusal::Moved),
+    failed.map_or(Ok(found), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Seq;
+
+    #[test]
+    fn a_page_begins_behind_a_score_and_an_id() {
+        let hit = |score, key| Scored { score, key: Key::from_u64(key), seq: Seq(1) };
+        let page = Page { after: Some((-0.5, Key::from_u64(7))), min_score: Some(-2.0), limit: 10 };
+        assert!(page.has(&hit(-0.6, 1)) && page.has(&hit(-0.5, 8)) && page.has(&hit(-2.0, 8)));
+        assert!(!page.has(&hit(-0.5, 7)) && !page.has(&hit(-0.4, 9)) && !page.has(&hit(-2.1, 9)));
     }
 }

@@ -228,7 +228,7 @@ impl DocumentIndex {
         let sizes = self.parts.iter().map(|(id, part)| (*id, part.borrow()));
         let (mut heads, mut segments, mut worn) = (Vec::new(), Vec::new(), None);
         for (id, part) in sizes {
-            if part.is_worn() {
+            if part.is_worn(self.plain == Some(id)) {
                 worn = Some(id);
             }
             if part.is_sealed() {

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use crate::limits;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::filter::Filter;
 use crate::shard::document::index::FieldIndexes;
@@ -49,6 +50,8 @@ enum Vectors {
 pub struct Part {
     schema: Rc<Schema>,
     keys: Vec<Key>,
+    /// Of keys on the heap, here and in the map of places.
+    key_bytes: usize,
     seqs: Vec<Seq>,
     originals: Vec<u8>,
     metadata: Texts,
@@ -69,6 +72,7 @@ impl Part {
         Part {
             schema: schema.clone(),
             keys: Vec::new(),
+            key_bytes: 0,
             seqs: Vec::new(),
             originals: Vec::new(),
             metadata: Texts::default(),
@@ -86,12 +90,24 @@ impl Part {
     pub fn head(schema: &Rc<Schema>, capacity: usize) -> Part {
         let shape = schema.embedding.expect("a collection with embeddings");
         let head = Head::new(shape.metric, shape.dimension(), capacity, BuildOptions::default());
-        Part::with(schema, Vectors::Head(Box::new(head)))
+        let mut part = Part::with(schema, Vectors::Head(Box::new(head)));
+        part.reserve(capacity, shape.bytes());
+        part
     }
 
     /// Without its documents: they are added one by one, in the order of the ordinals of the segment.
     pub fn sealed(schema: &Rc<Schema>, segment: Segment) -> Part {
-        Part::with(schema, Vectors::Sealed(Box::new(segment)))
+        let documents = segment.graph().len();
+        let mut part = Part::with(schema, Vectors::Sealed(Box::new(segment)));
+        part.reserve(documents, schema.embedding.map_or(0, |shape| shape.bytes()));
+        part
+    }
+
+    /// What grows beyond its room is copied in one step.
+    fn reserve(&mut self, documents: usize, original_bytes: usize) {
+        self.keys.reserve(documents);
+        self.seqs.reserve(documents);
+        self.originals.reserve(documents * original_bytes);
     }
 
     pub fn len(&self) -> usize {
@@ -114,6 +130,7 @@ impl Part {
 
     fn add(&mut self, key: Key, seq: Seq, metadata: &str) -> u32 {
         let ordinal = self.keys.len() as u32;
+        self.key_bytes += 2 * key.heap_bytes();
         self.keys.push(key);
         self.seqs.push(seq);
         self.metadata.push(metadata);
@@ -172,10 +189,13 @@ impl Part {
         matches!(self.vectors, Vectors::Sealed(_))
     }
 
-    /// So much is deleted that a rewrite pays.
-    pub fn is_worn(&self) -> bool {
+    /// So much is deleted that a rewrite pays; of one that still takes documents only when it is much.
+    pub fn is_worn(&self, is_open: bool) -> bool {
         match &self.vectors {
-            Vectors::None { deleted } => deleted.count() > 1024 && 2 * deleted.count() > self.len(),
+            Vectors::None { deleted } => {
+                let least = if is_open { limits::HEAD_DOCUMENTS_MIN } else { 0 };
+                deleted.count() > least && 2 * deleted.count() > self.len()
+            }
             Vectors::Head(_) => false,
             Vectors::Sealed(segment) => segment.is_worn(),
         }
@@ -243,8 +263,8 @@ impl Part {
             Vectors::Head(head) => head.graph().bytes(),
             Vectors::Sealed(segment) => segment.graph().bytes(),
         };
-        let texts = self.metadata.bytes.capacity() + self.originals.capacity();
-        (graph + texts + self.keys.capacity() * KEY_BYTES + self.fields.memory_bytes()) as u64
+        let texts = self.metadata.bytes.capacity() + self.originals.len() + self.key_bytes;
+        (graph + texts + self.keys.len() * KEY_BYTES + self.fields.memory_bytes()) as u64
     }
 }
 

@@ -9,9 +9,12 @@ use super::index::{DocumentIndex, unknown_ordinals};
 use super::part::Part;
 use crate::limits;
 use crate::shard::core::Core;
-use crate::shard::document::encoding::Parts;
+use crate::shard::delta::Version;
+use crate::shard::document::encoding::{Document, Parts};
+use crate::shard::key::Key;
 use crate::shard::record::Scan;
 use crate::shard::store::DeltaPage;
+use crate::shard::tablet::Tablet;
 use crate::types::{TabletId, WallMs};
 use crate::vector::element::{Originals, Rows};
 use crate::vector::graph::build::BuildOptions;
@@ -20,10 +23,20 @@ use crate::vector::merge::{Merge, Merged, Origin};
 /// Runs for as long as the shard.
 pub async fn keep_documents(core: Rc<Core>) {
     loop {
+        let wanted = core.documents_wanted.wait();
         if !work(&core).await {
-            core.runtime.sleep(limits::INDEX_UPKEEP_PERIOD).await;
+            // What could not be read is tried again.
+            let retries = core.engine.borrow().tablets.iter().any(is_loading);
+            match retries {
+                true => drop(core.runtime.timeout(limits::INDEX_RETRY, wanted).await),
+                false => wanted.await,
+            }
         }
     }
+}
+
+fn is_loading(tablet: &Tablet) -> bool {
+    tablet.documents.as_ref().is_some_and(DocumentIndex::is_loading)
 }
 
 /// One round of work; false when there is none. Records are read first, of all tablets: nothing is found before.
@@ -35,8 +48,7 @@ async fn work(core: &Rc<Core>) -> bool {
     let mut any = false;
     for tablet in &indexed {
         if on_index(core, *tablet, |index| index.is_loading()) == Some(true) {
-            load(core, *tablet).await;
-            any = true;
+            any |= load(core, *tablet).await;
         }
     }
     for tablet in indexed {
@@ -56,20 +68,18 @@ fn on_index<T>(core: &Core, tablet: TabletId, change: impl FnOnce(&mut DocumentI
     engine.tablets.change(tablet, |tablet| tablet.documents.as_mut().map(change)).flatten()
 }
 
-/// Reads all records of a tablet into its index.
-async fn load(core: &Rc<Core>, id: TabletId) {
+/// Reads all records of a tablet into its index; false when it has to be tried again.
+async fn load(core: &Rc<Core>, id: TabletId) -> bool {
     let began = core.runtime.now();
-    match read_records(core, id).await {
-        Some(documents) => {
-            on_index(core, id, DocumentIndex::loaded);
-            let took_ms = core.runtime.now().since(began) / 1_000_000;
-            if documents > 0 {
-                tracing::info!(tablet = %id, documents, took_ms, "documents were read into their index");
-            }
-        }
-        // Begun anew later; what is there counts as newer then.
-        None => core.runtime.sleep(limits::INDEX_RETRY).await,
+    // Begun anew later; what is there counts as newer then.
+    let Some(documents) = read_records(core, id).await else { return false };
+    on_index(core, id, DocumentIndex::loaded);
+    core.shed_wanted.notify();
+    let took_ms = core.runtime.now().since(began) / 1_000_000;
+    if documents > 0 {
+        tracing::info!(tablet = %id, documents, took_ms, "documents were read into their index");
     }
+    true
 }
 
 /// `None` when the tablet went away, or a run of it cannot be read.
@@ -95,7 +105,7 @@ async fn read_records(core: &Core, id: TabletId) -> Option<u64> {
                     && let Ok(document) = Parts::of(payload.value()).and_then(Parts::document)
                 {
                     documents += 1;
-                    on_index(core, id, |index| index.load(key, &version, &document));
+                    load_document(core, id, key, &version, &document);
                 }
                 Ok(visited < limits::LOAD_PAGE_DOCUMENTS)
             })
@@ -109,6 +119,17 @@ async fn read_records(core: &Core, id: TabletId) -> Option<u64> {
             }
         }
     }
+}
+
+/// Unless it has moved away since the page was taken.
+fn load_document(core: &Core, id: TabletId, key: &Key, version: &Version, document: &Document<'_>) {
+    let mut engine = core.engine.borrow_mut();
+    engine.tablets.change(id, |tablet| {
+        let covers = tablet.covers(key);
+        if let Some(index) = tablet.documents.as_mut().filter(|_| covers) {
+            index.load(key, version, document);
+        }
+    });
 }
 
 /// Links what came into heads; true when there was something.
