@@ -256,7 +256,8 @@ mod tests {
             metadata in prop::sample::select(vec!["{}", r#"{"a":[1.0,{"b":null}]}"#]),
         ) {
             let element = Element::from_code(code).unwrap();
-            let numbers = bits.into_iter().map(f32::from_bits);
+            // None above 2^32: longer vectors are refused.
+            let numbers = bits.into_iter().map(|bits| f32::from_bits(bits & !(3 << 28)));
             let mut bytes = Vec::new();
             numbers.for_each(|number| element.encode(&[number], &mut bytes));
             let finite = element.numbers(&bytes).all(f32::is_finite);
