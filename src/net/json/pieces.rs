@@ -131,30 +131,46 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
 
 impl<I: Iterator<Item = (Key, Option<Found>)> + 'static> Records<I> {
     /// The document: whole when it is small, else as a stream.
-    pub fn into_response(mut self) -> Response {
-        let mut first = Vec::new();
-        if self.append_some(&mut first) {
-            Response::stream(JSON, Begun { first, rest: self })
-        } else {
-            Response::bytes(200, JSON, first)
-        }
+    pub fn into_response(self) -> Response {
+        respond(self).unwrap_or_else(Response::from)
     }
 }
 
-struct Begun<I> {
-    first: Vec<u8>,
-    rest: Records<I>,
+impl<I: Iterator<Item = (Key, Option<Found>)>> Pieces for Records<I> {
+    fn append_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
+        Ok(self.append_some(out))
+    }
 }
 
-impl<I: Iterator<Item = (Key, Option<Found>)>> Source for Begun<I> {
+/// JSON that is made as it is sent.
+pub trait Pieces {
+    /// Appends what comes next, until `out` has enough to be sent. True when there is more.
+    fn append_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem>;
+}
+
+/// The answer: whole when it is small, else as a stream.
+pub fn respond(mut pieces: impl Pieces + 'static) -> Result<Response, Problem> {
+    let mut first = Vec::new();
+    Ok(match pieces.append_next(&mut first)? {
+        true => Response::stream(JSON, Begun { first, rest: pieces }),
+        false => Response::bytes(200, JSON, first),
+    })
+}
+
+struct Begun<P> {
+    first: Vec<u8>,
+    rest: P,
+}
+
+impl<P: Pieces> Source for Begun<P> {
     fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>> {
         let more = if self.first.is_empty() {
-            self.rest.append_some(out)
+            self.rest.append_next(out)
         } else {
             out.append(&mut std::mem::take(&mut self.first));
-            true
+            Ok(true)
         };
-        Box::pin(async move { Ok(more) })
+        Box::pin(async move { more })
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Work, collection, durability, no_parameters, require_type, whole_bod
 use crate::limits;
 use crate::net::entity_tag::{ReadCondition, Verdict, write_condition};
 use crate::net::json::document::DocumentBody;
+use crate::net::json::pieces::respond;
 use crate::net::json::value::{append_key, append_number};
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -132,7 +133,7 @@ pub fn get(node: &Node, head: &Head<'_>, name: &str, id: &str) -> Result<Work, P
             (Verdict::Send, None) => return Err(Problem::absent()),
             (Verdict::NotModified, _) => Response::empty(304),
             (Verdict::Send, Some(found)) => {
-                DocumentBody::new(key, collection.definition.key_type, found.payload).into_response()?
+                respond(DocumentBody::new(key, collection.definition.key_type, found.payload))?
             }
         };
         response.version = current;

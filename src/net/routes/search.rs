@@ -11,6 +11,7 @@ use super::{Work, json_body, no_parameters};
 use crate::limits;
 use crate::net::json::hits::HitsBody;
 use crate::net::json::object::{self, JsonObject};
+use crate::net::json::pieces::respond;
 use crate::net::parser::Request;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
@@ -176,7 +177,7 @@ async fn carry_out(
     if let Some(told) = told {
         tail["explain"] = told;
     }
-    HitsBody::new(hits, collection.definition.key_type, wishes.shown, wishes.score, &tail).into_response()
+    respond(HitsBody::new(hits, collection.definition.key_type, wishes.shown, wishes.score, &tail))
 }
 
 fn explain(found: &Found, ef: Option<usize>, undeclared: &[String]) -> Value {
