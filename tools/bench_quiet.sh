@@ -7,9 +7,8 @@
 #   move        a collection loaded into one shard, half of it moved to the other, dropped
 # For each the median of the pairs' ratios, as they are and with a quiet p99 of at least 1 ms; exit 1 when the former is
 # above 3 (and the busy median above 1 ms), or when a turn of an executor took more than 2 ms of CPU in a busy stretch.
-# On a virtual machine the thread
-# clock also counts what the host takes: so beside the turns stands how often two loops that do nothing but look at
-# that clock, one on each core, saw it jump by as much in the same time.
+# On a virtual machine the thread clock also counts what the host takes: so beside the turns stands how often two loops
+# that do nothing but look at that clock, one on each core, saw it jump by as much in the same time.
 # Usage: tools/bench_quiet.sh [SECONDS_A_RUN=10] [PAIRS=5] [KIND..]
 source "$(dirname "$0")/lib.sh"
 

@@ -141,14 +141,13 @@ impl EmbeddingShape {
         }
     }
 
+    /// Whether it has a direction, where it needs one, and a length.
     fn check_direction(&self, bytes: &[u8]) -> Result<(), Invalid> {
-        let is_zero = || self.element.numbers(bytes).all(|number| number == 0.0);
-        if self.metric == Metric::Cosine && is_zero() {
-            return Err(Reason::ZeroVector.into());
-        }
         let numbers: Vec<f32> = self.element.numbers(bytes).collect();
         match check_vector(self.metric, self.dimension, &numbers) {
+            Err(VectorError::ZeroUnderCosine) => Err(Reason::ZeroVector.into()),
             Err(VectorError::TooLong) => Err(Reason::TooLongVector.into()),
+            // Dimension and numbers were checked with their places.
             _ => Ok(()),
         }
     }
