@@ -220,6 +220,8 @@ pub const LINK_STEP_VECTORS: usize = 2;
 pub const LINK_STEPS_MAX: usize = 512;
 pub const MERGE_STEP_VECTORS: usize = 2;
 pub const PLACES_STEP_DOCUMENTS: u32 = 64;
+/// Documents of a shared part that are compared with a map in a step.
+pub const MASK_STEP_DOCUMENTS: u32 = 512;
 /// A merge takes along segments of up to so many times what it has already.
 pub const MERGE_GROWTH_BYTES_PER_BYTE: usize = 2;
 

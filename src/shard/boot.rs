@@ -79,7 +79,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
     let warm_values = node.inner().options.warm_on_start;
     node.runtime().spawn(Class::Background, warm_up(core.clone(), warm_values));
     node.runtime().spawn(Class::Background, keep_indexes(core.clone()));
-    core.keep_documents();
+    core.keep_documents(node);
     node.runtime().spawn(Class::Background, keep_house(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_room(node.clone(), core.clone()));
     node.runtime().spawn(Class::Background, keep_shedding(core.clone()));

@@ -55,7 +55,8 @@ pub fn install(node: &Node, catalogue: Arc<Catalogue>) {
             core.want_checkpoint();
         }
         core.shed_wanted.notify();
-        core.keep_documents();
+        core.library.install(&catalogue);
+        core.keep_documents(node);
         // Parts that belong to nobody now give their room back.
         core.compaction_wanted.notify();
         super::serve::take_up_early(node);

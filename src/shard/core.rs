@@ -20,12 +20,15 @@ use super::jobs;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::message::Reply;
+use super::node::Node;
 use super::options::ShardOptions;
 use super::pace::Pace;
 use super::page::Page;
 use super::parked::Parked;
 use super::record::{Refusal, Scan, Write};
 use super::runs::run_file_name;
+use super::search::library::Library;
+use super::search::upkeep::keep_documents;
 use super::segments::Segments;
 use super::snapshot_part::Desk;
 use super::state::{ShardState, TabletState};
@@ -84,6 +87,8 @@ pub struct Core {
     pub shed_wanted: Signal,
     /// Indexes over documents have changed.
     pub documents_wanted: Signal,
+    /// Parts of their indexes that all cores share.
+    pub library: Library,
     keeps_documents: Cell<bool>,
     /// Collections whose split is under way: it may take longer than to the next checkpoint.
     pub splitting: RefCell<BTreeSet<CollectionId>>,
@@ -159,6 +164,7 @@ impl Core {
             checkpoint_log_bytes: options.checkpoint_log_bytes,
             shed_wanted: Signal::default(),
             documents_wanted: Signal::default(),
+            library: Library::default(),
             keeps_documents: Cell::new(false),
             splitting: RefCell::default(),
             numbers: RefCell::default(),
@@ -424,11 +430,17 @@ impl Core {
     }
 
     /// Begins the upkeep of indexes over documents when there are any.
-    pub fn keep_documents(self: &Rc<Core>) {
+    pub fn keep_documents(self: &Rc<Core>, node: &Node) {
         if self.engine.borrow().tablets.have_documents() && !self.keeps_documents.replace(true) {
-            self.runtime.spawn(Class::Background, super::search::upkeep::keep_documents(self.clone()));
+            self.runtime.spawn(Class::Background, keep_documents(node.clone(), self.clone()));
         }
         self.documents_wanted.notify();
+    }
+
+    /// Shared parts are everybody's: each shard counts as much of them.
+    pub fn weigh_library(&self, shards: usize) {
+        let share = self.library.memory_bytes() / shards as u64;
+        self.engine.borrow_mut().tablets.set_shared_index_bytes(share);
     }
 
     fn settle(&self, settled: impl IntoIterator<Item = Settled>) {

@@ -10,6 +10,7 @@ use super::page::Page;
 use super::record::{Found, Refusal, Scan, Write, Written};
 use super::search;
 use super::search::query::Query;
+use super::search::sealed::PartId;
 use super::snapshot_calls::{Ask, Told};
 use super::stats::{CollectionStats, ShardStats};
 use super::transfer::Shipment;
@@ -79,13 +80,16 @@ pub enum Request {
     },
     /// Log these records; answered when they are durable.
     ShipIn(Shipment),
-    /// One tablet's part of a search.
+    /// What only its owner searches of a tablet.
     Search {
         tablet: TabletId,
         /// Of its range on the map of who asks.
         epoch: Epoch,
         query: Arc<Query>,
+        /// Shared parts that are searched already.
+        known: Arc<[PartId]>,
     },
+    Index(search::calls::Ask),
     Snapshot(Ask),
     Job(jobs::Ask),
     Balance(balance::calls::Ask),
@@ -133,6 +137,7 @@ pub enum Reply {
     /// Everything is durable at the new owners; versions go on from here.
     Shipped(Result<Seq, Refusal>),
     Search(Result<Box<search::query::Found>, Refusal>),
+    Index(search::calls::Told),
     Snapshot(Told),
     Job(jobs::Told),
     Balance(balance::calls::Told),

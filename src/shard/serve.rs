@@ -9,7 +9,8 @@ use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
 use super::record::{Refusal, Write};
 use super::search::query::{self, Query};
-use super::search::run;
+use super::search::sealed::PartId;
+use super::search::{calls as search_calls, run};
 use super::staged::Looked;
 use super::stats::{CollectionStats, Phase, ShardStats};
 use super::store::Levels;
@@ -142,6 +143,10 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
             let to = node.clone();
             jobs::handle(node, core, ask, move |told| answer.give(&to, Reply::Job(told)));
         }
+        Request::Index(ask) => {
+            let to = node.clone();
+            search_calls::handle(node, core, ask, move |told| answer.give(&to, Reply::Index(told)));
+        }
         Request::Balance(ask) => {
             let to = node.clone();
             balance::calls::handle(node, core, ask, move |told| answer.give(&to, Reply::Balance(told)));
@@ -199,8 +204,8 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
             Request::ShipOut { sources, parts } => {
                 Reply::Shipped(transfer::ship_out(&task, &sources, &parts).await)
             }
-            Request::Search { tablet, epoch, query } => {
-                Reply::Search(search(&task, (tablet, epoch), &query).await)
+            Request::Search { tablet, epoch, query, known } => {
+                Reply::Search(search(&task, (tablet, epoch), &query, &known).await)
             }
             Request::ShipIn(shipment) => Reply::Done(transfer::ship_in(&task, shipment).await),
             other => unreachable!("answered at once: {other:?}"),
@@ -209,9 +214,14 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
     });
 }
 
-async fn search(node: &Node, tablet: (TabletId, Epoch), query: &Query) -> Result<Box<query::Found>, Refusal> {
+async fn search(
+    node: &Node,
+    tablet: (TabletId, Epoch),
+    query: &Query,
+    known: &[PartId],
+) -> Result<Box<query::Found>, Refusal> {
     let core = node.core()?.clone();
-    run::search(&core, tablet, query).await.map(Box::new)
+    run::search_own(&core, tablet, query, known).await.map(Box::new)
 }
 
 /// Seals what was written, then merges everything.

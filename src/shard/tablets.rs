@@ -1,7 +1,7 @@
 //! The tablets of one shard: those on the map, those still arriving, and what is left of those gone.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::delta::Version;
@@ -20,10 +20,12 @@ pub struct Tablets {
     dropped: Vec<Tablet>,
     /// Sum over all of them.
     memory_bytes: u64,
-    /// Of indexes over documents.
+    /// Of indexes over documents, without what all cores share.
     index_bytes: u64,
+    /// This shard's share of what all cores share.
+    shared_index_bytes: u64,
     /// Of collections of documents, as the map has them.
-    schemas: BTreeMap<CollectionId, Rc<Schema>>,
+    schemas: BTreeMap<CollectionId, Arc<Schema>>,
     has_map: bool,
     documents_changed: bool,
 }
@@ -36,6 +38,7 @@ impl Tablets {
             dropped: Vec::new(),
             memory_bytes: 0,
             index_bytes: 0,
+            shared_index_bytes: 0,
             schemas: BTreeMap::new(),
             has_map: false,
             documents_changed: false,
@@ -64,7 +67,11 @@ impl Tablets {
 
     /// Of indexes over documents.
     pub fn index_bytes(&self) -> u64 {
-        self.index_bytes
+        self.index_bytes + self.shared_index_bytes
+    }
+
+    pub fn set_shared_index_bytes(&mut self, bytes: u64) {
+        self.shared_index_bytes = bytes;
     }
 
     /// Bytes of runs that a seal of all of them would make, about; no less.
@@ -103,7 +110,8 @@ impl Tablets {
         let schemas = &self.schemas;
         self.owned.entry(id).or_insert_with(|| {
             let mut tablet = Tablet::new(id, collection);
-            tablet.documents = schemas.get(&collection).cloned().map(DocumentIndex::new);
+            let schema = schemas.get(&collection).cloned();
+            tablet.documents = schema.map(|schema| DocumentIndex::new(id, collection, schema));
             tablet
         })
     }
@@ -156,7 +164,7 @@ impl Tablets {
         let schemas = catalogue.collections.values().filter_map(|collection| {
             let schema = collection.definition.documents.as_ref()?;
             let known = self.schemas.get(&collection.id).cloned();
-            Some((collection.id, known.unwrap_or_else(|| Rc::new(schema.clone()))))
+            Some((collection.id, known.unwrap_or_else(|| Arc::new(schema.clone()))))
         });
         self.schemas = schemas.collect();
         for collection in catalogue.collections.values() {
@@ -175,7 +183,7 @@ impl Tablets {
             shrank |= tablet.take_over(entry, end, catalogue.epoch);
             // Records that were there before the first map are in no index yet.
             if let Some(schema) = schema.filter(|_| !has_map) {
-                tablet.documents = Some(DocumentIndex::to_be_loaded(schema));
+                tablet.documents = Some(DocumentIndex::to_be_loaded(id, collection, schema));
             }
         }
         self.has_map = true;

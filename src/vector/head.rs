@@ -61,6 +61,11 @@ impl Head {
         &self.graph
     }
 
+    /// When nothing changes any more.
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
     pub fn live(&self) -> usize {
         self.graph.len() - self.deleted.count()
     }

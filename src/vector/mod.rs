@@ -15,7 +15,7 @@
 //! 2. [`codes`]: a vector in 8 bits a coordinate, its upper and its lower 4 bits apart. [`element`]: the
 //!    originals, which the caller keeps.
 //! 3. [`plan`]: exact, scan, walk, or a walk over the survivors of a filter; a pure function. [`allowed`]: sets
-//!    of ordinals, for filters and deletes.
+//!    of ordinals, for filters and deletes; [`shared`]: one that several cores know.
 //! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or scans), and ranks the best by their
 //!    originals; [`top`] keeps the best few.
 //! 5. [`kernel`]: the distances, in four instruction sets. [`memory`]: nodes in whole cache lines.
@@ -38,6 +38,7 @@ pub mod metric;
 pub mod plan;
 pub mod search;
 pub mod segment;
+pub mod shared;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -25,6 +25,10 @@ impl Segment {
         &self.graph
     }
 
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
     /// Vectors that are not deleted.
     pub fn live(&self) -> usize {
         self.graph.len() - self.deleted.count()

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::query::{Found, Query, Scored};
+use super::sealed::PartId;
+use super::source::Begun;
+use super::{mask, run};
 use crate::limits;
 use crate::shard::catalogue::{Collection, Tablet};
+use crate::shard::core::Core;
 use crate::shard::key::Key;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
@@ -92,12 +96,17 @@ pub async fn find(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>)
 async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> Result<Found, Refusal> {
     let map = node.collection(&collection.name).filter(|map| map.id == collection.id);
     let map = map.ok_or(Refusal::NoSuchCollection)?;
+    let core = node.core()?;
+    // First what all cores share, as it is now; then what the owners have, as it is then.
+    let shared = begin_shared(core, &map, &[]).await?;
+    let known: Arc<[PartId]> = shared.iter().filter_map(Begun::id).collect();
     let ask = |tablet: &Tablet| {
         let (tablet, owner, epoch) = (tablet.id, tablet.owner, tablet.epoch);
-        node.call(owner, Request::Search { tablet, epoch, query: query.clone() })
+        node.call(owner, Request::Search { tablet, epoch, query: query.clone(), known: known.clone() })
     };
     let calls: Vec<_> = map.tablets.iter().map(ask).collect();
-    let (mut found, mut failed) = (Found::default(), None);
+    let mut found = run::search(&core.runtime, shared, query).await;
+    let mut failed = None;
     for call in calls {
         match call.await {
             Reply::Search(Ok(part)) => found.add(*part, query.limit),
@@ -105,7 +114,32 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
             other => unreachable!("a search answered with {other:?}"),
         }
     }
-    failed.map_or(Ok(found), Err)
+    if let Some(refusal) = failed {
+        return Err(refusal);
+    }
+    // What an owner shared in between, before it was asked.
+    let late = begin_shared(core, &map, &found.shared).await?;
+    if !late.is_empty() {
+        found.add(run::search(&core.runtime, late, query).await, query.limit);
+    }
+    Ok(found)
+}
+
+/// The shared parts but some, and what of them does not count now.
+async fn begin_shared(core: &Core, map: &Arc<Collection>, but: &[PartId]) -> Result<Vec<Begun>, Refusal> {
+    core.library.read_up(&core.runtime, map.id).await?;
+    let parts = core.library.parts(map.id).into_iter().filter(|known| !but.contains(&known.part.id));
+    let parts: Vec<_> = parts.collect();
+    let mut masks = Vec::new();
+    for known in &parts {
+        masks.push(known.mask(map, &mut core.runtime.slice()).await);
+    }
+    // All in one step.
+    let both = parts.iter().zip(masks);
+    let begun = both.map(|(known, mask)| {
+        Begun::shared(known.part.clone(), mask::with_outside(known.part.deleted(), &mask))
+    });
+    Ok(begun.collect())
 }
 
 #[cfg(test)]

@@ -1,42 +1,48 @@
-//! Where each document of a tablet is in its parts.
+//! Where each document of a tablet is: in a part of the tablet's own, or in one that all cores share.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::forward::{Forwards, Moved};
+use super::library::Stored;
 use super::part::Part;
+use super::sealed::{PartId, Sealed};
 use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::document::encoding::{Document, Parts};
 use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
+use crate::types::{CollectionId, TabletId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    pub part: u32,
+    pub part: PartId,
     pub ordinal: u32,
 }
 
-/// Where the documents of a part that was merged are now.
-struct Forward {
-    part: u32,
-    /// By old ordinal; what was deleted before has no new one.
-    ordinals: Vec<u32>,
+/// A shared part that has documents of the tablet.
+struct Lent {
+    part: Arc<Sealed>,
+    /// Until all cores know it, its owner searches it for them.
+    is_public: bool,
 }
 
-const GONE: u32 = u32::MAX;
-
 pub struct DocumentIndex {
-    schema: Rc<Schema>,
+    tablet: TabletId,
+    collection: CollectionId,
+    schema: Arc<Schema>,
     places: BTreeMap<Key, Place>,
-    parts: BTreeMap<u32, Rc<RefCell<Part>>>,
+    parts: BTreeMap<PartId, Rc<RefCell<Part>>>,
+    sealed: BTreeMap<PartId, Lent>,
     /// Takes documents with embeddings.
-    head: Option<u32>,
+    head: Option<PartId>,
     /// Takes those without.
-    plain: Option<u32>,
+    plain: Option<PartId>,
     next_part: u32,
-    forwards: BTreeMap<u32, Forward>,
+    forwards: Forwards,
     /// What was deleted since the records began to be read; `None` when all were.
     loading: Option<BTreeSet<Key>>,
     memory_bytes: u64,
@@ -44,27 +50,26 @@ pub struct DocumentIndex {
 
 impl DocumentIndex {
     /// Of a tablet that has no record yet.
-    pub fn new(schema: Rc<Schema>) -> DocumentIndex {
+    pub fn new(tablet: TabletId, collection: CollectionId, schema: Arc<Schema>) -> DocumentIndex {
         DocumentIndex {
+            tablet,
+            collection,
             schema,
             places: BTreeMap::new(),
             parts: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             head: None,
             plain: None,
             next_part: 0,
-            forwards: BTreeMap::new(),
+            forwards: Forwards::default(),
             loading: None,
             memory_bytes: 0,
         }
     }
 
     /// Of one whose records are still to be read.
-    pub fn to_be_loaded(schema: Rc<Schema>) -> DocumentIndex {
-        DocumentIndex { loading: Some(BTreeSet::new()), ..DocumentIndex::new(schema) }
-    }
-
-    pub fn schema(&self) -> &Rc<Schema> {
-        &self.schema
+    pub fn to_be_loaded(tablet: TabletId, collection: CollectionId, schema: Arc<Schema>) -> DocumentIndex {
+        DocumentIndex { loading: Some(BTreeSet::new()), ..DocumentIndex::new(tablet, collection, schema) }
     }
 
     pub fn is_loading(&self) -> bool {
@@ -83,6 +88,7 @@ impl DocumentIndex {
         self.places.is_empty()
     }
 
+    /// Without what is public: all cores share that.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
@@ -90,7 +96,9 @@ impl DocumentIndex {
     /// Parts are weighed every now and then, what comes in is estimated in between.
     pub fn weigh(&mut self) {
         let parts: u64 = self.parts.values().map(|part| part.borrow().memory_bytes()).sum();
-        self.memory_bytes = parts + self.places.len() as u64 * limits::DOCUMENT_PLACE_BYTES;
+        let sealed = self.sealed.values().filter(|lent| !lent.is_public);
+        let sealed: u64 = sealed.map(|lent| lent.part.memory_bytes()).sum();
+        self.memory_bytes = parts + sealed + self.places.len() as u64 * limits::DOCUMENT_PLACE_BYTES;
     }
 
     /// A version that is visible from now on.
@@ -111,11 +119,25 @@ impl DocumentIndex {
         }
     }
 
-    /// A version that was read from where it lies: nothing that was written since counts less.
-    pub fn load(&mut self, key: &Key, version: &Version, document: &Document<'_>) {
+    /// A version that was read from where it lies: nothing that was written since counts less. Where a part that was
+    /// `stored` has it already, it is found there.
+    pub fn load(&mut self, key: &Key, version: &Version, document: &Document<'_>, stored: &[Rc<Stored>]) {
         let is_newer = self.places.contains_key(key);
-        if !is_newer && self.loading.as_ref().is_some_and(|deleted| !deleted.contains(key)) {
-            self.insert(key, version, document);
+        if is_newer || self.loading.as_ref().is_none_or(|deleted| deleted.contains(key)) {
+            return;
+        }
+        let place = stored.iter().find_map(|stored| {
+            let ordinal = stored.ordinal_of(key, version.seq)?;
+            stored.part.claim(ordinal, self.tablet);
+            self.lend(&stored.part, true);
+            Some(Place { part: stored.part.id, ordinal })
+        });
+        match place {
+            Some(place) => {
+                self.places.insert(key.clone(), place);
+                self.memory_bytes += limits::DOCUMENT_PLACE_BYTES;
+            }
+            None => self.insert(key, version, document),
         }
     }
 
@@ -132,8 +154,8 @@ impl DocumentIndex {
             limits::DOCUMENT_PLACE_BYTES + (document.metadata.text().len() + embedding) as u64;
     }
 
-    fn open_head(&mut self) -> u32 {
-        let full = |id: &u32| self.parts[id].borrow().is_full();
+    fn open_head(&mut self) -> PartId {
+        let full = |id: &PartId| self.parts[id].borrow().is_full();
         if let Some(head) = self.head.filter(|head| !full(head)) {
             return head;
         }
@@ -143,7 +165,7 @@ impl DocumentIndex {
         head
     }
 
-    fn open_plain(&mut self) -> u32 {
+    fn open_plain(&mut self) -> PartId {
         if let Some(plain) = self.plain {
             return plain;
         }
@@ -152,27 +174,27 @@ impl DocumentIndex {
         plain
     }
 
-    fn add(&mut self, part: Part) -> u32 {
-        let id = self.next_part;
+    fn add(&mut self, part: Part) -> PartId {
+        let id = PartId::OfTablet { tablet: self.tablet, number: self.next_part };
         self.next_part += 1;
         self.parts.insert(id, Rc::new(RefCell::new(part)));
         id
     }
 
     fn remove(&mut self, key: &Key) {
-        let Some(place) = self.places.remove(key) else { return };
-        let place = self.present(place);
-        if let Some(part) = self.parts.get(&place.part) {
-            part.borrow_mut().delete(place.ordinal);
+        let Some(mut place) = self.places.remove(key) else { return };
+        loop {
+            // Where a part is being replaced, both are searched for a while.
+            if let Some(part) = self.parts.get(&place.part) {
+                part.borrow_mut().delete(place.ordinal);
+            } else if let Some(lent) = self.sealed.get(&place.part) {
+                lent.part.delete(place.ordinal);
+            }
+            match self.forwards.next(place) {
+                Some(next) => place = next,
+                None => return,
+            }
         }
-    }
-
-    /// Where what was there is now.
-    fn present(&self, mut place: Place) -> Place {
-        while let Some(forward) = self.forwards.get(&place.part) {
-            place = Place { part: forward.part, ordinal: forward.ordinals[place.ordinal as usize] };
-        }
-        place
     }
 
     // ---- a range that became smaller
@@ -203,18 +225,16 @@ impl DocumentIndex {
             }
         }
         self.parts.pop_first();
+        self.sealed.clear();
         !self.places.is_empty() || !self.parts.is_empty()
     }
 
-    // ---- parts
+    // ---- parts of its own
 
-    /// All that a search looks at.
-    pub fn parts(&self) -> Vec<Rc<RefCell<Part>>> {
-        self.parts.values().cloned().collect()
-    }
-
-    pub fn part(&self, id: u32) -> Option<&Rc<RefCell<Part>>> {
-        self.parts.get(&id)
+    /// All that only this tablet's owner searches: its own, and shared ones that are not public yet.
+    pub fn parts(&self) -> (Vec<Rc<RefCell<Part>>>, Vec<Arc<Sealed>>) {
+        let private = self.sealed.values().filter(|lent| !lent.is_public);
+        (self.parts.values().cloned().collect(), private.map(|lent| lent.part.clone()).collect())
     }
 
     /// One that has vectors to link.
@@ -222,82 +242,108 @@ impl DocumentIndex {
         self.parts.values().find(|part| part.borrow().is_behind()).cloned()
     }
 
-    /// Parts to be merged: heads that are full, with the segments that are not much larger than they together; else a
-    /// part of which much is deleted. So each document is merged about as often as the collection doubles.
-    pub fn to_merge(&self) -> Vec<u32> {
-        let sizes = self.parts.iter().map(|(id, part)| (*id, part.borrow()));
-        let (mut heads, mut segments, mut worn) = (Vec::new(), Vec::new(), None);
-        for (id, part) in sizes {
-            if part.is_worn(self.plain == Some(id)) {
-                worn = Some(id);
+    /// Seals a head that is full and linked, unless a search holds on to it: then it is tried again.
+    pub fn seal(&mut self) -> Option<Arc<Sealed>> {
+        let is_ready = |part: &Part| part.is_full() && !part.is_behind();
+        let id = *self.parts.iter().find(|(_, part)| is_ready(&part.borrow()))?.0;
+        match Rc::try_unwrap(self.parts.remove(&id)?) {
+            Ok(part) => {
+                self.head = self.head.filter(|head| *head != id);
+                let sealed = Sealed::of_head(id, self.collection, self.tablet, part.into_inner());
+                let sealed = Arc::new(sealed);
+                self.lend(&sealed, false);
+                Some(sealed)
             }
-            if part.is_sealed() {
-                segments.push((part.live(), id));
-            } else if part.is_full() {
-                heads.push((id, part.live()));
+            Err(part) => {
+                self.parts.insert(id, part);
+                None
             }
         }
-        if heads.is_empty() {
-            return worn.into_iter().collect();
-        }
-        let mut sum: usize = heads.iter().map(|(_, live)| live).sum();
-        let mut merged: Vec<u32> = heads.into_iter().map(|(id, _)| id).collect();
-        segments.sort_unstable();
-        for (live, id) in segments {
-            if live > limits::MERGE_GROWTH_BYTES_PER_BYTE * sum {
-                break;
-            }
-            sum += live;
-            merged.push(id);
-        }
-        merged
     }
 
-    /// Nothing comes into these any more.
-    pub fn close(&mut self, parts: &[u32]) {
-        self.head = self.head.filter(|head| !parts.contains(head));
-        self.plain = self.plain.filter(|plain| !parts.contains(plain));
+    /// All cores know the part.
+    pub fn published(&mut self, id: PartId) {
+        if let Some(lent) = self.sealed.get_mut(&id) {
+            lent.is_public = true;
+        }
     }
 
-    /// Puts a part in the place of others. `ordinals`: for each of them, the new ordinals by the old ones.
-    pub fn replace(&mut self, part: Part, old: Vec<(u32, Vec<u32>)>) -> u32 {
+    fn lend(&mut self, part: &Arc<Sealed>, is_public: bool) {
+        self.sealed.entry(part.id).or_insert_with(|| Lent { part: part.clone(), is_public });
+    }
+
+    /// Documents without embeddings of which so many are deleted that a rewrite pays: they are closed for that.
+    pub fn close_worn_plain(&mut self) -> Option<(PartId, Rc<RefCell<Part>>)> {
+        let id = self.plain?;
+        let part = self.parts.get(&id).filter(|part| part.borrow().is_worn()).cloned()?;
+        self.plain = None;
+        Some((id, part))
+    }
+
+    /// Puts the rewritten part in the place of a worn one. `ordinals`: the new ones by the old ones.
+    pub fn replace_plain(&mut self, old: PartId, part: Part, ordinals: Moved) -> PartId {
         let new = self.add(part);
-        for (id, ordinals) in old {
-            let deleted = self.parts.remove(&id);
-            let deleted = deleted.as_ref().map(|part| part.borrow().deleted().clone()).unwrap_or_default();
-            let mut merged = self.parts[&new].borrow_mut();
+        if let Some(before) = self.parts.remove(&old) {
             // What was deleted while the new part was made.
-            for old in deleted.iter() {
-                let ordinal = ordinals.get(old as usize).copied().unwrap_or(GONE);
-                if ordinal != GONE {
-                    merged.delete(ordinal);
+            for ordinal in before.borrow().deleted().iter() {
+                if let Some(ordinal) = ordinals.get(ordinal) {
+                    self.parts[&new].borrow_mut().delete(ordinal);
                 }
             }
-            self.forwards.insert(id, Forward { part: new, ordinals });
         }
+        self.forwards.add(old, new, ordinals);
         new
     }
 
-    /// Corrects the places of up to `count` documents of a new part, from an ordinal on.
-    pub fn correct_places(&mut self, part: u32, from: u32, count: u32) {
-        let Some(merged) = self.parts.get(&part).cloned() else { return };
-        let merged = merged.borrow();
-        for ordinal in from..(from + count).min(merged.len() as u32) {
-            let place = Place { part, ordinal };
-            let key = merged.key(ordinal);
-            if self.places.get(key).is_some_and(|before| self.present(*before) == place) {
-                self.places.insert(key.clone(), place);
+    // ---- parts that are replaced
+
+    /// From now on, what is deleted from one of these is deleted from the new part as well.
+    pub fn forward(&mut self, into: &Arc<Sealed>, from: &[(PartId, Moved)]) {
+        for (id, ordinals) in from {
+            if self.sealed.contains_key(id) {
+                self.lend(into, true);
+                self.forwards.add(*id, into.id, ordinals.clone());
             }
         }
     }
 
-    /// All places are corrected.
-    pub fn forget_forwards(&mut self, part: u32) {
-        self.forwards.retain(|_, forward| forward.part != part);
+    /// Corrects the places of up to `count` documents of a new part, from an ordinal on; true at its end.
+    pub fn correct_places(&mut self, part: PartId, from: u32, count: u32) -> bool {
+        if let Some(lent) = self.sealed.get(&part) {
+            let part = lent.part.clone();
+            let end = (from + count).min(part.len() as u32);
+            for ordinal in from..end {
+                if part.tablet(ordinal) == self.tablet {
+                    self.correct(part.contents().key(ordinal), part.id, ordinal);
+                }
+            }
+            return end as usize == part.len();
+        }
+        let Some(own) = self.parts.get(&part).cloned() else { return true };
+        let own = own.borrow();
+        let end = (from + count).min(own.contents().len() as u32);
+        (from..end).for_each(|ordinal| self.correct(own.contents().key(ordinal), part, ordinal));
+        end as usize == own.contents().len()
     }
-}
 
-/// Ordinals of which none is known yet.
-pub fn unknown_ordinals(count: usize) -> Vec<u32> {
-    vec![GONE; count]
+    fn correct(&mut self, key: &Key, part: PartId, ordinal: u32) {
+        let place = Place { part, ordinal };
+        if let Some(before) = self.places.get_mut(key)
+            && self.forwards.last(*before) == place
+        {
+            *before = place;
+        }
+    }
+
+    /// Parts in which nothing lives.
+    pub fn forget(&mut self, parts: &[PartId]) {
+        self.sealed.retain(|id, _| !parts.contains(id));
+    }
+
+    /// All places are corrected, and nobody begins a search in what was replaced by this part.
+    pub fn forget_replaced(&mut self, by: PartId) {
+        for id in self.forwards.forget(by) {
+            self.sealed.remove(&id);
+        }
+    }
 }

@@ -1,21 +1,36 @@
 //! The index over the documents of a tablet, and searches in it. All of it is in memory, and derived: it is made of
 //! the records at the start, and follows each write in the step that makes it visible.
 //!
-//! - [`index`]: where each document is; follows writes.
-//! - [`part`]: documents that are searched together: their vectors (in a head or a sealed segment), the indexes of
-//!   their fields, and what a search shows of them without reading records.
-//! - [`query`]: what is asked, and what was found.
-//! - [`run`]: one search on one tablet, with the core's other work in between.
-//! - [`gather`]: one search on all tablets, wherever they are.
-//! - [`upkeep`]: what is done in the background: loading at the start, links, merges of parts.
+//! What came last into a tablet lies in parts of its own, on its owner. A head that is full becomes a shared part, which
+//! all cores search without asking anybody; shared parts of all tablets are merged, so that a search looks at few graphs
+//! however many cores there are.
+//!
+//! - [`index`]: where each document of a tablet is; follows writes. [`forward`]: where it is while parts are replaced.
+//! - [`contents`]: what is kept of documents; [`part`]: those of one tablet; [`sealed`]: those that all cores share.
+//! - [`library`]: the shared parts that a core knows; [`mask`]: what of them does not count by a map; [`calls`]: what
+//!   cores tell one another of them.
+//! - [`query`]: what is asked, and what was found. [`source`]: what a search looks at.
+//! - [`run`]: one search on one core, with its other work in between.
+//! - [`gather`]: one search in what all cores share, and in what the owners have.
+//! - [`upkeep`]: what is done in the background: loading at the start, links, sealing; [`merging`]: merges of shared
+//!   parts.
 //!
 //! Invariant: a document is in the index in the turn in which its write becomes visible. So a search that begins
 //! behind an acknowledgement finds it.
-//! Invariant: parts only come and go in whole steps, so a search holds on to those that it began with.
+//! Invariant: parts only come and go in whole steps, so a search holds on to those that it began with. It takes the shared
+//! ones first, then asks the owners, then looks at what was shared in between: what lived all the time was in one of them.
 
+pub mod calls;
+pub mod contents;
+pub mod forward;
 pub mod gather;
 pub mod index;
+pub mod library;
+pub mod mask;
+pub mod merging;
 pub mod part;
 pub mod query;
 pub mod run;
+pub mod sealed;
+pub mod source;
 pub mod upkeep;

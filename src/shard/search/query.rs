@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::sealed::PartId;
 use crate::shard::document::filter::Filter;
 use crate::shard::key::Key;
 use crate::types::Seq;
@@ -54,21 +55,30 @@ pub struct Found {
     /// Documents that no index decided about: their metadata was looked at.
     pub looked_at: u64,
     pub parts: Vec<PartAccount>,
+    /// Shared parts that were searched.
+    pub shared: Vec<PartId>,
     pub filter_time: Duration,
     pub search_time: Duration,
 }
 
 impl Found {
-    /// Together with what another tablet found.
+    /// Together with what was found elsewhere.
     pub fn add(&mut self, other: Found, limit: usize) {
         self.hits.extend(other.hits);
-        self.hits.sort_unstable_by(Scored::order);
-        self.hits.truncate(limit);
+        self.keep_best(limit);
         self.matching += other.matching;
         self.documents += other.documents;
         self.looked_at += other.looked_at;
         self.parts.extend(other.parts);
+        self.shared.extend(other.shared);
         self.filter_time += other.filter_time;
         self.search_time += other.search_time;
+    }
+
+    /// In their order, each once: a document may be found where it was and where it is.
+    pub fn keep_best(&mut self, limit: usize) {
+        self.hits.sort_unstable_by(Scored::order);
+        self.hits.dedup_by(|one, other| one.key == other.key && one.seq == other.seq);
+        self.hits.truncate(limit);
     }
 }

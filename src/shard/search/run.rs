@@ -1,13 +1,12 @@
-//! One search on one tablet, in steps, with the core's other work in between.
+//! One search in parts on one core, in steps, with the core's other work in between.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::index::DocumentIndex;
-use super::part::Part;
 use super::query::{Found, PartAccount, Query, Scored};
-use crate::io::runtime::Slice;
+use super::sealed::PartId;
+use super::source::Begun;
+use crate::io::runtime::{Runtime, Slice};
 use crate::limits;
 use crate::shard::core::Core;
 use crate::shard::record::Refusal;
@@ -17,37 +16,45 @@ use crate::vector::allowed::Ordinals;
 use crate::vector::graph::Scratch;
 use crate::vector::search::{Search, SearchOptions, View};
 
-/// The tablet is searched as it is when the search begins. By another map than that of who asks, documents could be
-/// found twice or not at all: `Moved`.
-pub async fn search(
+/// What only its owner searches of a tablet, as it is when the search begins, but what who asks knows. By another map than that of who asks,
+/// documents could be found twice or not at all: `Moved`.
+pub async fn search_own(
     core: &Core,
     (tablet, epoch): (TabletId, Epoch),
     query: &Query,
+    known: &[PartId],
 ) -> Result<Found, Refusal> {
-    let parts = ready_parts(core, tablet, epoch).await?;
-    let mut slice = core.runtime.slice();
+    let mut begun = ready_parts(core, tablet, epoch).await?;
+    begun.retain(|part| part.id().is_none_or(|id| !known.contains(&id)));
+    let found = search(&core.runtime, begun, query).await;
+    // A new map takes out of the parts what moved away.
+    check_range(core, tablet, epoch).map(|()| found)
+}
+
+pub async fn search(runtime: &Runtime, parts: Vec<Begun>, query: &Query) -> Found {
+    let mut slice = runtime.slice();
     let mut found = Found::default();
     let mut scratch = Scratch::default();
-    for Begun { part, deleted } in parts {
-        let began = core.runtime.now();
+    for part in parts {
+        let began = runtime.now();
         let allowed = match &query.filter {
             Some(_) => Some(allowed(&part, query, &mut found, &mut slice).await),
             None => None,
         };
-        let filtered = core.runtime.now();
+        let filtered = runtime.now();
         found.filter_time += since(began, filtered);
-        found.documents += (part.borrow().len() - deleted.count()) as u64;
-        found.matching += matching(&part.borrow(), allowed.as_ref(), &deleted) as u64;
+        let documents = part.read(|contents| contents.len()) - part.hidden.count();
+        found.documents += documents as u64;
+        found.matching += matching(&part, allowed.as_ref()) as u64;
+        found.shared.extend(part.id());
         if let Some(vector) = &query.vector {
-            let walk = Walk { part: &part, allowed: allowed.as_ref(), deleted: &deleted, query, vector };
+            let walk = Walk { part: &part, allowed: allowed.as_ref(), query, vector };
             scratch = walk.run(&mut found, scratch, &mut slice).await;
-            found.search_time += since(filtered, core.runtime.now());
+            found.search_time += since(filtered, runtime.now());
         }
     }
-    found.hits.sort_unstable_by(Scored::order);
-    found.hits.truncate(query.limit);
-    // A new map takes out of the parts what moved away.
-    check_range(core, tablet, epoch).map(|()| found)
+    found.keep_best(query.limit);
+    found
 }
 
 fn check_range(core: &Core, id: TabletId, epoch: Epoch) -> Result<(), Refusal> {
@@ -70,7 +77,12 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
             let tablet = engine.tablets.get(id).filter(is_asked_for).ok_or(Refusal::Moved)?;
             let ready = |index: &&DocumentIndex| !index.is_loading() && tablet.is_within(index);
             if let Some(index) = tablet.documents.as_ref().filter(ready) {
-                return Ok(index.parts().into_iter().map(Begun::of).collect());
+                let (own, private) = index.parts();
+                let private = private.into_iter().map(|part| {
+                    let deleted = part.deleted();
+                    Begun::shared(part, deleted)
+                });
+                return Ok(own.into_iter().map(Begun::own).chain(private).collect());
             }
         }
         if core.runtime.now() > until {
@@ -80,35 +92,21 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
     }
 }
 
-/// A part, and what was deleted of it when the search began. What is deleted or replaced meanwhile is found all the same,
-/// and known to be outdated when it is read: passed over, its new version might be in a part that was searched already.
-struct Begun {
-    part: Rc<RefCell<Part>>,
-    deleted: Ordinals,
-}
-
-impl Begun {
-    fn of(part: Rc<RefCell<Part>>) -> Begun {
-        let deleted = part.borrow().deleted().clone();
-        Begun { part, deleted }
-    }
-}
-
-/// Without what is deleted.
-fn matching(part: &Part, allowed: Option<&Ordinals>, deleted: &Ordinals) -> usize {
+/// Of what counts, what the filter lets through.
+fn matching(part: &Begun, allowed: Option<&Ordinals>) -> usize {
     match allowed {
-        None => part.len() - deleted.count(),
+        None => part.read(|contents| contents.len()) - part.hidden.count(),
         Some(allowed) => {
-            let dead = allowed.words().iter().zip(deleted.words());
+            let dead = allowed.words().iter().zip(part.hidden.words());
             allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
         }
     }
 }
 
 /// What the filter lets through: by the indexes, and where they cannot tell by the metadata.
-async fn allowed(part: &Rc<RefCell<Part>>, query: &Query, found: &mut Found, slice: &mut Slice) -> Ordinals {
+async fn allowed(part: &Begun, query: &Query, found: &mut Found, slice: &mut Slice) -> Ordinals {
     let filter = query.filter.as_ref().expect("asked for by a filter");
-    let answer = part.borrow().fields().evaluate(filter);
+    let answer = part.read(|contents| contents.fields().evaluate(filter));
     let mut allowed: Ordinals = answer.certain().iter().collect();
     if answer.is_exact() {
         return allowed;
@@ -118,12 +116,11 @@ async fn allowed(part: &Rc<RefCell<Part>>, query: &Query, found: &mut Found, sli
     let filter = residual.as_ref().unwrap_or(filter);
     found.looked_at += open.len() as u64;
     for ordinals in open.chunks(limits::FILTER_STEP_DOCUMENTS) {
-        {
-            let part = part.borrow();
-            for ordinal in ordinals.iter().filter(|ordinal| part.matches(filter, **ordinal)) {
+        part.read(|contents| {
+            for ordinal in ordinals.iter().filter(|ordinal| contents.matches(filter, **ordinal)) {
                 allowed.insert(*ordinal);
             }
-        }
+        });
         slice.checkpoint().await;
     }
     allowed
@@ -131,9 +128,8 @@ async fn allowed(part: &Rc<RefCell<Part>>, query: &Query, found: &mut Found, sli
 
 /// One search in one part.
 struct Walk<'a> {
-    part: &'a Rc<RefCell<Part>>,
+    part: &'a Begun,
     allowed: Option<&'a Ordinals>,
-    deleted: &'a Ordinals,
     query: &'a Query,
     vector: &'a [f32],
 }
@@ -141,32 +137,30 @@ struct Walk<'a> {
 impl Walk<'_> {
     async fn run(&self, found: &mut Found, scratch: Scratch, slice: &mut Slice) -> Scratch {
         let Query { limit, ef, is_exact, .. } = *self.query;
-        let width = ef.unwrap_or_else(|| self.part.borrow().width_for(limit));
+        let width = ef.unwrap_or_else(|| self.part.width_for(limit));
         let options = SearchOptions { limit, width, is_exact };
         let mut scratch = Some(scratch);
-        let begun = self.part.borrow().viewed(self.allowed, |view| {
-            let view = View { deleted: self.deleted, ..view };
+        let begun = self.part.viewed(self.allowed, |view| {
             Search::new(view, self.vector, options, scratch.take().expect("taken once"))
         });
         let Some(mut search) = begun else { return scratch.unwrap_or_default() };
         let step = |search: &mut Search| {
-            let part = self.part.borrow();
-            let step = |view: View<'_>| {
-                search.step(View { deleted: self.deleted, ..view }, limits::SEARCH_STEP_CODES)
-            };
-            part.viewed(self.allowed, step).unwrap_or(true)
+            let step = |view: View<'_>| search.step(view, limits::SEARCH_STEP_CODES);
+            self.part.viewed(self.allowed, step).unwrap_or(true)
         };
         while !step(&mut search) {
             slice.checkpoint().await;
         }
         let (hits, account, scratch) = search.finish();
-        let part = self.part.borrow();
-        found.hits.extend(hits.iter().map(|hit| Scored {
-            score: hit.score,
-            key: part.key(hit.ordinal).clone(),
-            seq: part.seq(hit.ordinal),
-        }));
-        found.parts.push(PartAccount { documents: part.len(), is_sealed: part.is_sealed(), width, account });
+        let is_sealed = self.part.is_sealed();
+        self.part.read(|contents| {
+            found.hits.extend(hits.iter().map(|hit| Scored {
+                score: hit.score,
+                key: contents.key(hit.ordinal).clone(),
+                seq: contents.seq(hit.ordinal),
+            }));
+            found.parts.push(PartAccount { documents: contents.len(), is_sealed, width, account });
+        });
         scratch
     }
 }

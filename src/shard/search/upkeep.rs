@@ -1,33 +1,38 @@
 //! What is done for the indexes of documents in the background: the records of a tablet are read into its index at
-//! the start, vectors of heads are linked, parts are merged.
+//! the start, vectors of heads are linked, full heads are sealed, parts are merged.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::index::{DocumentIndex, unknown_ordinals};
+use super::calls::{Ask, Told, correct_places, on_index};
+use super::forward::Moving;
+use super::index::DocumentIndex;
+use super::library::Stored;
+use super::merging::{self, keeper, tell_all};
 use super::part::Part;
+use super::sealed::{PartId, Sealed};
 use crate::limits;
+use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
 use crate::shard::delta::Version;
 use crate::shard::document::encoding::{Document, Parts};
 use crate::shard::key::Key;
+use crate::shard::node::Node;
 use crate::shard::record::Scan;
 use crate::shard::store::DeltaPage;
 use crate::shard::tablet::Tablet;
-use crate::types::{TabletId, WallMs};
-use crate::vector::element::{Originals, Rows};
-use crate::vector::graph::build::BuildOptions;
-use crate::vector::merge::{Merge, Merged, Origin};
+use crate::types::{CollectionId, TabletId, WallMs};
 
 /// Runs for as long as the shard.
-pub async fn keep_documents(core: Rc<Core>) {
+pub async fn keep_documents(node: Node, core: Rc<Core>) {
     loop {
         let wanted = core.documents_wanted.wait();
-        if !work(&core).await {
+        if !work(&node, &core).await {
             // What could not be read is tried again.
-            let retries = core.engine.borrow().tablets.iter().any(is_loading);
-            match retries {
+            let is_loading = core.engine.borrow().tablets.iter().any(is_loading);
+            match is_loading || !core.library.are_read() {
                 true => drop(core.runtime.timeout(limits::INDEX_RETRY, wanted).await),
                 false => wanted.await,
             }
@@ -40,7 +45,19 @@ fn is_loading(tablet: &Tablet) -> bool {
 }
 
 /// One round of work; false when there is none. Records are read first, of all tablets: nothing is found before.
-async fn work(core: &Rc<Core>) -> bool {
+async fn work(node: &Node, core: &Rc<Core>) -> bool {
+    for collection in core.library.unread() {
+        let stored = match keeper(node, collection) == core.shard() {
+            true => Some(Vec::new()),
+            false => match merging::ask(node, keeper(node, collection), Ask::Stored(collection)).await {
+                Told::Stored(stored) => stored,
+                other => unreachable!("asked for what is stored, told {other:?}"),
+            },
+        };
+        if let Some(stored) = stored {
+            core.library.take_up(collection, &stored);
+        }
+    }
     let indexed: Vec<TabletId> = {
         let engine = core.engine.borrow();
         engine.tablets.iter().filter(|tablet| tablet.documents.is_some()).map(|tablet| tablet.id).collect()
@@ -53,19 +70,21 @@ async fn work(core: &Rc<Core>) -> bool {
     }
     for tablet in indexed {
         any |= link(core, tablet).await;
-        let parts = on_index(core, tablet, |index| index.to_merge()).unwrap_or_default();
-        if !parts.is_empty() {
-            merge(core, tablet, &parts).await;
-            any = true;
-        }
+        any |= rewrite_plain(core, tablet).await;
+        any |= seal(node, core, tablet).await;
         on_index(core, tablet, DocumentIndex::weigh);
+    }
+    for collection in kept(node) {
+        any |= merging::merge(node, core, &collection).await;
     }
     any
 }
 
-fn on_index<T>(core: &Core, tablet: TabletId, change: impl FnOnce(&mut DocumentIndex) -> T) -> Option<T> {
-    let mut engine = core.engine.borrow_mut();
-    engine.tablets.change(tablet, |tablet| tablet.documents.as_mut().map(change)).flatten()
+/// Collections of documents whose parts this shard merges.
+fn kept(node: &Node) -> Vec<Arc<Collection>> {
+    let map = node.catalogue();
+    let documents = map.collections.values().filter(|one| one.definition.documents.is_some());
+    documents.filter(|one| keeper(node, one.id) == node.shard()).cloned().collect()
 }
 
 /// Reads all records of a tablet into its index; false when it has to be tried again.
@@ -82,8 +101,13 @@ async fn load(core: &Rc<Core>, id: TabletId) -> bool {
     true
 }
 
-/// `None` when the tablet went away, or a run of it cannot be read.
+/// `None` when the tablet went away, a run of it cannot be read, or it is too early.
 async fn read_records(core: &Core, id: TabletId) -> Option<u64> {
+    let collection = core.engine.borrow().tablets.get(id)?.collection;
+    if !core.library.is_read(collection) {
+        return None;
+    }
+    let stored = core.library.stored(collection);
     let mut slice = core.runtime.slice();
     let (mut documents, mut after) = (0, None);
     loop {
@@ -97,15 +121,15 @@ async fn read_records(core: &Core, id: TabletId) -> Option<u64> {
         };
         let mut visited = 0;
         let more = page
-            .walk(async |key, stored| {
+            .walk(async |key, found| {
                 visited += 1;
                 after = Some(key.clone());
-                let version = stored.version().await?;
+                let version = found.version().await?;
                 if let Some(payload) = &version.payload
                     && let Ok(document) = Parts::of(payload.value()).and_then(Parts::document)
                 {
                     documents += 1;
-                    load_document(core, id, key, &version, &document);
+                    load_document(core, id, (key, &version, &document), &stored);
                 }
                 Ok(visited < limits::LOAD_PAGE_DOCUMENTS)
             })
@@ -122,12 +146,17 @@ async fn read_records(core: &Core, id: TabletId) -> Option<u64> {
 }
 
 /// Unless it has moved away since the page was taken.
-fn load_document(core: &Core, id: TabletId, key: &Key, version: &Version, document: &Document<'_>) {
+fn load_document(
+    core: &Core,
+    id: TabletId,
+    (key, version, document): (&Key, &Version, &Document<'_>),
+    stored: &[Rc<Stored>],
+) {
     let mut engine = core.engine.borrow_mut();
     engine.tablets.change(id, |tablet| {
         let covers = tablet.covers(key);
         if let Some(index) = tablet.documents.as_mut().filter(|_| covers) {
-            index.load(key, version, document);
+            index.load(key, version, document, stored);
         }
     });
 }
@@ -146,53 +175,51 @@ async fn link(core: &Rc<Core>, tablet: TabletId) -> bool {
     true
 }
 
-/// Makes one part of several.
-async fn merge(core: &Rc<Core>, tablet: TabletId, ids: &[u32]) {
-    let sources = on_index(core, tablet, |index| {
-        index.close(ids);
-        let parts: Option<Vec<_>> = ids.iter().map(|id| index.part(*id).cloned()).collect();
-        parts.map(|parts| (index.schema().clone(), parts))
-    });
-    let Some(Some((schema, sources))) = sources else { return };
-    let (began, mut slice) = (core.runtime.now(), core.runtime.slice());
-    let live: Vec<_> = sources.iter().map(|part| part.borrow().live_ordinals()).collect();
-    let has_vectors = sources[0].borrow().viewed(None, |_| ()).is_some();
-    let (mut part, origins) = match schema.embedding.filter(|_| has_vectors) {
-        Some(shape) => {
-            let mut merge = Merge::new(shape.metric, shape.dimension(), &live, BuildOptions::default());
-            while !step(&mut merge, &sources) {
-                slice.checkpoint().await;
-            }
-            let Merged { segment, origins } = merge.finish();
-            (Part::sealed(&schema, segment), origins)
-        }
-        None => {
-            let origins = live[0].iter().map(|ordinal| Origin { source: 0, ordinal }).collect();
-            (Part::plain(&schema), origins)
-        }
+/// Makes a head that is full and linked a part of all cores; true when there was one. Of a tablet that is on no map yet
+/// nobody may find anything.
+async fn seal(node: &Node, core: &Rc<Core>, tablet: TabletId) -> bool {
+    let sealed = {
+        let mut engine = core.engine.borrow_mut();
+        let seal = |tablet: &mut Tablet| {
+            let is_mapped = tablet.is_mapped();
+            let index = tablet.documents.as_mut().filter(|_| is_mapped)?;
+            index.seal().map(|part| (tablet.collection, part))
+        };
+        engine.tablets.change(tablet, seal).flatten()
     };
-    let mut new_ordinals: Vec<Vec<u32>> =
-        sources.iter().map(|part| unknown_ordinals(part.borrow().len())).collect();
-    for (new, origin) in origins.iter().enumerate() {
-        part.add_entry(sources[origin.source as usize].borrow().entry(origin.ordinal));
-        new_ordinals[origin.source as usize][origin.ordinal as usize] = new as u32;
-        slice.checkpoint().await;
-    }
-    let documents = part.len();
-    let old = ids.iter().copied().zip(new_ordinals).collect();
-    let Some(new) = on_index(core, tablet, |index| index.replace(part, old)) else { return };
-    for from in (0..documents as u32).step_by(limits::PLACES_STEP_DOCUMENTS as usize) {
-        on_index(core, tablet, |index| index.correct_places(new, from, limits::PLACES_STEP_DOCUMENTS));
-        slice.checkpoint().await;
-    }
-    on_index(core, tablet, |index| index.forget_forwards(new));
-    let took_ms = core.runtime.now().since(began) / 1_000_000;
-    tracing::info!(%tablet, parts = ids.len(), documents, took_ms, "parts of an index were merged");
+    let Some((collection, part)) = sealed else { return false };
+    publish(node, core, collection, &part).await;
+    on_index(core, tablet, |index| index.published(part.id));
+    true
 }
 
-fn step(merge: &mut Merge, sources: &[Rc<RefCell<Part>>]) -> bool {
-    let borrowed: Vec<Ref<'_, Part>> = sources.iter().map(|part| part.borrow()).collect();
-    let rows: Vec<Rows<'_>> = borrowed.iter().filter_map(|part| part.originals()).collect();
-    let originals: Vec<&dyn Originals> = rows.iter().map(|rows| rows as &dyn Originals).collect();
-    merge.step(&originals, limits::MERGE_STEP_VECTORS)
+async fn publish(node: &Node, core: &Rc<Core>, collection: CollectionId, part: &Arc<Sealed>) {
+    let (out, into) = (Arc::default(), Some(part.clone()));
+    tell_all(node, collection, Ask::Swap { collection, out, into }).await;
+    core.documents_wanted.notify();
+}
+
+/// Leaves out what is deleted of the documents without embeddings.
+async fn rewrite_plain(core: &Rc<Core>, tablet: TabletId) -> bool {
+    let worn = on_index(core, tablet, DocumentIndex::close_worn_plain).flatten();
+    let Some((id, worn)) = worn else { return false };
+    let new = rewritten(core, tablet, id, &worn).await;
+    if let Some(new) = new {
+        correct_places(core, tablet, new).await;
+    }
+    true
+}
+
+async fn rewritten(core: &Core, tablet: TabletId, id: PartId, worn: &Rc<RefCell<Part>>) -> Option<PartId> {
+    let (live, count, schema) = {
+        let worn = worn.borrow();
+        (worn.live_ordinals(), worn.contents().len(), worn.contents().schema().clone())
+    };
+    let (mut part, mut moving) = (Part::plain(&schema), Moving::of(count));
+    let mut slice = core.runtime.slice();
+    for old in live.iter() {
+        moving.set(old, part.push_plain(worn.borrow().contents().row(old)));
+        slice.checkpoint().await;
+    }
+    on_index(core, tablet, |index| index.replace_plain(id, part, moving.finish()))
 }

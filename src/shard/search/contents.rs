@@ -1,0 +1,141 @@
+//! What is kept of documents by ordinals, beside the graph over their vectors: all that a search shows or tests
+//! without reading records.
+
+use std::sync::Arc;
+
+use crate::shard::document::encoding::Document;
+use crate::shard::document::filter::Filter;
+use crate::shard::document::index::FieldIndexes;
+use crate::shard::document::metadata::Metadata;
+use crate::shard::document::schema::Schema;
+use crate::shard::key::Key;
+use crate::types::Seq;
+use crate::vector::element::Rows;
+
+/// Texts, one behind the other.
+#[derive(Default)]
+struct Texts {
+    bytes: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.bytes.push_str(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, at: usize) -> &str {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[at]]
+    }
+}
+
+pub struct Contents {
+    schema: Arc<Schema>,
+    keys: Vec<Key>,
+    /// Of keys on the heap, here and in the map of places.
+    key_bytes: usize,
+    seqs: Vec<Seq>,
+    originals: Vec<u8>,
+    metadata: Texts,
+    fields: FieldIndexes,
+}
+
+/// One document of them.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    pub key: &'a Key,
+    pub seq: Seq,
+    /// As it is stored; empty without an embedding.
+    pub original: &'a [u8],
+    pub metadata: &'a str,
+}
+
+impl<'a> Row<'a> {
+    pub fn of(key: &'a Key, seq: Seq, document: &Document<'a>) -> Row<'a> {
+        let original = document.embedding.map_or(&[][..], |embedding| embedding.bytes);
+        Row { key, seq, original, metadata: document.metadata.text() }
+    }
+}
+
+impl Contents {
+    /// What grows beyond its room is copied in one step.
+    pub fn with_capacity(schema: &Arc<Schema>, documents: usize) -> Contents {
+        let original_bytes = schema.embedding.map_or(0, |shape| shape.bytes());
+        Contents {
+            schema: schema.clone(),
+            keys: Vec::with_capacity(documents),
+            key_bytes: 0,
+            seqs: Vec::with_capacity(documents),
+            originals: Vec::with_capacity(documents * original_bytes),
+            metadata: Texts::default(),
+            fields: FieldIndexes::new(schema.fields.clone()),
+        }
+    }
+
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Takes a document in; its ordinal.
+    pub fn push(&mut self, row: Row<'_>) -> u32 {
+        let ordinal = self.keys.len() as u32;
+        self.key_bytes += 2 * row.key.heap_bytes();
+        self.keys.push(row.key.clone());
+        self.seqs.push(row.seq);
+        self.originals.extend_from_slice(row.original);
+        self.metadata.push(row.metadata);
+        self.fields.insert(ordinal, Metadata::from_compact(row.metadata));
+        ordinal
+    }
+
+    pub fn row(&self, ordinal: u32) -> Row<'_> {
+        let bytes = self.schema.embedding.map_or(0, |shape| shape.bytes());
+        let at = ordinal as usize;
+        Row {
+            key: &self.keys[at],
+            seq: self.seqs[at],
+            original: self.originals.get(at * bytes..(at + 1) * bytes).unwrap_or_default(),
+            metadata: self.metadata.get(at),
+        }
+    }
+
+    /// `None` when the collection has no embeddings.
+    pub fn originals(&self) -> Option<Rows<'_>> {
+        let shape = self.schema.embedding?;
+        Some(Rows { element: shape.element, dimension: shape.dimension(), bytes: &self.originals })
+    }
+
+    pub fn fields(&self) -> &FieldIndexes {
+        &self.fields
+    }
+
+    /// Whether the filter holds of a document, by its metadata.
+    pub fn matches(&self, filter: &Filter, ordinal: u32) -> bool {
+        filter.matches(Metadata::from_compact(self.metadata.get(ordinal as usize)))
+    }
+
+    pub fn key(&self, ordinal: u32) -> &Key {
+        &self.keys[ordinal as usize]
+    }
+
+    pub fn seq(&self, ordinal: u32) -> Seq {
+        self.seqs[ordinal as usize]
+    }
+
+    /// About what it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        const KEY_BYTES: usize = size_of::<Key>() + size_of::<Seq>() + size_of::<usize>();
+        let texts = self.metadata.bytes.capacity() + self.originals.len() + self.key_bytes;
+        (texts + self.keys.len() * KEY_BYTES + self.fields.memory_bytes()) as u64
+    }
+}

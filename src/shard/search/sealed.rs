@@ -1,0 +1,141 @@
+//! Documents of all tablets of a collection that are searched together, on any core.
+//!
+//! Invariant: only what is deleted changes, and whose a document is when it is found again after a start; both by its
+//! owner alone. So all cores read the same memory, and a search looks at one graph however many cores there are.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::contents::Contents;
+use super::part::Part;
+use crate::types::{CollectionId, TabletId};
+use crate::vector::allowed::Ordinals;
+use crate::vector::graph::Graph;
+use crate::vector::search::View;
+use crate::vector::segment::VECTORS_A_DELETED;
+use crate::vector::shared::SharedOrdinals;
+
+/// Never given twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartId {
+    /// What came into a tablet.
+    OfTablet { tablet: TabletId, number: u32 },
+    /// Merged of others.
+    Merged { collection: CollectionId, number: u32 },
+}
+
+pub struct Sealed {
+    pub id: PartId,
+    pub collection: CollectionId,
+    contents: Contents,
+    graph: Graph,
+    deleted: SharedOrdinals,
+    /// By ordinal; 0 while nobody has claimed the document.
+    tablets: Box<[AtomicU32]>,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({:?}, {} documents)", self.id, self.len())
+    }
+}
+
+impl Sealed {
+    /// Of a head that is full, linked, and of this tablet.
+    pub fn of_head(id: PartId, collection: CollectionId, tablet: TabletId, head: Part) -> Sealed {
+        let (contents, graph, deleted) = head.into_sealed().expect("only heads are sealed");
+        let mut words = deleted.words().to_vec();
+        words.resize(contents.len().div_ceil(64), 0);
+        let tablets = (0..contents.len()).map(|_| AtomicU32::new(tablet.0)).collect();
+        Sealed { id, collection, contents, graph, deleted: SharedOrdinals::from_words(&words), tablets }
+    }
+
+    /// `tablets`: by ordinal.
+    pub fn merged(
+        id: PartId,
+        collection: CollectionId,
+        contents: Contents,
+        graph: Graph,
+        tablets: Box<[AtomicU32]>,
+    ) -> Sealed {
+        assert!(contents.len() == graph.len() && contents.len() == tablets.len());
+        let deleted = SharedOrdinals::none(contents.len());
+        Sealed { id, collection, contents, graph, deleted, tablets }
+    }
+
+    /// As it was stored: nothing of it counts until its owner has claimed it.
+    pub fn unclaimed(id: PartId, collection: CollectionId, contents: Contents, graph: Graph) -> Sealed {
+        let tablets = (0..contents.len()).map(|_| AtomicU32::new(TabletId::ZERO.0)).collect();
+        let deleted = SharedOrdinals::all(contents.len());
+        Sealed { deleted, ..Sealed::merged(id, collection, contents, graph, tablets) }
+    }
+
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub fn len(&self) -> usize {
+        self.contents.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
+    pub fn is_merged(&self) -> bool {
+        matches!(self.id, PartId::Merged { .. })
+    }
+
+    /// Whose document it is; the tablet may be gone, or smaller by now.
+    pub fn tablet(&self, ordinal: u32) -> TabletId {
+        TabletId(self.tablets[ordinal as usize].load(Ordering::Acquire))
+    }
+
+    /// By the owner of the document, which has this very version.
+    pub fn claim(&self, ordinal: u32, tablet: TabletId) {
+        self.tablets[ordinal as usize].store(tablet.0, Ordering::Release);
+        self.deleted.remove(ordinal);
+    }
+
+    /// By the owner of the document.
+    pub fn delete(&self, ordinal: u32) {
+        self.deleted.insert(ordinal);
+    }
+
+    pub fn is_deleted(&self, ordinal: u32) -> bool {
+        self.deleted.contains(ordinal)
+    }
+
+    /// What is deleted by now.
+    pub fn deleted(&self) -> Ordinals {
+        self.deleted.copy()
+    }
+
+    pub fn live(&self) -> usize {
+        self.len() - self.deleted.count()
+    }
+
+    /// So many are deleted that a rewrite pays: walks pass them, and they take memory.
+    pub fn is_worn(&self) -> bool {
+        (self.len() - self.live()) * VECTORS_A_DELETED > self.len()
+    }
+
+    /// Calls `look` with what a search looks at.
+    pub fn viewed<T>(
+        &self,
+        allowed: Option<&Ordinals>,
+        deleted: &Ordinals,
+        look: impl FnOnce(View<'_>) -> T,
+    ) -> Option<T> {
+        let rows = self.contents.originals()?;
+        Some(look(View { graph: &self.graph, originals: &rows, allowed, deleted }))
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        self.contents.memory_bytes() + (self.graph.bytes() + self.len() * size_of::<u32>()) as u64
+    }
+}
