@@ -216,6 +216,14 @@ pub const DOCUMENT_PLACE_BYTES: u64 = 96;
 pub const LOAD_PAGE_DOCUMENTS: usize = 128;
 pub const HEAD_DOCUMENTS_MIN: usize = 1024;
 pub const HEAD_DOCUMENTS_MAX: usize = 65_536;
+/// A merged part of fewer has no file: it is made anew in no time.
+pub const INDEX_FILE_DOCUMENTS_MIN: usize = 1024;
+pub const INDEX_FILE_CHUNK_BYTES: usize = 256 * KIB;
+pub const INDEX_FILE_STEP_NODES: usize = 512;
+/// A head with as many documents is sealed when nothing was written for [`HEAD_QUIET`]; a scan of fewer costs next to
+/// nothing.
+pub const HEAD_SEALED_DOCUMENTS_MIN: usize = 64;
+pub const HEAD_QUIET: Duration = Duration::from_secs(2);
 pub const LINK_STEP_VECTORS: usize = 2;
 pub const LINK_STEPS_MAX: usize = 512;
 pub const MERGE_STEP_VECTORS: usize = 2;
@@ -224,6 +232,8 @@ pub const PLACES_STEP_DOCUMENTS: u32 = 64;
 pub const MASK_STEP_DOCUMENTS: u32 = 512;
 /// A merge takes along segments of up to so many times what it has already.
 pub const MERGE_GROWTH_BYTES_PER_BYTE: usize = 2;
+/// The same while nothing is written: fewer parts are searched faster.
+pub const QUIET_MERGE_GROWTH_BYTES_PER_BYTE: usize = 16;
 
 // ---- moving ranges
 

@@ -77,6 +77,7 @@ pub struct Core {
     parked: RefCell<Parked>,
     shelf: Rc<Shelf>,
     pub runs_dir: PathBuf,
+    pub index_dir: PathBuf,
     next_run: Cell<RunId>,
     /// Bytes of log when the last checkpoint began; what came since is not covered.
     checkpointed_log_bytes: Cell<u64>,
@@ -156,6 +157,7 @@ impl Core {
             parked: RefCell::default(),
             shelf: engine.store.shelf().clone(),
             runs_dir: options.shard_dir(mailbox.shard()).join("runs"),
+            index_dir: options.shard_dir(mailbox.shard()).join("index"),
             engine: RefCell::new(engine),
             next_run: Cell::new(next_run),
             ledger,

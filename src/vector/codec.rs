@@ -122,65 +122,106 @@ fn hasher(kind: u32, length: usize) -> Box<Xxh3> {
     Box::new(Xxh3::with_seed((u64::from(kind) << 56) ^ length as u64))
 }
 
-/// Encodes a sealed graph in steps.
+/// Encodes a sealed graph in steps, in pieces that are written one behind the other: all before the nodes, nodes, all
+/// behind them.
 pub struct Encoder<'a> {
     graph: &'a Graph,
-    bytes: Vec<u8>,
     hasher: Box<Xxh3>,
-    nodes_at: usize,
-    next: usize,
-    is_done: bool,
+    phase: Phase,
 }
 
-impl<'a> Encoder<'a> {
-    pub fn new(graph: &'a Graph) -> Encoder<'a> {
-        assert!(graph.linked == graph.len() && !graph.is_provisional, "the graph is not sealed");
-        let nodes = graph.len() * graph.layout.stride;
-        let mut bytes = header(graph).to_vec();
-        let grid = graph.grid.low.iter().chain(&graph.grid.rest);
-        append(&mut bytes, GRID, &grid.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
-        let nodes_at = bytes.len();
-        bytes.reserve_exact(nodes + 4 * LINE_BYTES + graph.entries.nodes().len() * 4);
-        bytes.extend_from_slice(&section_head(NODES, nodes, 0));
-        Encoder { graph, bytes, hasher: hasher(NODES, nodes), nodes_at, next: 0, is_done: false }
+enum Phase {
+    /// The hash of the nodes stands before them.
+    Hash {
+        next: usize,
+    },
+    Nodes {
+        next: usize,
+    },
+    Done,
+}
+
+/// What a step made.
+pub enum Piece {
+    None,
+    /// All before the nodes.
+    Front(Vec<u8>),
+    /// Some whole nodes.
+    Nodes(Vec<u8>),
+    /// All behind them; the last piece.
+    Back(Vec<u8>),
+}
+
+impl Encoder<'_> {
+    pub fn new(graph: &Graph) -> Encoder<'_> {
+        let hasher = hasher(NODES, graph.len() * graph.layout.stride);
+        Encoder { graph, hasher, phase: Phase::Hash { next: 0 } }
     }
 
-    /// Encodes about `budget` nodes; true when all is done.
-    pub fn step(&mut self, budget: usize) -> bool {
-        let Encoder { graph, bytes, hasher, next, .. } = self;
-        let stride = graph.layout.stride;
-        let end = graph.len().min(next.saturating_add(budget.max(1)));
-        let now = &graph.nodes.bytes()[*next * stride..end * stride];
-        let begin = bytes.len();
-        bytes.extend_from_slice(now);
+    /// Looks at about `budget` nodes.
+    pub fn step(&mut self, budget: usize) -> Piece {
+        let count = self.graph.len();
+        let end = |next: usize| count.min(next.saturating_add(budget.max(1)));
+        match self.phase {
+            Phase::Hash { next } => {
+                self.hasher.update(&self.nodes(next, end(next)));
+                if end(next) < count {
+                    self.phase = Phase::Hash { next: end(next) };
+                    return Piece::None;
+                }
+                self.phase = Phase::Nodes { next: 0 };
+                Piece::Front(self.front())
+            }
+            Phase::Nodes { next } if next < count => {
+                self.phase = Phase::Nodes { next: end(next) };
+                Piece::Nodes(self.nodes(next, end(next)))
+            }
+            Phase::Nodes { .. } => {
+                self.phase = Phase::Done;
+                let entries = self.graph.entries.nodes().iter().flat_map(|node| node.to_le_bytes());
+                let mut back = Vec::new();
+                append(&mut back, ENTRIES, &entries.collect::<Vec<_>>());
+                Piece::Back(back)
+            }
+            Phase::Done => panic!("there was a last piece"),
+        }
+    }
+
+    fn front(&self) -> Vec<u8> {
+        let grid = &self.graph.grid;
+        let mut front = header(self.graph).to_vec();
+        let numbers = grid.low.iter().chain(&grid.rest);
+        append(&mut front, GRID, &numbers.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+        let nodes = self.graph.len() * self.graph.layout.stride;
+        front.extend_from_slice(&section_head(NODES, nodes, self.hasher.digest()));
+        front
+    }
+
+    fn nodes(&self, begin: usize, end: usize) -> Vec<u8> {
+        let layout = &self.graph.layout;
+        let mut nodes = self.graph.nodes.bytes()[begin * layout.stride..end * layout.stride].to_vec();
         if cfg!(target_endian = "big") {
-            for block in bytes[begin..].chunks_exact_mut(stride) {
-                block[2 * graph.layout.plane..].as_chunks_mut::<4>().0.iter_mut().for_each(|id| id.reverse());
+            for block in nodes.chunks_exact_mut(layout.stride) {
+                block[layout.links_at()..].as_chunks_mut::<4>().0.iter_mut().for_each(|id| id.reverse());
             }
         }
-        hasher.update(&bytes[begin..]);
-        *next = end;
-        if end == graph.len() && !self.is_done {
-            let hash = self.hasher.digest();
-            put(&mut self.bytes, self.nodes_at + HASH_AT, &hash.to_le_bytes());
-            let entries = self.graph.entries.nodes().iter().flat_map(|node| node.to_le_bytes());
-            append(&mut self.bytes, ENTRIES, &entries.collect::<Vec<_>>());
-            self.is_done = true;
-        }
-        self.is_done
-    }
-
-    /// The bytes, when the last step said that all is done.
-    pub fn finish(self) -> Vec<u8> {
-        assert!(self.is_done, "not all steps were made");
-        self.bytes
+        nodes
     }
 }
 
+/// All at once.
 pub fn encode(graph: &Graph) -> Vec<u8> {
-    let mut encoder = Encoder::new(graph);
-    while !encoder.step(usize::MAX) {}
-    encoder.finish()
+    let (mut encoder, mut bytes) = (Encoder::new(graph), Vec::new());
+    loop {
+        match encoder.step(usize::MAX) {
+            Piece::None => {}
+            Piece::Front(piece) | Piece::Nodes(piece) => bytes.extend(piece),
+            Piece::Back(piece) => {
+                bytes.extend(piece);
+                return bytes;
+            }
+        }
+    }
 }
 
 fn header(graph: &Graph) -> [u8; LINE_BYTES] {
@@ -223,9 +264,8 @@ fn append(out: &mut Vec<u8>, kind: u32, payload: &[u8]) {
     out.resize(out.len().next_multiple_of(LINE_BYTES), 0);
 }
 
-/// Takes a section off the front: its payload, and the hash that it should have.
-fn section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<(&'a [u8], u64), DecodeError> {
-    let (head, behind) = rest.split_at_checked(LINE_BYTES).ok_or(DecodeError::Length)?;
+/// Length and hash of the payload behind a section's head.
+fn read_head(head: &[u8], kind: u32) -> Result<(usize, u64), DecodeError> {
     if u32_at(head, 0) != kind {
         return Err(DecodeError::Wrong("kind of a section"));
     }
@@ -233,45 +273,43 @@ fn section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<(&'a [u8], u64), Decode
         return Err(DecodeError::Damaged);
     }
     let length = usize::try_from(u64_at(head, LENGTH_AT)).map_err(|_| DecodeError::Length)?;
+    Ok((length, u64_at(head, HASH_AT)))
+}
+
+/// Takes a small section off the front, with its hash checked.
+fn checked_section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<&'a [u8], DecodeError> {
+    let (head, behind) = rest.split_at_checked(LINE_BYTES).ok_or(DecodeError::Length)?;
+    let (length, hash) = read_head(head, kind)?;
     let padded = length.checked_next_multiple_of(LINE_BYTES).ok_or(DecodeError::Length)?;
     let (whole, behind) = behind.split_at_checked(padded).ok_or(DecodeError::Length)?;
     let (payload, padding) = whole.split_at(length);
-    if padding.iter().any(|byte| *byte != 0) {
+    let mut hasher = hasher(kind, payload.len());
+    hasher.update(payload);
+    if padding.iter().any(|byte| *byte != 0) || hasher.digest() != hash {
         return Err(DecodeError::Damaged);
     }
     *rest = behind;
-    Ok((payload, u64_at(head, HASH_AT)))
+    Ok(payload)
 }
 
-/// A small section, with its hash checked.
-fn checked_section<'a>(rest: &mut &'a [u8], kind: u32) -> Result<&'a [u8], DecodeError> {
-    let (payload, hash) = section(rest, kind)?;
-    let mut hasher = hasher(kind, payload.len());
-    hasher.update(payload);
-    if hasher.digest() == hash { Ok(payload) } else { Err(DecodeError::Damaged) }
-}
-
-/// Decodes a graph in steps.
-pub struct Decoder<'a> {
+/// Decodes a graph piece by piece.
+pub struct Decoder {
     graph: Graph,
-    nodes: &'a [u8],
+    count: usize,
     hasher: Box<Xxh3>,
     hash: u64,
-    entries: &'a [u8],
-    next: usize,
 }
 
-impl<'a> Decoder<'a> {
-    /// Looks at everything but the nodes.
-    pub fn new(bytes: &'a [u8], kernels: Kernels, memory: Memory) -> Result<Decoder<'a>, DecodeError> {
-        let (header, mut rest) = bytes.split_at_checked(LINE_BYTES).ok_or(DecodeError::Length)?;
+impl Decoder {
+    /// `front`: all before the nodes, exactly.
+    pub fn new(front: &[u8], kernels: Kernels, memory: Memory) -> Result<Decoder, DecodeError> {
+        let (header, mut rest) = front.split_at_checked(LINE_BYTES).ok_or(DecodeError::Length)?;
         check_header(header)?;
         let grid_payload = checked_section(&mut rest, GRID)?;
-        let (nodes, hash) = section(&mut rest, NODES)?;
-        let entries = checked_section(&mut rest, ENTRIES)?;
-        if !rest.is_empty() {
+        if rest.len() != LINE_BYTES {
             return Err(DecodeError::Length);
         }
+        let (nodes, hash) = read_head(rest, NODES)?;
         let grid = grid_of(header, grid_payload)?;
         let degree = u32_at(header, DEGREE_AT) as usize;
         let layout = Layout::new(grid.plane(), degree.min(DEGREE_MAX));
@@ -280,7 +318,7 @@ impl<'a> Decoder<'a> {
         }
         let count = usize::try_from(u64_at(header, NODES_AT)).ok().filter(|count| *count < NODES_MAX);
         let count = count.ok_or(DecodeError::Wrong("number of nodes"))?;
-        if count.checked_mul(layout.stride) != Some(nodes.len()) {
+        if count.checked_mul(layout.stride) != Some(nodes) {
             return Err(DecodeError::Length);
         }
         let width = u32_at(header, WIDTH_AT) as usize;
@@ -289,35 +327,37 @@ impl<'a> Decoder<'a> {
         }
         let mut graph = Graph::new(grid, degree, count, kernels, memory);
         (graph.width, graph.is_exact) = (width, header[EXACT_AT] & 2 != 0);
-        Ok(Decoder { graph, nodes, hasher: hasher(NODES, nodes.len()), hash, entries, next: 0 })
+        Ok(Decoder { graph, count, hasher: hasher(NODES, nodes), hash })
     }
 
-    /// Takes about `budget` nodes; true when all are taken.
-    pub fn step(&mut self, budget: usize) -> Result<bool, DecodeError> {
-        let stride = self.graph.layout.stride;
-        let count = self.nodes.len() / stride;
-        let end = count.min(self.next.saturating_add(budget.max(1)));
-        let now = &self.nodes[self.next * stride..end * stride];
-        self.hasher.update(now);
-        for block in now.chunks_exact(stride) {
-            self.take_node(block, count)?;
-        }
-        self.next = end;
-        if end == count && self.hasher.digest() != self.hash {
-            return Err(DecodeError::Damaged);
-        }
-        Ok(end == count)
+    pub fn nodes(&self) -> usize {
+        self.count
     }
 
-    fn take_node(&mut self, block: &[u8], count: usize) -> Result<(), DecodeError> {
-        let links_at = 2 * self.graph.layout.plane;
+    /// Bytes of a node.
+    pub fn stride(&self) -> usize {
+        self.graph.layout.stride
+    }
+
+    /// Takes the next nodes, whole ones.
+    pub fn take(&mut self, nodes: &[u8]) -> Result<(), DecodeError> {
+        let left = self.count - self.graph.nodes.len();
+        if !nodes.len().is_multiple_of(self.stride()) || nodes.len() / self.stride() > left {
+            return Err(DecodeError::Length);
+        }
+        self.hasher.update(nodes);
+        nodes.chunks_exact(self.stride()).try_for_each(|block| self.take_node(block))
+    }
+
+    fn take_node(&mut self, block: &[u8]) -> Result<(), DecodeError> {
+        let links_at = self.graph.layout.links_at();
         let node = self.graph.nodes.len() as u32;
         let mut has_ended = false;
         let into = self.graph.nodes.push();
         into.copy_from_slice(block);
         for id in into[links_at..].as_chunks_mut::<4>().0 {
             let link = u32::from_le_bytes(*id);
-            let is_good = link == NONE || !has_ended && (link as usize) < count && link != node;
+            let is_good = link == NONE || !has_ended && (link as usize) < self.count && link != node;
             if !is_good {
                 return Err(DecodeError::Wrong("id of a neighbour"));
             }
@@ -327,11 +367,16 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The graph, when all nodes are taken.
-    pub fn finish(mut self) -> Result<Graph, DecodeError> {
-        assert_eq!(self.next * self.graph.layout.stride, self.nodes.len(), "not all steps were made");
-        let (ids, rest) = self.entries.as_chunks::<4>();
-        if !rest.is_empty() {
+    /// The graph, when all nodes were taken. `back`: all behind them, exactly.
+    pub fn finish(mut self, mut back: &[u8]) -> Result<Graph, DecodeError> {
+        if self.graph.nodes.len() != self.count {
+            return Err(DecodeError::Length);
+        }
+        if self.hasher.digest() != self.hash {
+            return Err(DecodeError::Damaged);
+        }
+        let (ids, rest) = checked_section(&mut back, ENTRIES)?.as_chunks::<4>();
+        if !rest.is_empty() || !back.is_empty() {
             return Err(DecodeError::Length);
         }
         for id in ids {
@@ -348,9 +393,18 @@ impl<'a> Decoder<'a> {
 
 /// All at once.
 pub fn decode(bytes: &[u8], kernels: Kernels, memory: Memory) -> Result<Graph, DecodeError> {
-    let mut decoder = Decoder::new(bytes, kernels, memory)?;
-    while !decoder.step(usize::MAX)? {}
-    decoder.finish()
+    let (header, rest) = bytes.split_at_checked(LINE_BYTES).ok_or(DecodeError::Length)?;
+    check_header(header)?;
+    let grid_head = rest.get(..LINE_BYTES).ok_or(DecodeError::Length)?;
+    let (grid, _) = read_head(grid_head, GRID)?;
+    let grid = grid.checked_next_multiple_of(LINE_BYTES).ok_or(DecodeError::Length)?;
+    let front = grid.checked_add(3 * LINE_BYTES).ok_or(DecodeError::Length)?;
+    let (front, rest) = bytes.split_at_checked(front).ok_or(DecodeError::Length)?;
+    let mut decoder = Decoder::new(front, kernels, memory)?;
+    let nodes = decoder.nodes() * decoder.stride();
+    let (nodes, back) = rest.split_at_checked(nodes).ok_or(DecodeError::Length)?;
+    decoder.take(nodes)?;
+    decoder.finish(back)
 }
 
 fn check_header(header: &[u8]) -> Result<(), DecodeError> {

@@ -70,6 +70,7 @@ pub fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce(Told) 
             }
             core.library.swap(collection, &out, into);
             core.weigh_library(node.shards());
+            core.documents_wanted.notify();
             answer(Told::Done);
         }
         Ask::Settle { collection, into } => {

@@ -237,14 +237,23 @@ impl DocumentIndex {
         (self.parts.values().cloned().collect(), private.map(|lent| lent.part.clone()).collect())
     }
 
+    /// There is a head with as many documents or more.
+    pub fn has_head_of(&self, documents: usize) -> bool {
+        self.parts.values().any(|part| part.borrow().is_head() && part.borrow().contents().len() >= documents)
+    }
+
     /// One that has vectors to link.
     pub fn behind(&self) -> Option<Rc<RefCell<Part>>> {
         self.parts.values().find(|part| part.borrow().is_behind()).cloned()
     }
 
-    /// Seals a head that is full and linked, unless a search holds on to it: then it is tried again.
-    pub fn seal(&mut self) -> Option<Arc<Sealed>> {
-        let is_ready = |part: &Part| part.is_full() && !part.is_behind();
+    /// Seals a head that is linked, and full or of so many documents; unless a search holds on to it: then it is tried
+    /// again.
+    pub fn seal(&mut self, documents: usize) -> Option<Arc<Sealed>> {
+        let is_ready = |part: &Part| {
+            let is_large = part.is_full() || part.contents().len() >= documents;
+            part.is_head() && is_large && !part.is_behind()
+        };
         let id = *self.parts.iter().find(|(_, part)| is_ready(&part.borrow()))?.0;
         match Rc::try_unwrap(self.parts.remove(&id)?) {
             Ok(part) => {

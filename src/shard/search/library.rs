@@ -104,6 +104,8 @@ struct Shelf {
 pub struct Library {
     shelves: RefCell<BTreeMap<CollectionId, Shelf>>,
     has_map: Cell<bool>,
+    /// Files of collections that are gone may be there.
+    gone: Cell<bool>,
     next_number: Cell<u32>,
 }
 
@@ -113,11 +115,19 @@ impl Library {
         let mut shelves = self.shelves.borrow_mut();
         let documents = map.collections.values().filter(|one| one.definition.documents.is_some());
         let ids: Vec<CollectionId> = documents.map(|collection| collection.id).collect();
+        let before = shelves.len();
         shelves.retain(|id, _| ids.contains(id));
+        let is_gone = shelves.len() < before || !self.has_map.get();
+        self.gone.set(self.gone.get() || is_gone);
         let is_read = self.has_map.replace(true);
         for id in ids {
             shelves.entry(id).or_insert_with(|| Shelf { is_read, is_settled: is_read, ..Shelf::default() });
         }
+    }
+
+    /// True once after a collection went away, and at the start.
+    pub fn take_gone(&self) -> bool {
+        self.gone.take()
     }
 
     /// What files have is still to be read.

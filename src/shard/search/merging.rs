@@ -4,12 +4,14 @@
 //! before that is deleted there; the new part is searched instead of the old ones; the old ones are forgotten. So what
 //! is deleted is deleted in whatever anybody searches.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::calls::{Ask, Told};
 use super::contents::Contents;
+use super::file::shelf;
 use super::forward::{Moved, Moving};
 use super::library::Known;
 use super::mask;
@@ -52,29 +54,49 @@ pub async fn tell_all(node: &Node, collection: CollectionId, tell: Ask) {
 }
 
 /// Parts to be merged: those just sealed, with the merged ones that are not much larger than they together; else one of
-/// which much is deleted. So each document is merged about as often as the collection doubles.
-fn to_merge(parts: &[Rc<Known>]) -> Vec<Rc<Known>> {
-    let (merged, fresh): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(|known| known.part.is_merged());
-    if fresh.is_empty() {
-        return merged.into_iter().find(|known| known.part.is_worn()).into_iter().collect();
+/// which much is deleted; else, while nothing is written, merged ones that are not much larger than one another. So each
+/// document is merged about as often as the collection doubles.
+pub fn to_merge(parts: &[Rc<Known>], is_quiet: bool) -> Vec<Rc<Known>> {
+    let (mut merged, mut chosen): (Vec<_>, Vec<_>) =
+        parts.iter().cloned().partition(|known| known.part.is_merged());
+    let worn = merged.iter().find(|known| known.part.is_worn());
+    match (chosen.is_empty(), worn, is_quiet) {
+        (true, Some(worn), _) => return vec![worn.clone()],
+        (true, None, false) => return Vec::new(),
+        _ => {}
     }
-    let mut sum: usize = fresh.iter().map(|known| known.part.live()).sum();
-    let mut by_size: Vec<_> = merged.into_iter().map(|known| (known.part.live(), known)).collect();
-    by_size.sort_by_key(|(live, _)| *live);
-    let mut chosen = fresh;
-    for (live, known) in by_size {
-        if live > limits::MERGE_GROWTH_BYTES_PER_BYTE * sum {
-            break;
-        }
-        sum += live;
-        chosen.push(known);
-    }
+    let growth = match is_quiet {
+        true => limits::QUIET_MERGE_GROWTH_BYTES_PER_BYTE,
+        false => limits::MERGE_GROWTH_BYTES_PER_BYTE,
+    };
+    merged.sort_by_key(|known| known.part.live());
+    let sizes: Vec<usize> = merged.iter().map(|known| known.part.live()).collect();
+    let fresh = chosen.iter().map(|known| known.part.live()).sum();
+    chosen.extend(merged.drain(similar(fresh, &sizes, growth)));
     chosen
 }
 
+/// Which of ascending sizes go together with `fresh`, or with one another if that is nothing: each is at most `growth`
+/// times as large as those before it together.
+fn similar(fresh: usize, sizes: &[usize], growth: usize) -> Range<usize> {
+    let (mut begin, mut sum) = (0, fresh);
+    for (at, size) in sizes.iter().enumerate() {
+        if sum > 0 && *size > growth * sum {
+            if fresh > 0 || at - begin > 1 {
+                return begin..at;
+            }
+            // One alone stays as it is.
+            (begin, sum) = (at, 0);
+        }
+        sum += size;
+    }
+    let is_one_alone = fresh == 0 && sizes.len() - begin < 2;
+    if is_one_alone { begin..begin } else { begin..sizes.len() }
+}
+
 /// One merge, if any is due; true when there was one.
-pub async fn merge(node: &Node, core: &Rc<Core>, collection: &Arc<Collection>) -> bool {
-    let parts = to_merge(&core.library.parts(collection.id));
+pub async fn merge(node: &Node, core: &Rc<Core>, collection: &Arc<Collection>, is_quiet: bool) -> bool {
+    let parts = to_merge(&core.library.parts(collection.id), is_quiet);
     if parts.is_empty() || !all_loaded(node, core, collection.id).await {
         return false;
     }
@@ -175,10 +197,11 @@ impl Replacement {
             self.delete_again(core, into).await;
         }
         let into = self.into.clone();
-        tell_all(node, collection, Ask::Swap { collection, out, into }).await;
+        tell_all(node, collection, Ask::Swap { collection, out: out.clone(), into }).await;
         if let Some(into) = &self.into {
             tell_all(node, collection, Ask::Settle { collection, into: into.id }).await;
         }
+        shelf::replace(core, collection, &out, self.into.as_ref()).await;
     }
 
     /// What was deleted before it was forwarded.
@@ -200,4 +223,20 @@ fn step(merge: &mut Merge, sources: &[(Arc<Sealed>, Ordinals)]) -> bool {
     let rows: Vec<Rows<'_>> = sources.iter().filter_map(|(part, _)| part.contents().originals()).collect();
     let originals: Vec<&dyn Originals> = rows.iter().map(|rows| rows as &dyn Originals).collect();
     merge.step(&originals, limits::MERGE_STEP_VECTORS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_similar_goes_together() {
+        assert_eq!(similar(10, &[15, 40, 500], 2), 0..2);
+        assert_eq!(similar(10, &[21], 2), 0..0);
+        assert_eq!(similar(0, &[28, 71], 16), 0..2);
+        assert_eq!(similar(0, &[1, 28, 71], 16), 1..3, "one that is far smaller stays");
+        assert_eq!(similar(0, &[1, 2, 60], 16), 0..2);
+        assert_eq!(similar(0, &[1, 17], 16), 1..1);
+        assert_eq!((similar(0, &[5], 16), similar(0, &[], 16)), (0..0, 0..0));
+    }
 }

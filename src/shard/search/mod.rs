@@ -12,6 +12,7 @@
 //! - [`query`]: what is asked, and what was found. [`source`]: what a search looks at.
 //! - [`run`]: one search on one core, with its other work in between.
 //! - [`gather`]: one search in what all cores share, and in what the owners have.
+//! - [`file`]: merged parts on the disk, so that a start does not link vectors anew.
 //! - [`upkeep`]: what is done in the background: loading at the start, links, sealing; [`merging`]: merges of shared
 //!   parts.
 //!
@@ -22,6 +23,7 @@
 
 pub mod calls;
 pub mod contents;
+pub mod file;
 pub mod forward;
 pub mod gather;
 pub mod index;

@@ -5,12 +5,14 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::calls::{Ask, Told, correct_places, on_index};
+use super::file::shelf;
 use super::forward::Moving;
 use super::index::DocumentIndex;
 use super::library::Stored;
-use super::merging::{self, keeper, tell_all};
+use super::merging::{self, keeper, tell_all, to_merge};
 use super::part::Part;
 use super::sealed::{PartId, Sealed};
 use crate::limits;
@@ -27,28 +29,46 @@ use crate::types::{CollectionId, TabletId, WallMs};
 
 /// Runs for as long as the shard.
 pub async fn keep_documents(node: Node, core: Rc<Core>) {
+    let mut is_quiet = false;
     loop {
         let wanted = core.documents_wanted.wait();
-        if !work(&node, &core).await {
-            // What could not be read is tried again.
-            let is_loading = core.engine.borrow().tablets.iter().any(is_loading);
-            match is_loading || !core.library.are_read() {
-                true => drop(core.runtime.timeout(limits::INDEX_RETRY, wanted).await),
-                false => wanted.await,
-            }
+        if work(&node, &core, is_quiet).await {
+            is_quiet = false;
+            continue;
         }
+        // What could not be read is tried again, and what nobody adds to is sealed.
+        is_quiet = match waits(&node, &core) {
+            Some(time) => core.runtime.timeout(time, wanted).await.is_none(),
+            None => {
+                wanted.await;
+                false
+            }
+        };
     }
 }
 
-fn is_loading(tablet: &Tablet) -> bool {
-    tablet.documents.as_ref().is_some_and(DocumentIndex::is_loading)
+/// How long to wait for more to do; `None` when there is nothing left over.
+fn waits(node: &Node, core: &Core) -> Option<Duration> {
+    let engine = core.engine.borrow();
+    let indexes = || engine.tablets.iter().filter_map(|tablet| tablet.documents.as_ref());
+    if !core.library.are_read() {
+        // Another core reads the files.
+        return Some(limits::INDEX_WAIT_STEP);
+    }
+    if indexes().any(DocumentIndex::is_loading) {
+        return Some(limits::INDEX_RETRY);
+    }
+    let is_open = |index: &DocumentIndex| index.has_head_of(limits::HEAD_SEALED_DOCUMENTS_MIN);
+    let may_merge = |kept: &Arc<Collection>| !to_merge(&core.library.parts(kept.id), true).is_empty();
+    let waits = indexes().any(is_open) || kept(node).iter().any(may_merge);
+    waits.then_some(limits::HEAD_QUIET)
 }
 
 /// One round of work; false when there is none. Records are read first, of all tablets: nothing is found before.
-async fn work(node: &Node, core: &Rc<Core>) -> bool {
+async fn work(node: &Node, core: &Rc<Core>, is_quiet: bool) -> bool {
     for collection in core.library.unread() {
         let stored = match keeper(node, collection) == core.shard() {
-            true => Some(Vec::new()),
+            true => Some(read_files(node, core, collection).await),
             false => match merging::ask(node, keeper(node, collection), Ask::Stored(collection)).await {
                 Told::Stored(stored) => stored,
                 other => unreachable!("asked for what is stored, told {other:?}"),
@@ -58,10 +78,15 @@ async fn work(node: &Node, core: &Rc<Core>) -> bool {
             core.library.take_up(collection, &stored);
         }
     }
+    if core.library.take_gone() {
+        let kept = kept(node);
+        shelf::remove_others(core, |id| kept.iter().any(|one| one.id == id)).await;
+    }
     let indexed: Vec<TabletId> = {
         let engine = core.engine.borrow();
         engine.tablets.iter().filter(|tablet| tablet.documents.is_some()).map(|tablet| tablet.id).collect()
     };
+    let least = if is_quiet { limits::HEAD_SEALED_DOCUMENTS_MIN } else { usize::MAX };
     let mut any = false;
     for tablet in &indexed {
         if on_index(core, *tablet, |index| index.is_loading()) == Some(true) {
@@ -71,13 +96,21 @@ async fn work(node: &Node, core: &Rc<Core>) -> bool {
     for tablet in indexed {
         any |= link(core, tablet).await;
         any |= rewrite_plain(core, tablet).await;
-        any |= seal(node, core, tablet).await;
+        any |= seal(node, core, tablet, least).await;
         on_index(core, tablet, DocumentIndex::weigh);
     }
     for collection in kept(node) {
-        any |= merging::merge(node, core, &collection).await;
+        any |= merging::merge(node, core, &collection, is_quiet).await;
     }
     any
+}
+
+async fn read_files(node: &Node, core: &Rc<Core>, collection: CollectionId) -> Vec<Stored> {
+    let map = node.catalogue();
+    match map.collections.values().find(|one| one.id == collection) {
+        Some(collection) => shelf::read_all(core, collection).await,
+        None => Vec::new(),
+    }
 }
 
 /// Collections of documents whose parts this shard merges.
@@ -175,15 +208,15 @@ async fn link(core: &Rc<Core>, tablet: TabletId) -> bool {
     true
 }
 
-/// Makes a head that is full and linked a part of all cores; true when there was one. Of a tablet that is on no map yet
+/// Makes a head that is linked, and full or of at least so many documents, a part of all cores; true when there was one. Of a tablet that is on no map yet
 /// nobody may find anything.
-async fn seal(node: &Node, core: &Rc<Core>, tablet: TabletId) -> bool {
+async fn seal(node: &Node, core: &Rc<Core>, tablet: TabletId, least: usize) -> bool {
     let sealed = {
         let mut engine = core.engine.borrow_mut();
         let seal = |tablet: &mut Tablet| {
             let is_mapped = tablet.is_mapped();
             let index = tablet.documents.as_mut().filter(|_| is_mapped)?;
-            index.seal().map(|part| (tablet.collection, part))
+            index.seal(least).map(|part| (tablet.collection, part))
         };
         engine.tablets.change(tablet, seal).flatten()
     };
