@@ -2,7 +2,10 @@
 """Real documents on a running server: the Cranfield collection with its embeddings and metadata made from it, searched
 with and without filters. Exact searches must give what numpy gives by brute force, others nearly all of it.
 
-Usage: tools/cranfield.py URL DIR    (DIR: corpus.jsonl or .jsonl.zst, and two .npy of embeddings, *corpus* and *quer*)
+Usage: tools/cranfield.py URL DIR                      load and check
+       tools/cranfield.py lines DIR                    the documents as JSON lines for `kyrodb import`
+       tools/cranfield.py query DIR NUMBER [FILTER]    the body of a search for a query of the collection
+DIR: corpus.jsonl or .jsonl.zst, and two .npy of embeddings, *corpus* and *quer*.
 """
 
 import base64
@@ -67,38 +70,46 @@ def lets_through(number, metadata):
     ][number]
 
 
-def main():
-    server, folder = Server(sys.argv[1]), sys.argv[2]
+def read_base(folder):
+    """Ids, texts, embeddings, metadata."""
     lines = [json.loads(line) for line in read_lines(glob.glob(folder + "/corpus.jsonl*")[0])]
     base = numpy.load(glob.glob(folder + "/*corpus*.npy")[0]).astype("<f4")
-    queries = numpy.load(glob.glob(folder + "/*quer*.npy")[0]).astype("<f4")
     texts = [(line.get("title") or "") + "\n" + (line.get("text") or "") for line in lines]
     metadata = [metadata_of(at, text) for at, text in enumerate(texts)]
+    return [line["_id"] for line in lines], texts, base, metadata
+
+
+def read_queries(folder):
+    return numpy.load(glob.glob(folder + "/*quer*.npy")[0]).astype("<f4")
+
+
+def bulk_lines(ids, texts, base, metadata):
+    for one, text, vector, meta in zip(ids, texts, base, metadata):
+        encoded = base64.b64encode(vector.tobytes()).decode()
+        yield json.dumps({"id": one, "text": text, "embedding_b64": encoded, "metadata": meta}) + "\n"
+
+
+def query(folder, number, wanted=None):
+    body = {"embedding": read_queries(folder)[int(number)].tolist(), "limit": 5, "include": ["text", "metadata", "score"]}
+    print(json.dumps({**body, "filter": json.loads(wanted)} if wanted else body))
+
+
+def check(server, folder):
+    ids, texts, base, metadata = read_base(folder)
+    queries = read_queries(folder)
     definition = {
         "embedding": {"dim": base.shape[1], "metric": "cosine"},
         "fields": {"length": "i64", "year": "i64", "tags": "keyword[]"},
     }
     server.ask("PUT", "/v1/collections/cranfield", definition, status=201)
-    body = "".join(
-        json.dumps(
-            {
-                "id": line["_id"],
-                "text": text,
-                "embedding_b64": base64.b64encode(vector.tobytes()).decode(),
-                "metadata": meta,
-            }
-        )
-        + "\n"
-        for line, text, vector, meta in zip(lines, texts, base, metadata)
-    )
+    body = "".join(bulk_lines(ids, texts, base, metadata))
     began = time.monotonic()
     told = server.ask("POST", "/v1/collections/cranfield/bulk", body, "application/x-ndjson").splitlines()
     took = time.monotonic() - began
-    if len(told) != len(lines) or any(json.loads(line)["status"] != 201 for line in told):
+    if len(told) != len(ids) or any(json.loads(line)["status"] != 201 for line in told):
         sys.exit("not all documents were taken")
-    print(f"{len(lines)} documents in {took:.2f} s, {len(lines) / took:.0f} a second")
+    print(f"{len(ids)} documents in {took:.2f} s, {len(ids) / took:.0f} a second")
 
-    ids = [line["_id"] for line in lines]
     unit = base / numpy.linalg.norm(base, axis=1, keepdims=True)
     scores = (queries / numpy.linalg.norm(queries, axis=1, keepdims=True)) @ unit.T
     bad = 0
@@ -132,6 +143,18 @@ def main():
             f"recall@10 {found / of:.4f}, {1e6 * took:.0f} us a search as this client sees it"
         )
     sys.exit(1 if bad else 0)
+
+
+def main():
+    match sys.argv[1:]:
+        case ["lines", folder]:
+            sys.stdout.writelines(bulk_lines(*read_base(folder)))
+        case ["query", folder, number, *wanted] if len(wanted) < 2:
+            query(folder, number, *wanted)
+        case [url, folder]:
+            check(Server(url), folder)
+        case _:
+            sys.exit(__doc__)
 
 
 main()

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::kv::KvArgs;
 use super::bench::rmi::RmiArgs;
-use super::bench::vector::VectorArgs;
+use super::bench::vector::{MetricArg, VectorArgs};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was found, 2 usage, 3 not found, \
                           4 conflict, 5 unavailable.";
@@ -221,17 +221,24 @@ pub struct ScanArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FileFormat {
-    /// A line a record: {"key":..,"value":..}, or a line of the bulk route
+    /// A line a record: {"key":..,"value":..} or {"id":..,"text":..,"embedding":..,"metadata":..}, or a line of the
+    /// bulk route, as the collection has values or documents
     Ndjson,
     /// u64 count, then that many u64, little-endian
     Sosd,
+    /// NumPy's array of two dimensions (f4, f2, u1, little-endian): each row the embedding of a document
+    Npy,
+    /// The same, each row behind its dimension: f32
+    Fvecs,
+    /// The same with u8
+    Bvecs,
 }
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// The file; - is stdin
+    /// The file: JSON lines, .npy, .fvecs, .bvecs or SOSD keys; - is stdin
     pub file: PathBuf,
-    /// By default sosd for *.u64 and *.sosd, else ndjson
+    /// By default npy, fvecs, bvecs by their names, sosd for *.u64 and *.sosd, else ndjson
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
     /// Bytes of the values made for the keys of a sosd file
@@ -240,10 +247,13 @@ pub struct ImportArgs {
     /// Only the first N records of the file
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Create the collection when it does not exist, with keys as the file has them
+    /// Create the collection when it does not exist, as the file needs it
     #[arg(long, conflicts_with = "verify")]
     pub create: bool,
-    /// Read everything back and compare, instead of writing
+    /// How embeddings of the collection that is created are compared
+    #[arg(long, value_enum, requires = "create")]
+    pub metric: Option<MetricArg>,
+    /// Read all values back and compare, instead of writing
     #[arg(long)]
     pub verify: bool,
     /// Connections that write or read at a time

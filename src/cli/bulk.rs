@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use serde::Deserialize;
 
-use super::client::{Server, kv_path, refused};
+use super::client::{Server, refused};
 use super::failure::{Failure, Refused};
 use super::wire::{BodyReader, read_head};
 
@@ -27,6 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Without any progress for so long the upload gives up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// The code of a line that deletes what is not there.
+const NOT_THERE: &str = "no_such_record";
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Lines of NDJSON, one after the other.
@@ -72,7 +74,8 @@ impl Batch {
 pub struct Target {
     pub server: Server,
     pub address: SocketAddr,
-    pub collection: String,
+    /// Of the bulk route.
+    pub path: String,
     pub durability: Option<String>,
 }
 
@@ -174,13 +177,12 @@ impl<'a> Upload<'a> {
     }
 
     fn head(&self) -> String {
-        let Target { server, collection, durability, .. } = self.target;
+        let Target { server, path, durability, .. } = self.target;
         let durability =
             durability.as_ref().map_or_else(String::new, |level| format!("Kyro-Durability: {level}\r\n"));
         format!(
-            "POST {}/bulk HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n{durability}\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n{durability}\
              Transfer-Encoding: chunked\r\n\r\n",
-            kv_path(collection, None),
             server.authority
         )
     }
@@ -210,6 +212,10 @@ impl<'a> Upload<'a> {
             .map_err(|error| Broken::Lost(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         match answer.status {
             ..400 => {
+                self.counts.written.fetch_add(1, Ordering::Relaxed);
+            }
+            // A delete that is sent again: what it asks for is so.
+            404 if answer.code == NOT_THERE => {
                 self.counts.written.fetch_add(1, Ordering::Relaxed);
             }
             // 408 is no answer to a line: the server ends the stream that it heard nothing from for long.
@@ -388,7 +394,7 @@ mod tests {
     fn upload_to(listener: &TcpListener, lines: usize, counts: &Counts) -> Result<(), Failure> {
         let address = listener.local_addr().unwrap();
         let server = Server { authority: address.to_string() };
-        let target = Target { server, address, collection: "default".to_owned(), durability: None };
+        let target = Target { server, address, path: "/bulk".to_owned(), durability: None };
         let (sender, receiver) = bounded(1000);
         batches(lines).into_iter().for_each(|batch| sender.send(batch).unwrap());
         drop(sender);

@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::ConfigError;
+use super::described::Misfit;
+use super::document_line::DocumentLineError;
+use super::vector_file::RowsError;
 use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
 use crate::types::ShardId;
@@ -111,7 +114,10 @@ pub enum UsageError {
     /// Neither a value nor a file was given, or both.
     Value,
     /// `--create` takes the type of the keys from a file that it can look into first.
-    CreateFromStdin,
+    CreateFromStream,
+    /// A collection with embeddings has a metric, of which a file says nothing.
+    CreateWithoutMetric,
+    VerifyDocuments,
     /// No snapshot, or not even a directory.
     NoSnapshot {
         dir: PathBuf,
@@ -140,8 +146,20 @@ pub enum InputError {
     },
     /// `get`: an import writes.
     Reads,
+    /// Not one file, but many.
+    Directory,
+    Empty,
+    NotUtf8,
+    /// A compressed file, and what unpacks it.
+    Compressed {
+        with: &'static str,
+    },
     /// No file of vectors or ids.
-    Vectors(&'static str),
+    Rows(RowsError),
+    /// A line of values, or one without an id where none can be made.
+    Document(DocumentLineError),
+    /// What the file has does not go into the collection.
+    Misfit(Misfit),
     /// A vector that no collection takes.
     Vector(VectorError),
 }
@@ -150,6 +168,11 @@ impl Failure {
     pub fn file(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
         let path = path.to_owned();
         move |source| Failure::File { path, source }
+    }
+
+    /// Of a file as a whole.
+    pub fn input(path: &Path, what: InputError) -> Failure {
+        Failure::Input { path: path.to_owned(), line: 0, what }
     }
 
     pub fn exit_code(&self) -> ExitCode {
@@ -250,8 +273,14 @@ impl fmt::Display for UsageError {
             UsageError::Value => {
                 f.write_str("give the value as an argument, or with --file FILE (- is stdin)")
             }
-            UsageError::CreateFromStdin => {
-                f.write_str("--create looks into the file first, which standard input does not allow")
+            UsageError::CreateWithoutMetric => {
+                f.write_str("--create needs --metric cosine, dot or l2 for a file with vectors")
+            }
+            UsageError::VerifyDocuments => {
+                f.write_str("--verify compares values, and the collection has documents")
+            }
+            UsageError::CreateFromStream => {
+                f.write_str("--create looks into the file first, which standard input and pipes do not allow")
             }
             UsageError::NoSnapshot { dir } => {
                 write!(
@@ -273,7 +302,10 @@ impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InputError::NotAnObject(error) => write!(f, "not a line of the bulk format: {error}"),
-            InputError::KeyMissing => f.write_str("the line has no \"key\""),
+            InputError::KeyMissing => f.write_str(
+                "the line has no \"key\"; documents go into a collection that was created with \"embedding\" or \
+                 \"fields\"",
+            ),
             InputError::ValueMissing => f.write_str("the line has neither \"value\" nor \"value_b64\""),
             InputError::Truncated => f.write_str("the file is shorter than its count of keys says"),
             InputError::GoesOn { bytes } => {
@@ -282,7 +314,15 @@ impl fmt::Display for InputError {
             InputError::NotSorted { before, key } => {
                 write!(f, "key {key} comes after {before}: keys are to be sorted, each there once")
             }
-            InputError::Vectors(what) => f.write_str(what),
+            InputError::Directory => f.write_str("this is a directory; one file is read at a time"),
+            InputError::Empty => f.write_str("the file is empty"),
+            InputError::NotUtf8 => f.write_str("not UTF-8: is it a file of JSON lines?"),
+            InputError::Compressed { with } => {
+                write!(f, "the file is compressed; `{with} -dc FILE | kyrodb import -` reads it")
+            }
+            InputError::Rows(error) => error.fmt(f),
+            InputError::Document(error) => error.fmt(f),
+            InputError::Misfit(misfit) => misfit.fmt(f),
             InputError::Vector(error) => error.fmt(f),
             InputError::Reads => f.write_str("a line with \"op\":\"get\" has no place in an import"),
         }

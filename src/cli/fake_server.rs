@@ -1,5 +1,5 @@
 //! A server of a few lines for the tests of the commands: one map of u64 keys behind the routes that
-//! they use, and faults to plant.
+//! they use, and faults to plant. A document is its embedding in base64.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -117,8 +117,13 @@ fn answer(request: &Request, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
     match (request.method.as_str(), request.path.as_str()) {
         ("get", "/build_info") => json(json!({ "pid": std::process::id() })),
         ("get", "/v1/router") => {
-            let default = json!({ "name": "default", "records": state.records.len(), "tablets": [{}] });
-            json(json!({ "shards": 4, "collections": [default] }))
+            let collection =
+                |name: &str| json!({ "name": name, "records": state.records.len(), "tablets": [{}] });
+            json(json!({ "shards": 4, "collections": [collection("default"), collection("documents")] }))
+        }
+        ("get", "/v1/collections/default") => json(json!({ "key_type": "u64" })),
+        ("get", "/v1/collections/documents") => {
+            json(json!({ "key_type": "u64", "embedding": { "dim": 2, "metric": "l2" }, "fields": {} }))
         }
         ("put", "/v1/collections/bench") => (201, b"{}".to_vec()),
         ("post", "/v1/router/rebalance") => {
@@ -187,7 +192,9 @@ fn serve_bulk(mut stream: &TcpStream, body: impl Read, state: &Mutex<State>) -> 
         let status = {
             let mut state = state.lock().unwrap();
             state.bulk_lines += 1;
-            let taken = line["key"].as_u64().map(|key| state.records.insert(key, line["value"].clone()));
+            let put = [("key", "value"), ("id", "embedding_b64")].into_iter();
+            let mut put = put.filter_map(|(key, value)| Some((line[key].as_u64()?, line[value].clone())));
+            let taken = put.next().map(|(key, value)| state.records.insert(key, value));
             match state.fault {
                 Fault::BreaksBulkEvery(lines) if state.bulk_lines.is_multiple_of(lines) => return Ok(()),
                 _ if taken.is_some() => 200,

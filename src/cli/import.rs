@@ -10,13 +10,15 @@ use serde_json::json;
 
 use super::args::ImportArgs;
 use super::bulk::{Batch, Counts, Target, Upload};
-use super::client::Client;
+use super::client::{Client, kv_path};
 use super::compare;
+use super::described::{self, Described};
 use super::failure::{Failure, UsageError};
+use super::input::is_stream;
 use super::output::Output;
 use super::progress::Progress;
-use super::source::{Source, is_stdin};
-use super::spread::{SAMPLE_KEYS, prepare};
+use super::source::Source;
+use super::spread::{SAMPLE_KEYS, spread};
 
 /// Lines that travel together, in bytes.
 const BATCH_BYTES: usize = 1 << 16;
@@ -25,26 +27,55 @@ const QUEUE_BATCHES: usize = 4;
 
 pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
-    if args.verify {
-        return compare::compare(args, out);
-    }
     let open = || Source::open(&args.file, args.format, args.limit);
-    let reads_stdin = is_stdin(&args.file);
-    if reads_stdin && args.create {
-        return Err(Failure::Usage(UsageError::CreateFromStdin));
+    let is_stream = is_stream(&args.file);
+    if is_stream && args.create {
+        return Err(Failure::Usage(UsageError::CreateFromStream));
     }
-    // Opened before the server is asked for anything: a file that is not there is told first.
-    let (looked_into, source) = if reads_stdin { (None, open()?) } else { (Some(open()?), open()?) };
-    let sample = || looked_into.map_or(Ok(Vec::new()), |source| source.sample(SAMPLE_KEYS));
-    prepare(&client, args, sample)?;
-    load(args, &client, source, out)
+    // Opened before the server is asked for anything: a file that is not there, or is damaged, is told first.
+    let (mut looked_into, mut source) = if is_stream { (None, open()?) } else { (Some(open()?), open()?) };
+    let name = &args.target.collection;
+    let collection = match (Described::ask(&client, name)?, &mut looked_into) {
+        (Some(collection), _) => collection,
+        (None, Some(file)) if args.create => create(&client, args, file)?,
+        (None, _) => return Err(Failure::NoCollection { name: name.clone() }),
+    };
+    source.fit(&collection)?;
+    if args.verify {
+        return match collection.has_documents() {
+            true => Err(Failure::Usage(UsageError::VerifyDocuments)),
+            false => compare::compare(args, source, out),
+        };
+    }
+    spread(&client, name, || {
+        looked_into
+            .map_or(Ok(Vec::new()), |mut file| file.fit(&collection).and_then(|()| file.sample(SAMPLE_KEYS)))
+    })?;
+    load(args, &client, &collection, source, out)
 }
 
-fn load(args: &ImportArgs, client: &Client, source: Source, out: &mut Output) -> Result<(), Failure> {
+fn create(client: &Client, args: &ImportArgs, file: &mut Source) -> Result<Described, Failure> {
+    let name = &args.target.collection;
+    let definition = file.outline()?.definition(args.metric)?;
+    let headers = [("content-type", "application/json")];
+    client.put(&described::path(name), &headers, definition.to_string().into_bytes())?;
+    eprintln!("created the collection: {definition}");
+    Described::ask(client, name)?.ok_or_else(|| Failure::NoCollection { name: name.clone() })
+}
+
+fn load(
+    args: &ImportArgs,
+    client: &Client,
+    collection: &Described,
+    source: Source,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let name = &args.target.collection;
+    let route = if collection.has_documents() { described::path(name) } else { kv_path(name, None) };
     let target = Target {
         server: client.server().clone(),
         address: client.server().address()?,
-        collection: args.target.collection.clone(),
+        path: format!("{route}/bulk"),
         durability: args.durability.clone(),
     };
     let mut progress = Progress::new("import", source.total());
@@ -116,6 +147,7 @@ fn distribute(
         record.append_bulk_line(value_bytes, lane.batch.buffer());
         lane.batch.end_line();
         if lane.batch.len_bytes() >= BATCH_BYTES {
+            progress.expect(source.total());
             progress.draw();
             if lane.sender.send(std::mem::take(&mut lane.batch)).is_err() {
                 return Ok(());

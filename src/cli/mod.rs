@@ -18,14 +18,20 @@ mod client;
 mod compare;
 pub mod config;
 mod data_dir;
+mod described;
+mod document_line;
 mod engine;
 mod failure;
 #[cfg(test)]
 mod fake_server;
 mod files;
 mod import;
+mod input;
+mod key_file;
+mod line_file;
 mod logging;
 mod options;
+mod outline;
 mod output;
 mod progress;
 mod records;
@@ -38,7 +44,9 @@ mod source;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod value_line;
 mod values;
+mod vector_file;
 mod vectors;
 mod wire;
 

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs, TargetArgs};
 use super::client::{Answer, Client, kv_path, percent_encoded};
+use super::described::Described;
 use super::failure::{Failure, UsageError};
 use super::output::{Output, Records};
-use super::progress::Progress;
+use super::progress::{Progress, Total};
 use crate::limits;
+use crate::shard::key::KeyType;
 use crate::shard::payload::{OCTET_STREAM, TEXT};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -67,21 +69,14 @@ pub fn delete(args: &DeleteArgs, out: &mut Output) -> Result<(), Failure> {
     out.object(&json!({ "key": key_as_told(&client, &args.target, &args.key, out), "deleted": true }))
 }
 
-/// The part of a collection's description that says how keys look in JSON.
-#[derive(Deserialize)]
-struct Described {
-    key_type: String,
-}
-
 /// In JSON a number where the collection has numbers, as in a scan. Only a matter of looks: a server that
 /// does not tell leaves the text.
 fn key_as_told(client: &Client, target: &TargetArgs, key: &str, out: &Output) -> Value {
     if out.format() == Format::Table {
         return key.into();
     }
-    let path = format!("/v1/collections/{}", percent_encoded(&target.collection));
-    let described: Option<Described> = client.get(&path, &[]).and_then(Answer::json).ok();
-    let is_number = described.is_some_and(|described| described.key_type == "u64");
+    let described = Described::ask(client, &target.collection).ok().flatten();
+    let is_number = described.is_some_and(|described| described.key_type == KeyType::U64);
     key.parse::<u64>().ok().filter(|_| is_number).map_or_else(|| key.into(), Value::from)
 }
 
@@ -175,7 +170,7 @@ struct LastLine {
 /// In the exact form, so that `import` makes the same records of it.
 pub fn export(args: &ExportArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
-    let mut progress = Progress::new("export", None);
+    let mut progress = Progress::new("export", Total::Unknown);
     let counter = progress.counter();
     let base = format!("{}?exact=true", kv_path(&args.target.collection, None));
     let mut path = base.clone();

@@ -1,140 +1,118 @@
-//! The file that `import` reads: NDJSON lines, or the keys of a SOSD file.
+//! The file that `import` reads, record by record: lines of values or of documents, rows of vectors, or the keys of a
+//! SOSD file, whose values are made by [`super::values`].
 //!
-//! A SOSD file is a u64 count and that many sorted u64 keys, little-endian; its values are made by
-//! [`super::values`]. An NDJSON line is one of the bulk route, or one without `"op"`, which is a put, as
-//! `export` prints them; the `seq` of such a line says which version it was and is not sent.
+//! What the file is shows in its name and its first bytes; whether lines are values or documents, in the collection
+//! into which they go.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Stdin};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::args::FileFormat;
+use super::described::{Described, Misfit};
+use super::document_line::{DocumentLine, DocumentRow};
 use super::failure::{Failure, InputError};
+use super::input;
+use super::key_file::KeyFile;
+use super::line_file::LineFile;
+use super::outline::Outline;
+use super::progress::Total;
+use super::value_line::{self, Line};
 use super::values::append_value;
-use crate::net::json::object::JsonObject;
-use crate::net::json::value::append_string;
+use super::vector_file::{Form, NPY_MAGIC, Number, RowsError, VectorFile};
+use crate::shard::key::KeyType;
 
-const KEY_BYTES: u64 = 8;
-const BUFFER_BYTES: usize = 1 << 18;
+const ZSTD_MAGIC: &[u8] = b"\x28\xb5\x2f\xfd";
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
 /// A record of the file.
 pub enum Record<'a> {
     /// A bare key, whose value is made.
     Key(u64),
     Line(Line<'a>),
+    Document(DocumentLine<'a>),
+    Row(DocumentRow<'a>),
 }
 
-/// A line of the bulk format, as it stands in the file.
-pub struct Line<'a> {
-    pub text: &'a str,
-    pub op: Option<Op>,
-    pub key: &'a RawValue,
-    pub value: Option<&'a RawValue>,
-    pub value_b64: Option<&'a RawValue>,
-    pub content_type: Option<&'a RawValue>,
-    has_seq: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Op {
-    Put,
-    Delete,
-    Get,
-}
-
-#[derive(Deserialize)]
-struct Fields<'a> {
-    op: Option<Op>,
-    #[serde(borrow)]
-    key: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    value_b64: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content_type: Option<&'a RawValue>,
-    seq: Option<IgnoredAny>,
-}
-
-/// Tells `null` from no value at all.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(value: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
-}
-
-/// What is read: `-` is standard input.
-enum Input {
-    File(File),
-    Stdin(Stdin),
-}
-
-impl Read for Input {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Input::File(file) => file.read(buf),
-            Input::Stdin(stdin) => stdin.read(buf),
-        }
-    }
-}
-
-impl Seek for Input {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Input::File(file) => file.seek(to),
-            Input::Stdin(_) => Err(io::ErrorKind::NotSeekable.into()),
-        }
-    }
-}
-
-pub fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
+enum Body {
+    Keys(KeyFile),
+    Lines(LineFile),
+    Rows(VectorFile),
 }
 
 pub struct Source {
     path: PathBuf,
-    reader: BufReader<Input>,
-    format: FileFormat,
-    /// The last key of a SOSD file that was given out.
-    last_key: Option<u64>,
+    body: Body,
+    /// The type of the ids, where lines and rows become documents.
+    documents: Option<KeyType>,
     /// Records that were given out.
     taken: u64,
     /// Records that will be at most.
     limit: u64,
-    line: String,
-    /// Lines read, blank ones included.
-    line_number: u64,
 }
 
 impl Source {
     pub fn open(path: &Path, format: Option<FileFormat>, limit: Option<u64>) -> Result<Source, Failure> {
-        let input = match is_stdin(path) {
-            true => Input::Stdin(io::stdin()),
-            false => Input::File(File::open(path).map_err(Failure::file(path))?),
+        let (mut reader, len) = input::open(path)?;
+        let format = match format {
+            Some(format) => format,
+            None => format_of(path, reader.fill_buf().map_err(Failure::file(path))?)?,
         };
-        let mut source = Source {
-            path: path.to_owned(),
-            reader: BufReader::with_capacity(BUFFER_BYTES, input),
-            last_key: None,
-            format: format.unwrap_or_else(|| format_of(path)),
-            taken: 0,
-            limit: limit.unwrap_or(u64::MAX),
-            line: String::new(),
-            line_number: 0,
+        let rows = |form, reader| VectorFile::new(path, form, reader, len).map(Body::Rows);
+        let body = match format {
+            FileFormat::Sosd => Body::Keys(KeyFile::new(path, reader, len)?),
+            FileFormat::Ndjson => Body::Lines(LineFile::new(path, reader, len)),
+            FileFormat::Npy => rows(Form::Npy, reader)?,
+            FileFormat::Fvecs => rows(Form::Vecs(Number::F32), reader)?,
+            FileFormat::Bvecs => rows(Form::Vecs(Number::U8), reader)?,
         };
-        if source.format == FileFormat::Sosd {
-            source.limit = source.limit.min(source.read_count()?);
+        if let Body::Rows(file) = &body {
+            match (file.number(), file.rows()) {
+                (Number::I32, _) => return Err(file.wrong(RowsError::AreIds)),
+                (_, Some(0)) => return Err(file.wrong(RowsError::NoRow)),
+                _ => (),
+            }
         }
-        Ok(source)
+        let limit = limit.unwrap_or(u64::MAX);
+        Ok(Source { path: path.to_owned(), body, documents: None, taken: 0, limit })
     }
 
-    /// Records in all, where that is known before the end.
-    pub fn total(&self) -> Option<u64> {
-        (self.format == FileFormat::Sosd || self.limit < u64::MAX).then_some(self.limit)
+    /// From now on records are such that this collection takes; an error when none of them can be.
+    pub fn fit(&mut self, collection: &Described) -> Result<(), Failure> {
+        let misfit = match (&self.body, &collection.embedding) {
+            (Body::Lines(file), _) if collection.has_documents() && file.is_empty() => {
+                return Err(Failure::input(&self.path, InputError::Empty));
+            }
+            (Body::Keys(_), _) if collection.has_documents() => Misfit::KeysIntoDocuments,
+            (Body::Rows(_), _) if !collection.has_documents() => Misfit::VectorsIntoValues,
+            (Body::Rows(_), None) => Misfit::NoEmbeddings,
+            (Body::Rows(file), Some(embedding)) if file.dimension() != embedding.dim => {
+                Misfit::Dimension { file: file.dimension(), collection: embedding.dim }
+            }
+            _ => {
+                self.documents = collection.has_documents().then_some(collection.key_type);
+                return Ok(());
+            }
+        };
+        Err(Failure::input(&self.path, InputError::Misfit(misfit)))
+    }
+
+    /// Records in all, as far as that is known before the end.
+    pub fn total(&self) -> Total {
+        let known = match &self.body {
+            Body::Keys(file) => Some(file.count()),
+            Body::Rows(file) => file.rows(),
+            Body::Lines(file) => match file.estimate(self.taken) {
+                Some(about) if about < self.limit => return Total::About(about),
+                _ => None,
+            },
+        };
+        match known.unwrap_or(u64::MAX).min(self.limit) {
+            u64::MAX => Total::Unknown,
+            total => Total::Exact(total),
+        }
     }
 
     /// The next record; `None` at the end of the file or of the limit.
@@ -142,149 +120,88 @@ impl Source {
         if self.taken == self.limit {
             return Ok(None);
         }
-        self.taken += 1;
-        match self.format {
-            FileFormat::Sosd => self.next_key().map(|key| Some(Record::Key(key))),
-            FileFormat::Ndjson => self.next_line(),
-        }
-    }
-
-    fn next_key(&mut self) -> Result<u64, Failure> {
-        let key = self.read_u64()?;
-        match self.last_key.replace(key) {
-            Some(before) if before >= key => {
-                Err(self.wrong(self.taken, InputError::NotSorted { before, key }))
+        let record = match &mut self.body {
+            Body::Keys(file) => file.next_key()?.map(Record::Key),
+            Body::Lines(file) => match self.documents {
+                None => file.parse_next(value_line::parse)?.map(Record::Line),
+                Some(key_type) => {
+                    file.parse_next(|text| DocumentLine::parse(text, key_type))?.map(Record::Document)
+                }
+            },
+            Body::Rows(file) => {
+                let (id, number, key_type) =
+                    (self.taken, file.number(), self.documents.unwrap_or(KeyType::U64));
+                let row = |bytes| Record::Row(DocumentRow { id, key_type, number, bytes });
+                file.next_row()?.map(row)
             }
-            _ => Ok(key),
-        }
-    }
-
-    fn wrong(&self, line: u64, what: InputError) -> Failure {
-        Failure::Input { path: self.path.clone(), line, what }
-    }
-
-    fn next_line(&mut self) -> Result<Option<Record<'_>>, Failure> {
-        loop {
-            self.line.clear();
-            if self.reader.read_line(&mut self.line).map_err(Failure::file(&self.path))? == 0 {
-                return Ok(None);
-            }
-            self.line_number += 1;
-            if !self.line.trim().is_empty() {
-                break;
-            }
-        }
-        let wrong = |what| Failure::Input { path: self.path.clone(), line: self.line_number, what };
-        parse_line(self.line.trim()).map(|line| Some(Record::Line(line))).map_err(wrong)
-    }
-
-    /// The count at the front, when the file is as long as it says.
-    fn read_count(&mut self) -> Result<u64, Failure> {
-        let count = self.read_u64()?;
-        let Some(len) = self.file_len()? else { return Ok(count) };
-        match count.checked_add(1).and_then(|words| words.checked_mul(KEY_BYTES)) {
-            Some(wanted) if wanted == len => Ok(count),
-            Some(wanted) if wanted < len => Err(self.wrong(0, InputError::GoesOn { bytes: len - wanted })),
-            _ => Err(self.wrong(0, InputError::Truncated)),
-        }
-    }
-
-    /// `None` for standard input, whose end is known when it comes.
-    fn file_len(&self) -> Result<Option<u64>, Failure> {
-        match self.reader.get_ref() {
-            Input::File(file) => Ok(Some(file.metadata().map_err(Failure::file(&self.path))?.len())),
-            Input::Stdin(_) => Ok(None),
-        }
-    }
-
-    fn read_u64(&mut self) -> Result<u64, Failure> {
-        let mut bytes = [0; KEY_BYTES as usize];
-        match self.reader.read_exact(&mut bytes) {
-            Ok(()) => Ok(u64::from_le_bytes(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(self.wrong(0, InputError::Truncated))
-            }
-            Err(error) => Err(Failure::file(&self.path)(error)),
-        }
+        };
+        self.taken += u64::from(record.is_some());
+        Ok(record)
     }
 
     /// About `count` keys from places spread evenly over the file, as JSON values. The source is at an
     /// unknown place after it.
-    pub fn sample(mut self, count: u64) -> Result<Vec<serde_json::Value>, Failure> {
+    pub fn sample(mut self, count: u64) -> Result<Vec<Value>, Failure> {
         let mut keys = Vec::new();
         for at in 0..count {
-            let key = match self.format {
-                FileFormat::Sosd if self.limit == 0 => None,
-                FileFormat::Sosd => Some(self.key_near(at, count)?.into()),
-                FileFormat::Ndjson => self.line_key_near(at, count)?,
-            };
-            keys.extend(key);
+            keys.extend(self.key_near(at, count)?);
         }
         Ok(keys)
     }
 
-    fn key_near(&mut self, at: u64, count: u64) -> Result<u64, Failure> {
-        let index = (u128::from(self.limit) * u128::from(at) / u128::from(count)) as u64;
-        self.reader.seek(SeekFrom::Start((1 + index) * KEY_BYTES)).map_err(Failure::file(&self.path))?;
-        self.read_u64()
-    }
-
-    fn line_key_near(&mut self, at: u64, count: u64) -> Result<Option<serde_json::Value>, Failure> {
-        let len = self.file_len()?.unwrap_or(0);
-        let offset = (u128::from(len) * u128::from(at) / u128::from(count)) as u64;
-        self.reader.seek(SeekFrom::Start(offset)).map_err(Failure::file(&self.path))?;
-        if offset > 0 {
-            // The rest of the line into which the offset fell.
-            self.reader.skip_until(b'\n').map_err(Failure::file(&self.path))?;
-        }
-        match self.next_line()? {
-            Some(Record::Line(line)) => Ok(serde_json::from_str(line.key.get()).ok()),
-            _ => Ok(None),
-        }
-    }
-}
-
-fn format_of(path: &Path) -> FileFormat {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("u64" | "sosd") => FileFormat::Sosd,
-        _ => FileFormat::Ndjson,
-    }
-}
-
-fn parse_line(text: &str) -> Result<Line<'_>, InputError> {
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(InputError::NotAnObject)?;
-    let Fields { op, key, value, value_b64, content_type, seq } = fields;
-    let key = key.ok_or(InputError::KeyMissing)?;
-    if op == Some(Op::Get) {
-        return Err(InputError::Reads);
-    }
-    let is_put = op != Some(Op::Delete);
-    if is_put && value.is_none() && value_b64.is_none() {
-        return Err(InputError::ValueMissing);
-    }
-    Ok(Line { text, op, key, value, value_b64, content_type, has_seq: seq.is_some() })
-}
-
-/// A line of an export as a put: as it stands, but for `seq`, which is no condition.
-fn append_as_put(line: &Line<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"op\":\"put\"");
-    // A line with a member twice goes as it is: the server says what is wrong with it.
-    match line.has_seq.then(|| JsonObject::parse(line.text.as_bytes())) {
-        Some(Ok(object)) => {
-            for (name, value) in object.members().filter(|(name, _)| *name != "seq") {
-                out.push(b',');
-                append_string(name, out);
-                out.push(b':');
-                out.extend_from_slice(value.get().as_bytes());
+    fn key_near(&mut self, at: u64, count: u64) -> Result<Option<Value>, Failure> {
+        let index_of = |all: u64| (u128::from(all) * u128::from(at) / u128::from(count)) as u64;
+        match &mut self.body {
+            Body::Keys(file) => match file.count().min(self.limit) {
+                0 => Ok(None),
+                all => file.key_at(index_of(all)).map(|key| Some(key.into())),
+            },
+            Body::Rows(file) => {
+                let id = index_of(file.rows().unwrap_or(0).min(self.limit));
+                let is_text = self.documents == Some(KeyType::String);
+                Ok(Some(if is_text { id.to_string().into() } else { id.into() }))
             }
-            out.push(b'}');
-        }
-        _ => {
-            out.push(b',');
-            let rest = line.text.strip_prefix('{').expect("an object starts with a brace");
-            out.extend_from_slice(rest.as_bytes());
+            Body::Lines(file) => {
+                file.seek_near(at, count)?;
+                self.taken = 0;
+                let key = self.next()?.and_then(|record| record.key().map(serde_json::from_str));
+                Ok(key.and_then(Result::ok))
+            }
         }
     }
+
+    /// What a collection has to be for this file, by its beginning. What was read of lines is gone.
+    pub fn outline(&mut self) -> Result<Outline, Failure> {
+        match &mut self.body {
+            Body::Keys(_) => Ok(Outline::Values { key_type: KeyType::U64 }),
+            Body::Rows(file) => {
+                Ok(Outline::Documents { key_type: KeyType::U64, dimension: Some(file.dimension()) })
+            }
+            Body::Lines(file) => {
+                Outline::of_lines(file)?.ok_or_else(|| Failure::input(&self.path, InputError::Empty))
+            }
+        }
+    }
+}
+
+/// By the end of the name, else by the first bytes.
+fn format_of(path: &Path, first: &[u8]) -> Result<FileFormat, Failure> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    Ok(match extension {
+        Some("u64" | "sosd") => FileFormat::Sosd,
+        Some("npy") => FileFormat::Npy,
+        Some("fvecs") => FileFormat::Fvecs,
+        Some("bvecs") => FileFormat::Bvecs,
+        Some("ivecs") => return Err(Failure::input(path, InputError::Rows(RowsError::AreIds))),
+        _ if first.starts_with(NPY_MAGIC) => FileFormat::Npy,
+        _ => match [(ZSTD_MAGIC, "zstd"), (GZIP_MAGIC, "gzip")]
+            .iter()
+            .find(|(magic, _)| first.starts_with(magic))
+        {
+            Some((_, with)) => return Err(Failure::input(path, InputError::Compressed { with })),
+            None => FileFormat::Ndjson,
+        },
+    })
 }
 
 impl Record<'_> {
@@ -298,13 +215,18 @@ impl Record<'_> {
                 append_value(*key, value_bytes, out);
                 out.extend_from_slice(b"\"}\n");
             }
-            Record::Line(line) => {
-                match line.op {
-                    Some(_) => out.extend_from_slice(line.text.as_bytes()),
-                    None => append_as_put(line, out),
-                }
-                out.push(b'\n');
-            }
+            Record::Line(line) => line.append_bulk_line(out),
+            Record::Document(line) => line.append_bulk_line(out),
+            Record::Row(row) => row.append_bulk_line(out),
+        }
+    }
+
+    /// The key of a line, as JSON.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Record::Line(line) => Some(line.key.get()),
+            Record::Document(line) => line.id(),
+            Record::Key(_) | Record::Row(_) => None,
         }
     }
 
@@ -312,13 +234,15 @@ impl Record<'_> {
     pub fn key_hash(&self) -> u64 {
         match self {
             Record::Key(key) => xxh3_64(&key.to_le_bytes()),
-            Record::Line(line) => xxh3_64(line.key.get().as_bytes()),
+            Record::Row(row) => xxh3_64(&row.id.to_le_bytes()),
+            line => xxh3_64(line.key().unwrap_or_default().as_bytes()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::vector_file::tests::npy_of;
     use super::*;
 
     fn sosd(keys: &[u64]) -> Vec<u8> {
@@ -445,5 +369,101 @@ mod tests {
             sample.len() == 10 && distances.iter().all(|distance| (90..=110).contains(distance)),
             "{sample:?}"
         );
+    }
+
+    fn described(json: &str) -> Described {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn documents(key_type: &str, dim: usize) -> Described {
+        described(&format!(
+            r#"{{"key_type":"{key_type}","embedding":{{"dim":{dim},"metric":"l2"}},"fields":{{}}}}"#
+        ))
+    }
+
+    #[test]
+    fn rows_have_their_numbers_as_ids() {
+        let two = 2_i32.to_le_bytes();
+        let row = |n: f32| [&two[..], &n.to_le_bytes(), &n.to_le_bytes()].concat();
+        let (_dir, path) = write("x.fvecs", &(0..1000).flat_map(|n| row(n as f32)).collect::<Vec<u8>>());
+        for (key_type, wanted) in [("u64", "{\"id\":999,"), ("string", "{\"id\":\"999\",")] {
+            let mut source = Source::open(&path, None, None).unwrap();
+            assert_eq!(source.total(), Total::Exact(1000));
+            source.fit(&documents(key_type, 2)).unwrap();
+            let read = lines(source);
+            assert!(read.len() == 1000 && read[999].starts_with(wanted), "{}", read[999]);
+            let mut source = Source::open(&path, None, Some(10)).unwrap();
+            source.fit(&documents(key_type, 2)).unwrap();
+            assert_eq!(source.total(), Total::Exact(10));
+            let sample = source.sample(5).unwrap();
+            assert_eq!(sample[4], if key_type == "u64" { Value::from(8) } else { Value::from("8") });
+        }
+    }
+
+    #[test]
+    fn the_format_shows_in_the_name_or_the_first_bytes() {
+        let npy = npy_of("|u1", "(1, 2)", &[1, 2]);
+        for (name, bytes, wanted) in [
+            ("x.npy", &npy[..], ""),
+            ("rows", &npy, ""),
+            ("x.jsonl", b"{\"id\":1}", ""),
+            ("x.ivecs", b"", "these are ids"),
+            ("x.npy", &npy_of("<i4", "(1, 1)", &[0; 4]), "these are ids"),
+            ("x.npy", &npy_of("<f4", "(0, 4)", &[]), "there is no vector in it"),
+            ("x.jsonl.zst", b"\x28\xb5\x2f\xfd\x04", "`zstd -dc FILE"),
+            ("x.gz", b"\x1f\x8b\x08", "`gzip -dc FILE"),
+        ] {
+            let (_dir, path) = write(name, bytes);
+            match Source::open(&path, None, None) {
+                Ok(mut source) => {
+                    assert!(wanted.is_empty() && source.fit(&documents("u64", 2)).is_ok(), "{name}")
+                }
+                Err(failure) => {
+                    let told = failure.to_string();
+                    assert!(!wanted.is_empty() && told.contains(wanted), "{told}");
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let told = Source::open(dir.path(), None, None).err().expect("an error").to_string();
+        assert!(told.contains("this is a directory"), "{told}");
+        let (_dir, path) = write("x.jsonl", b"{\"id\":1}\n\xff\n");
+        let mut source = Source::open(&path, None, None).unwrap();
+        source.fit(&documents("u64", 2)).unwrap();
+        assert!(source.next().is_ok());
+        let told = source.next().err().expect("an error").to_string();
+        assert!(told.contains("x.jsonl:2: not UTF-8"), "{told}");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_collection_is_told_at_once() {
+        let values = described(r#"{"key_type":"u64"}"#);
+        let plain = described(r#"{"key_type":"u64","embedding":null,"fields":{}}"#);
+        let npy = npy_of("|u1", "(1, 2)", &[1, 2]);
+        let keys = sosd(&[1]);
+        for (name, bytes, collection, wanted) in [
+            ("x.npy", &npy[..], &values, "the file has vectors, and the collection values"),
+            ("x.npy", &npy, &plain, "have no embeddings"),
+            ("x.npy", &npy, &documents("u64", 3), "have 2 numbers, and the embeddings of the collection 3"),
+            ("x.u64", &keys, &plain, "the file has keys"),
+            ("x.jsonl", b"", &plain, "the file is empty"),
+        ] {
+            let (_dir, path) = write(name, bytes);
+            let told = Source::open(&path, None, None).unwrap().fit(collection).unwrap_err().to_string();
+            assert!(told.contains(wanted), "{told}");
+        }
+        let (_dir, path) = write("x.jsonl", b"");
+        assert!(Source::open(&path, None, None).unwrap().fit(&values).is_ok(), "an export of nothing");
+    }
+
+    #[test]
+    fn the_number_of_lines_is_estimated() {
+        let (_dir, path) = write("x.jsonl", "{\"id\":\"a\"}\n".repeat(1000).as_bytes());
+        let mut source = Source::open(&path, None, None).unwrap();
+        source.fit(&documents("string", 2)).unwrap();
+        assert_eq!(source.total(), Total::Unknown);
+        (0..7).for_each(|_| assert!(source.next().unwrap().is_some()));
+        assert_eq!(source.total(), Total::About(1000));
+        assert_eq!(Source::open(&path, None, Some(5)).unwrap().total(), Total::Exact(5));
     }
 }

@@ -1,12 +1,11 @@
-//! Before the first load of a collection: create it when that is asked for, and cut it by a sample of the
-//! keys to come, so that the load spreads over the shards. A server that does not want to is left alone.
+//! Before the first load of a collection: cut it by a sample of the keys to come, so that the load spreads over the
+//! shards. A server that does not want to is left alone.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::args::ImportArgs;
-use super::client::{Client, percent_encoded};
+use super::client::Client;
 use super::failure::Failure;
 
 /// Keys of a file that are looked at.
@@ -35,36 +34,19 @@ impl Router {
 }
 
 /// `sample` gives keys of the file. Tells on stderr what was done, when something was.
-pub fn prepare(
+pub fn spread(
     client: &Client,
-    args: &ImportArgs,
+    collection: &str,
     sample: impl FnOnce() -> Result<Vec<Value>, Failure>,
 ) -> Result<(), Failure> {
-    let collection = &args.target.collection;
     let router = Router::ask(client)?;
-    let found = router.collections.iter().find(|found| found.name == *collection);
-    let wants_cuts = |found: &Collection| found.tablets.len() == 1 && found.records <= ALMOST_EMPTY_RECORDS;
-    let sample = match found {
-        None if !args.create => return Err(Failure::NoCollection { name: collection.clone() }),
-        None => {
-            let sample = sample()?;
-            create(client, collection, &sample)?;
-            sample
-        }
-        Some(found) if wants_cuts(found) => sample()?,
-        Some(_) => return Ok(()),
+    let wants_cuts = |found: &&Collection| {
+        found.name == collection && found.tablets.len() == 1 && found.records <= ALMOST_EMPTY_RECORDS
     };
-    if router.shards >= 2 { cut(client, collection, separators(sample, router.shards)) } else { Ok(()) }
-}
-
-/// With the type of keys that the file has.
-fn create(client: &Client, collection: &str, sample: &[Value]) -> Result<(), Failure> {
-    let key_type = if sample.first().is_some_and(Value::is_u64) { "u64" } else { "string" };
-    let path = format!("/v1/collections/{}", percent_encoded(collection));
-    let body = json!({ "key_type": key_type }).to_string();
-    client.put(&path, &[("content-type", "application/json")], body.into_bytes())?;
-    eprintln!("created the collection, with {key_type} keys");
-    Ok(())
+    if router.shards < 2 || !router.collections.iter().any(|found| wants_cuts(&found)) {
+        return Ok(());
+    }
+    cut(client, collection, separators(sample()?, router.shards))
 }
 
 fn cut(client: &Client, collection: &str, split_at: Vec<Value>) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use base64::Engine;
 use clap::Parser;
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ use super::fake_server::{FakeServer, Fault};
 use super::output::Output;
 use super::run;
 use super::values::value_for;
+use super::vector_file::tests::npy_of;
 
 #[derive(Clone, Default)]
 struct Captured(Rc<RefCell<Vec<u8>>>);
@@ -112,6 +114,29 @@ fn an_import_survives_broken_connections_and_loses_nothing() {
     assert_eq!(state.records, expected);
     // Four shards: three cuts at the quartiles.
     assert_eq!(state.split_at, Some(Value::from([5000u64, 10_000, 15_000].map(|n| n * n).to_vec())));
+}
+
+#[test]
+fn rows_become_documents_over_broken_connections() {
+    let server = FakeServer::start(Fault::BreaksBulkEvery(997));
+    let numbers: Vec<u8> = (0..20_000).map(|n| (n % 251) as u8).collect();
+    let (_dir, path) = file("rows.npy", &npy_of("|u1", "(10000, 2)", &numbers));
+    let import = format!("import {} -o json -c documents", path.display());
+    let (printed, ended) = kyrodb(&server, &import);
+    ended.unwrap();
+    let report = json(&printed);
+    assert_eq!(report["written"], 10_000);
+    assert!(report["resent_uploads"].as_u64().unwrap() > 5, "{report}");
+    let state = server.state.lock().unwrap();
+    let base64 = |row: &[u8]| {
+        let floats: Vec<u8> = row.iter().flat_map(|number| f32::from(*number).to_le_bytes()).collect();
+        Value::from(base64::engine::general_purpose::STANDARD.encode(floats))
+    };
+    assert_eq!(state.records, (0..).zip(numbers.chunks(2).map(base64)).collect());
+    assert_eq!(state.split_at, Some(Value::from(vec![2500, 5000, 7500])));
+    drop(state);
+    let told = kyrodb(&server, &format!("{import} --verify")).1.unwrap_err().to_string();
+    assert!(told.contains("compares values"), "{told}");
 }
 
 #[test]

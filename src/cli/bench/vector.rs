@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::super::failure::{Failure, InputError};
 use super::super::output::Output;
+use super::super::vector_file::RowsError;
 use super::super::vectors::{Ids, Vectors, npy_of_ids, read_ids, read_vectors};
 use crate::io::uring::{advise_huge_pages, thread_cpu_ns};
 use crate::rmi::memory::Memory;
@@ -47,6 +48,15 @@ pub enum MetricArg {
 }
 
 impl MetricArg {
+    /// As the server names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricArg::L2 => "l2",
+            MetricArg::Cosine => "cosine",
+            MetricArg::Dot => "dot",
+        }
+    }
+
     fn metric(self) -> Metric {
         match self {
             MetricArg::L2 => Metric::L2,
@@ -146,7 +156,7 @@ impl Bench {
                 checked.map_err(|error| refused(path, at as u64 + 1, error))?;
             }
             if vectors.is_empty() {
-                let what = InputError::Vectors("there is no vector in it");
+                let what = InputError::Rows(RowsError::NoRow);
                 return Err(Failure::Input { path: path.clone(), line: 0, what });
             }
         }
@@ -230,7 +240,7 @@ impl Bench {
         let truth = read_ids(&args.truth)?;
         let worst = (0..self.queries.len()).map(|at| self.worst_of(&truth, at, k));
         worst.collect::<Option<_>>().ok_or_else(|| {
-            let what = InputError::Vectors("there are not k known ids for each query");
+            let what = InputError::Rows(RowsError::TooFewIds);
             Failure::Input { path: args.truth.clone(), line: 0, what }
         })
     }

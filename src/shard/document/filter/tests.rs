@@ -187,7 +187,7 @@ fn what_no_index_knows_is_left_over() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// With the next: more than 100,000 documents and filters.
+    /// Beside `tests/filter_semantics.rs`, whose evaluator shares nothing with the engine: what fails here is made small.
     #[test]
     fn it_says_what_the_model_says(
         documents in prop::collection::vec(any_metadata(), 12),
