@@ -219,7 +219,7 @@ pub const HEAD_DOCUMENTS_MAX: usize = 65_536;
 /// A merged part of fewer has no file: it is made anew in no time.
 pub const INDEX_FILE_DOCUMENTS_MIN: usize = 1024;
 pub const INDEX_FILE_CHUNK_BYTES: usize = 256 * KIB;
-pub const INDEX_FILE_STEP_NODES: usize = 512;
+pub const INDEX_FILE_STEP_VECTORS: usize = 512;
 /// A head with as many documents is sealed when nothing was written for [`HEAD_QUIET`]; a scan of fewer costs next to
 /// nothing.
 pub const HEAD_SEALED_DOCUMENTS_MIN: usize = 64;

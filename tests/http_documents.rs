@@ -251,16 +251,16 @@ fn searches_find_what_brute_force_finds() {
         let (rng, mut model) = (&mut Rng::new(7), Model::default());
         assert_finds(&talk, rng, &model, 2).await;
         load(&talk, rng, &mut model, 0..300).await;
-        assert_finds(&talk, rng, &model, 8).await;
+        assert_finds(&talk, rng, &model, 40).await;
         // Enough for a graph and for merges, over both shards.
         load(&talk, rng, &mut model, 300..5000).await;
-        assert_finds(&talk, rng, &model, 8).await;
+        assert_finds(&talk, rng, &model, 40).await;
         // Replaced and deleted.
         load(&talk, rng, &mut model, (0..5000).step_by(3)).await;
         remove(&talk, &mut model, (0..5000).step_by(5)).await;
-        assert_finds(&talk, rng, &model, 8).await;
+        assert_finds(&talk, rng, &model, 40).await;
         talk.sleep(30).await;
-        assert_finds(&talk, rng, &model, 8).await;
+        assert_finds(&talk, rng, &model, 40).await;
         let body = json!({"embedding": vector(rng), "explain": true});
         let explained = post(&talk, "/v1/collections/d/search", body).await.json();
         let parts = explained["explain"]["parts"].as_array().expect("parts").clone();
@@ -268,14 +268,14 @@ fn searches_find_what_brute_force_finds() {
         let split = json!({"collection": "d", "split_at": [1000, 2500, 4000]});
         let moved = post(&talk, "/v1/router/rebalance?wait=true", split).await;
         assert!(moved.status < 300 || moved.status == 409, "{}", moved.text());
-        assert_finds(&talk, rng, &model, 8).await;
+        assert_finds(&talk, rng, &model, 40).await;
         model
     });
     // The index is made anew of the records.
     let disk = served.cluster.sim.crash(CrashPolicy::KeepNothing);
     drop(served);
     Served::start_on(4, 2, disk, HTTP).talk(async move |talk: Talk| {
-        assert_finds(&talk, &mut Rng::new(8), &model, 8).await;
+        assert_finds(&talk, &mut Rng::new(8), &model, 40).await;
     });
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::beacon::Beacon;
 use super::forward::Moved;
 use super::index::DocumentIndex;
 use super::library::Stored;
@@ -15,6 +16,8 @@ use crate::types::{CollectionId, TabletId};
 
 #[derive(Clone, Debug)]
 pub enum Ask {
+    /// It tells when the owner of a tablet need not be asked.
+    Beacon { tablet: TabletId, beacon: Arc<Beacon> },
     /// Of who merges the parts of the collection: what its files have.
     Stored(CollectionId),
     /// Whether documents may still be claimed.
@@ -39,6 +42,10 @@ pub enum Told {
 
 pub fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce(Told) + 'static) {
     match ask {
+        Ask::Beacon { tablet, beacon } => {
+            core.library.add_beacon(tablet, beacon);
+            answer(Told::Done);
+        }
         Ask::Stored(collection) => {
             let library = &core.library;
             let stored = || library.stored(collection).iter().map(|stored| Stored::clone(stored)).collect();

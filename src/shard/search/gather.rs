@@ -97,14 +97,15 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     let map = node.collection(&collection.name).filter(|map| map.id == collection.id);
     let map = map.ok_or(Refusal::NoSuchCollection)?;
     let core = node.core()?;
-    // First what all cores share, as it is now; then what the owners have, as it is then.
+    // First what all cores share, as it is now; then what else the owners have, as it is then.
     let shared = begin_shared(core, &map, &[]).await?;
     let known: Arc<[PartId]> = shared.iter().filter_map(Begun::id).collect();
     let ask = |tablet: &Tablet| {
         let (tablet, owner, epoch) = (tablet.id, tablet.owner, tablet.epoch);
         node.call(owner, Request::Search { tablet, epoch, query: query.clone(), known: known.clone() })
     };
-    let calls: Vec<_> = map.tablets.iter().map(ask).collect();
+    let has_own = |tablet: &&Tablet| !core.library.has_all_of(tablet.id, tablet.epoch);
+    let calls: Vec<_> = map.tablets.iter().filter(has_own).map(ask).collect();
     let mut found = run::search(&core.runtime, shared, query).await;
     let mut failed = None;
     for call in calls {

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::beacon::Beacon;
 use super::forward::{Forwards, Moved};
 use super::library::Stored;
 use super::part::Part;
@@ -46,6 +47,9 @@ pub struct DocumentIndex {
     /// What was deleted since the records began to be read; `None` when all were.
     loading: Option<BTreeSet<Key>>,
     memory_bytes: u64,
+    beacon: Arc<Beacon>,
+    /// All cores know the beacon.
+    is_seen: bool,
 }
 
 impl DocumentIndex {
@@ -64,6 +68,8 @@ impl DocumentIndex {
             forwards: Forwards::default(),
             loading: None,
             memory_bytes: 0,
+            beacon: Arc::default(),
+            is_seen: false,
         }
     }
 
@@ -142,6 +148,7 @@ impl DocumentIndex {
     }
 
     fn insert(&mut self, key: &Key, version: &Version, document: &Document<'_>) {
+        self.beacon.put_out();
         let id = match document.embedding {
             Some(_) => self.open_head(),
             None => self.open_plain(),
@@ -227,6 +234,26 @@ impl DocumentIndex {
         self.parts.pop_first();
         self.sealed.clear();
         !self.places.is_empty() || !self.parts.is_empty()
+    }
+
+    // ---- whether its owner has to be asked
+
+    pub fn beacon(&self) -> &Arc<Beacon> {
+        &self.beacon
+    }
+
+    /// True until [`DocumentIndex::seen`].
+    pub fn is_unseen(&self) -> bool {
+        !self.is_seen
+    }
+
+    pub fn seen(&mut self) {
+        self.is_seen = true;
+    }
+
+    /// All that there is lies in parts that all cores know.
+    pub fn has_nothing_own(&self) -> bool {
+        !self.is_loading() && self.parts.is_empty() && self.sealed.values().all(|lent| lent.is_public)
     }
 
     // ---- parts of its own

@@ -2,12 +2,13 @@
 //! ([`super::calls`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::beacon::Beacon;
 use super::mask;
 use super::sealed::{PartId, Sealed};
 use crate::io::runtime::{Runtime, Slice};
@@ -15,20 +16,16 @@ use crate::limits;
 use crate::shard::catalogue::{Catalogue, Collection};
 use crate::shard::key::Key;
 use crate::shard::record::Refusal;
-use crate::types::{CollectionId, Seq};
+use crate::types::{CollectionId, Epoch, Seq, TabletId};
 use crate::vector::allowed::Ordinals;
 
 /// The ordinals of a part that was read from its file, by hashes of keys. Two keys of the same hash: one is not found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Directory {
-    ordinals: HashMap<u64, u32>,
+    ordinals: BTreeMap<u64, u32>,
 }
 
 impl Directory {
-    pub fn with_capacity(documents: usize) -> Directory {
-        Directory { ordinals: HashMap::with_capacity(documents) }
-    }
-
     pub fn add(&mut self, key: &Key, ordinal: u32) {
         self.ordinals.insert(hash(key), ordinal);
     }
@@ -107,6 +104,7 @@ pub struct Library {
     /// Files of collections that are gone may be there.
     gone: Cell<bool>,
     next_number: Cell<u32>,
+    beacons: RefCell<BTreeMap<TabletId, Arc<Beacon>>>,
 }
 
 impl Library {
@@ -119,10 +117,22 @@ impl Library {
         shelves.retain(|id, _| ids.contains(id));
         let is_gone = shelves.len() < before || !self.has_map.get();
         self.gone.set(self.gone.get() || is_gone);
+        let tablets: BTreeSet<TabletId> =
+            map.collections.values().flat_map(|one| one.tablets.iter().map(|tablet| tablet.id)).collect();
+        self.beacons.borrow_mut().retain(|tablet, _| tablets.contains(tablet));
         let is_read = self.has_map.replace(true);
         for id in ids {
             shelves.entry(id).or_insert_with(|| Shelf { is_read, is_settled: is_read, ..Shelf::default() });
         }
+    }
+
+    pub fn add_beacon(&self, tablet: TabletId, beacon: Arc<Beacon>) {
+        self.beacons.borrow_mut().insert(tablet, beacon);
+    }
+
+    /// The owner of a tablet of this epoch has nothing that is not in a shared part.
+    pub fn has_all_of(&self, tablet: TabletId, epoch: Epoch) -> bool {
+        self.beacons.borrow().get(&tablet).is_some_and(|beacon| beacon.is_lit(epoch))
     }
 
     /// True once after a collection went away, and at the start.

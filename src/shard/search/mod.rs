@@ -9,6 +9,7 @@
 //! - [`contents`]: what is kept of documents; [`part`]: those of one tablet; [`sealed`]: those that all cores share.
 //! - [`library`]: the shared parts that a core knows; [`mask`]: what of them does not count by a map; [`calls`]: what
 //!   cores tell one another of them.
+//!   [`beacon`]: that an owner need not be asked.
 //! - [`query`]: what is asked, and what was found. [`source`]: what a search looks at.
 //! - [`run`]: one search on one core, with its other work in between.
 //! - [`gather`]: one search in what all cores share, and in what the owners have.
@@ -21,6 +22,7 @@
 //! Invariant: parts only come and go in whole steps, so a search holds on to those that it began with. It takes the shared
 //! ones first, then asks the owners, then looks at what was shared in between: what lived all the time was in one of them.
 
+pub mod beacon;
 pub mod calls;
 pub mod contents;
 pub mod file;

@@ -67,9 +67,11 @@ fn since(from: Mono, to: Mono) -> Duration {
     Duration::from_nanos(to.since(from))
 }
 
-/// The parts, when the index has exactly what the tablet has.
+/// The parts, when the index has exactly what the tablet has. When that has to be waited for, who asks has to look at
+/// the shared parts again: documents may have been claimed in them.
 async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begun>, Refusal> {
     let until = core.runtime.now().after(limits::INDEX_WAIT_MAX);
+    let mut has_waited = false;
     loop {
         {
             let engine = core.engine.borrow();
@@ -77,6 +79,9 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
             let tablet = engine.tablets.get(id).filter(is_asked_for).ok_or(Refusal::Moved)?;
             let ready = |index: &&DocumentIndex| !index.is_loading() && tablet.is_within(index);
             if let Some(index) = tablet.documents.as_ref().filter(ready) {
+                if has_waited {
+                    return Err(Refusal::Moved);
+                }
                 let (own, private) = index.parts();
                 let private = private.into_iter().map(|part| {
                     let deleted = part.deleted();
@@ -89,6 +94,7 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
             return Err(Refusal::NotReady);
         }
         core.runtime.sleep(limits::INDEX_WAIT_STEP).await;
+        has_waited = true;
     }
 }
 

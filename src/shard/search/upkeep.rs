@@ -98,6 +98,7 @@ async fn work(node: &Node, core: &Rc<Core>, is_quiet: bool) -> bool {
         any |= rewrite_plain(core, tablet).await;
         any |= seal(node, core, tablet, least).await;
         on_index(core, tablet, DocumentIndex::weigh);
+        light(node, core, tablet).await;
     }
     for collection in kept(node) {
         any |= merging::merge(node, core, &collection, is_quiet).await;
@@ -224,6 +225,24 @@ async fn seal(node: &Node, core: &Rc<Core>, tablet: TabletId, least: usize) -> b
     publish(node, core, collection, &part).await;
     on_index(core, tablet, |index| index.published(part.id));
     true
+}
+
+/// When all that there is of a tablet is shared, its owner need not be asked.
+async fn light(node: &Node, core: &Rc<Core>, tablet: TabletId) {
+    let unseen = {
+        let engine = core.engine.borrow();
+        let tablet = engine.tablets.get(tablet).filter(|tablet| tablet.has_all_shared());
+        let index = tablet.and_then(|tablet| Some((tablet.collection, tablet.documents.as_ref()?)));
+        index.filter(|(_, index)| index.is_unseen()).map(|(of, index)| (of, index.beacon().clone()))
+    };
+    if let Some((collection, beacon)) = unseen {
+        tell_all(node, collection, Ask::Beacon { tablet, beacon }).await;
+        on_index(core, tablet, DocumentIndex::seen);
+    }
+    // In one step.
+    if let Some(tablet) = core.engine.borrow().tablets.get(tablet).filter(|tablet| tablet.has_all_shared()) {
+        tablet.documents.iter().for_each(|index| index.beacon().light(tablet.epoch));
+    }
 }
 
 async fn publish(node: &Node, core: &Rc<Core>, collection: CollectionId, part: &Arc<Sealed>) {

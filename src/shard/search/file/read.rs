@@ -68,7 +68,7 @@ pub async fn read(runtime: &Runtime, path: &Path, expected: Expected<'_>) -> Res
     let mut chunks = Chunks { file, offset: 0, number: 0, slice: runtime.slice() };
     let documents = chunks.head(&expected).await?;
     let mut contents = Contents::with_capacity(expected.schema, documents);
-    let mut directory = Directory::with_capacity(documents);
+    let mut directory = Directory::default();
     let front = loop {
         match chunks.next().await? {
             (Kind::Documents, payload) => {

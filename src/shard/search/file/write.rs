@@ -35,7 +35,7 @@ impl Writer {
         let mut slice = runtime.slice();
         let mut encoder = Encoder::new(part.graph());
         loop {
-            match encoder.step(limits::INDEX_FILE_STEP_NODES) {
+            match encoder.step(limits::INDEX_FILE_STEP_VECTORS) {
                 Piece::None => {}
                 Piece::Front(piece) => self.put(Kind::GraphFront, &piece).await?,
                 Piece::Nodes(piece) => self.put(Kind::Nodes, &piece).await?,
