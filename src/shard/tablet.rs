@@ -83,7 +83,7 @@ impl Tablet {
 
     /// The map of this epoch gives this shard the tablet with this range. True when a part of it went away.
     pub fn take_over(&mut self, entry: &catalogue::Tablet, end: Option<&Key>, map: Epoch) -> bool {
-        self.put_out();
+        self.hide_index();
         let moved = std::mem::take(&mut self.moved_records);
         let shrank = self.mapped && (self.start != entry.start || self.end.as_ref() != end);
         if shrank {
@@ -105,8 +105,8 @@ impl Tablet {
     }
 
     /// Searches ask here, if only to hear that they should not.
-    pub fn put_out(&self) {
-        self.documents.iter().for_each(|index| index.beacon().put_out());
+    pub fn hide_index(&self) {
+        self.documents.iter().for_each(|index| index.beacon().hide());
     }
 
     /// The epoch of the range that `records` counts, for the manifest; 0 when it is not counted yet.
@@ -127,10 +127,10 @@ impl Tablet {
         self.mapped
     }
 
-    /// Of a collection of documents: all that is to be found here is in parts that all cores share.
-    pub fn has_all_shared(&self) -> bool {
-        let is_all = |index: &DocumentIndex| self.is_within(index) && index.has_nothing_own();
-        self.mapped && self.documents.as_ref().is_some_and(is_all)
+    /// Of a collection of documents: its index has exactly what the map says.
+    pub fn index_is_in_force(&self) -> bool {
+        let is_whole = |index: &DocumentIndex| self.is_within(index) && !index.is_loading();
+        self.mapped && self.documents.as_ref().is_some_and(is_whole)
     }
 
     /// Nothing is left in the index of what moved away.

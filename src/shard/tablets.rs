@@ -175,7 +175,7 @@ impl Tablets {
             }
         }
         let gone = self.owned.extract_if(.., |id, _| !mapped.contains_key(id));
-        self.dropped.extend(gone.map(|(_, tablet)| tablet).inspect(Tablet::put_out));
+        self.dropped.extend(gone.map(|(_, tablet)| tablet).inspect(Tablet::hide_index));
         let mut shrank = false;
         for (id, (collection, entry, end)) in mapped {
             let (has_map, schema) = (self.has_map, self.schemas.get(&collection).cloned());

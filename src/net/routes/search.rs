@@ -161,7 +161,8 @@ async fn carry_out(
     let before = wishes.cursor.as_ref().map_or(0, |cursor| cursor.seen);
     let after = wishes.cursor.map(|cursor| (cursor.score, cursor.key));
     let page = Page { after, min_score: wishes.min_score, limit: wishes.limit };
-    let Gathered { found, records, more } = gather::search(&node, &collection, query, &page).await?;
+    let Gathered { found, records, more } =
+        gather::search(&node, &collection, query, &page, wishes.shown).await?;
     let next = found.hits.last().filter(|_| more).map(|hit| SearchCursor {
         seen: before + found.hits.len() as u32,
         score: hit.score,

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::filter::Filter;
 use crate::shard::document::index::FieldIndexes;
 use crate::shard::document::metadata::Metadata;
 use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
-use crate::types::Seq;
+use crate::types::{Seq, WallMs};
 use crate::vector::element::Rows;
 
 /// Texts, one behind the other.
@@ -37,6 +38,7 @@ pub struct Contents {
     /// Of keys on the heap, here and in the map of places.
     key_bytes: usize,
     seqs: Vec<Seq>,
+    expires: Vec<WallMs>,
     originals: Vec<u8>,
     metadata: Texts,
     fields: FieldIndexes,
@@ -47,15 +49,17 @@ pub struct Contents {
 pub struct Row<'a> {
     pub key: &'a Key,
     pub seq: Seq,
+    pub expires: WallMs,
     /// As it is stored; empty without an embedding.
     pub original: &'a [u8],
     pub metadata: &'a str,
 }
 
 impl<'a> Row<'a> {
-    pub fn of(key: &'a Key, seq: Seq, document: &Document<'a>) -> Row<'a> {
+    pub fn of(key: &'a Key, version: &Version, document: &Document<'a>) -> Row<'a> {
         let original = document.embedding.map_or(&[][..], |embedding| embedding.bytes);
-        Row { key, seq, original, metadata: document.metadata.text() }
+        let (seq, expires) = (version.seq, version.expires);
+        Row { key, seq, expires, original, metadata: document.metadata.text() }
     }
 }
 
@@ -68,6 +72,7 @@ impl Contents {
             keys: Vec::with_capacity(documents),
             key_bytes: 0,
             seqs: Vec::with_capacity(documents),
+            expires: Vec::with_capacity(documents),
             originals: Vec::with_capacity(documents * original_bytes),
             metadata: Texts::default(),
             fields: FieldIndexes::new(schema.fields.clone()),
@@ -92,6 +97,7 @@ impl Contents {
         self.key_bytes += 2 * row.key.heap_bytes();
         self.keys.push(row.key.clone());
         self.seqs.push(row.seq);
+        self.expires.push(row.expires);
         self.originals.extend_from_slice(row.original);
         self.metadata.push(row.metadata);
         self.fields.insert(ordinal, Metadata::from_compact(row.metadata));
@@ -104,6 +110,7 @@ impl Contents {
         Row {
             key: &self.keys[at],
             seq: self.seqs[at],
+            expires: self.expires[at],
             original: self.originals.get(at * bytes..(at + 1) * bytes).unwrap_or_default(),
             metadata: self.metadata.get(at),
         }
@@ -134,7 +141,8 @@ impl Contents {
 
     /// About what it takes.
     pub fn memory_bytes(&self) -> u64 {
-        const KEY_BYTES: usize = size_of::<Key>() + size_of::<Seq>() + size_of::<usize>();
+        const KEY_BYTES: usize =
+            size_of::<Key>() + size_of::<Seq>() + size_of::<WallMs>() + size_of::<usize>();
         let texts = self.metadata.bytes.capacity() + self.originals.len() + self.key_bytes;
         (texts + self.keys.len() * KEY_BYTES + self.fields.memory_bytes()) as u64
     }

@@ -9,10 +9,16 @@ use super::{mask, run};
 use crate::limits;
 use crate::shard::catalogue::{Collection, Tablet};
 use crate::shard::core::Core;
+use crate::shard::delta::NEVER;
+use crate::shard::document::encoding::{self, Document};
+use crate::shard::document::metadata::Metadata;
+use crate::shard::document::render::Shown;
 use crate::shard::key::Key;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
+use crate::shard::payload::Payload;
 use crate::shard::record::{Found as Record, Refusal};
+use crate::types::Lsn;
 
 /// Which of the hits are wanted.
 #[derive(Clone, Debug)]
@@ -49,16 +55,17 @@ pub async fn search(
     collection: &Arc<Collection>,
     query: Query,
     page: &Page,
+    shown: Shown,
 ) -> Result<Gathered, Refusal> {
     let mut query = Arc::new(query);
     for attempt in 1.. {
-        let mut found = find(node, collection, &query).await?;
+        let (map, mut found) = find_by_map(node, collection, &query).await?;
         let is_all = found.hits.len() < query.limit;
         found.hits.retain(|hit| page.has(hit));
         let more = !is_all || found.hits.len() > page.limit;
         found.hits.truncate(page.limit);
         let asked = found.hits.len();
-        let (found, records) = read(node, collection, found).await?;
+        let (found, records) = read(node, &map, found, shown).await?;
         let outdated = asked - found.hits.len();
         if outdated == 0 || attempt == limits::SEARCH_ATTEMPTS_MAX {
             return Ok(Gathered { found, records, more });
@@ -68,21 +75,54 @@ pub async fn search(
     unreachable!("the attempts are counted")
 }
 
-/// Hits that are still what was scored, and their documents.
+/// Hits that are still what was scored, and their documents: as much of them as is shown.
 async fn read(
     node: &Node,
-    collection: &Arc<Collection>,
+    map: &Arc<Collection>,
     found: Found,
+    shown: Shown,
 ) -> Result<(Found, Vec<Record>), Refusal> {
-    let keys = found.hits.iter().map(|hit| hit.key.clone()).collect();
-    let read = node.get_many(collection, keys).get().await?;
-    let both = found.hits.into_iter().zip(read).filter_map(|(hit, record)| Some((hit, record?)));
+    let core = node.core()?;
+    let near = |hit: &Scored| near_record(core, map, hit).filter(|_| !shown.text && !shown.embedding);
+    let mut records: Vec<Option<Record>> = found.hits.iter().map(near).collect();
+    let far: Vec<usize> = (0..records.len()).filter(|at| records[*at].is_none()).collect();
+    if !far.is_empty() {
+        let keys = far.iter().map(|at| found.hits[*at].key.clone()).collect();
+        let read = node.get_many(map, keys).get().await?;
+        far.into_iter().zip(read).for_each(|(at, record)| records[at] = record);
+    }
+    let both = found.hits.into_iter().zip(records).filter_map(|(hit, record)| Some((hit, record?)));
     let (hits, records) = both.filter(|(hit, record)| hit.seq == record.seq).unzip();
     Ok((Found { hits, ..found }, records))
 }
 
+/// A document without text and embedding, when this core has it and knows that it is the newest.
+fn near_record(core: &Core, map: &Collection, hit: &Scored) -> Option<Record> {
+    let (part, ordinal) = hit.shared.as_ref()?;
+    let id = part.tablet(*ordinal);
+    let tablet = map.tablets.iter().find(|tablet| tablet.id == id)?;
+    let row = part.contents().row(*ordinal);
+    // The owner deletes it here before anybody hears of another version, as long as it serves by this map.
+    if part.is_deleted(*ordinal) || !core.library.is_in_force(id, tablet.epoch) {
+        return None;
+    }
+    if row.expires <= core.runtime.wall() {
+        return None;
+    }
+    let document = Document { text: None, embedding: None, metadata: Metadata::from_compact(row.metadata) };
+    let payload = Payload::document(&encoding::encode(&document));
+    let expires = (row.expires != NEVER).then_some(row.expires);
+    Some(Record { payload, lsn: Lsn::ZERO, seq: row.seq, expires })
+}
+
 /// Without the documents.
 pub async fn find(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> Result<Found, Refusal> {
+    find_by_map(node, collection, query).await.map(|(_, found)| found)
+}
+
+type FoundByMap = Result<(Arc<Collection>, Found), Refusal>;
+
+async fn find_by_map(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> FoundByMap {
     for _ in 1..limits::SEARCH_ATTEMPTS_MAX {
         match find_once(node, collection, query).await {
             // A range is on its way to another shard.
@@ -93,7 +133,7 @@ pub async fn find(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>)
     find_once(node, collection, query).await
 }
 
-async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> Result<Found, Refusal> {
+async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> FoundByMap {
     let map = node.collection(&collection.name).filter(|map| map.id == collection.id);
     let map = map.ok_or(Refusal::NoSuchCollection)?;
     let core = node.core()?;
@@ -123,7 +163,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     if !late.is_empty() {
         found.add(run::search(&core.runtime, late, query).await, query.limit);
     }
-    Ok(found)
+    Ok((map, found))
 }
 
 /// The shared parts but some, and what of them does not count now.
@@ -150,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_page_begins_behind_a_score_and_an_id() {
-        let hit = |score, key| Scored { score, key: Key::from_u64(key), seq: Seq(1) };
+        let hit = |score, key| Scored { score, key: Key::from_u64(key), seq: Seq(1), shared: None };
         let page = Page { after: Some((-0.5, Key::from_u64(7))), min_score: Some(-2.0), limit: 10 };
         assert!(page.has(&hit(-0.6, 1)) && page.has(&hit(-0.5, 8)) && page.has(&hit(-2.0, 8)));
         assert!(!page.has(&hit(-0.5, 7)) && !page.has(&hit(-0.4, 9)) && !page.has(&hit(-2.1, 9)));

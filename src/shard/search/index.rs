@@ -153,7 +153,7 @@ impl DocumentIndex {
             Some(_) => self.open_head(),
             None => self.open_plain(),
         };
-        let ordinal = self.parts[&id].borrow_mut().push(key, version.seq, document);
+        let ordinal = self.parts[&id].borrow_mut().push(key, version, document);
         self.places.insert(key.clone(), Place { part: id, ordinal });
         let embedding =
             document.embedding.map_or(0, |embedding| embedding.bytes.len() + embedding.dimension());
@@ -253,7 +253,7 @@ impl DocumentIndex {
 
     /// All that there is lies in parts that all cores know.
     pub fn has_nothing_own(&self) -> bool {
-        !self.is_loading() && self.parts.is_empty() && self.sealed.values().all(|lent| lent.is_public)
+        self.parts.is_empty() && self.sealed.values().all(|lent| lent.is_public)
     }
 
     // ---- parts of its own

@@ -135,6 +135,11 @@ impl Library {
         self.beacons.borrow().get(&tablet).is_some_and(|beacon| beacon.is_lit(epoch))
     }
 
+    /// The owner of a tablet serves it by the map of this epoch.
+    pub fn is_in_force(&self, tablet: TabletId, epoch: Epoch) -> bool {
+        self.beacons.borrow().get(&tablet).is_some_and(|beacon| beacon.is_in_force(epoch))
+    }
+
     /// True once after a collection went away, and at the start.
     pub fn take_gone(&self) -> bool {
         self.gone.take()

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::contents::{Contents, Row};
 use crate::limits;
+use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
-use crate::types::Seq;
 use crate::vector::allowed::Ordinals;
 use crate::vector::graph::Graph;
 use crate::vector::graph::build::BuildOptions;
@@ -49,12 +49,12 @@ impl Part {
     }
 
     /// Takes a document in; its ordinal. There is room for it.
-    pub fn push(&mut self, key: &Key, seq: Seq, document: &Document<'_>) -> u32 {
+    pub fn push(&mut self, key: &Key, version: &Version, document: &Document<'_>) -> u32 {
         if let (Vectors::Head(head), Some(embedding)) = (&mut self.vectors, document.embedding) {
             let numbers: Vec<f32> = embedding.numbers().collect();
             head.insert(&numbers);
         }
-        self.contents.push(Row::of(key, seq, document))
+        self.contents.push(Row::of(key, version, document))
     }
 
     /// Takes a document of another part without embeddings.

@@ -1,8 +1,9 @@
 //! What is asked of a collection of documents, and what was found.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::sealed::PartId;
+use super::sealed::{PartId, Sealed};
 use crate::shard::document::filter::Filter;
 use crate::shard::key::Key;
 use crate::types::Seq;
@@ -22,11 +23,13 @@ pub struct Query {
 }
 
 /// A document that was found: of this version, with this score. Higher is better.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Scored {
     pub score: f32,
     pub key: Key,
     pub seq: Seq,
+    /// Where any core finds it.
+    pub shared: Option<(Arc<Sealed>, u32)>,
 }
 
 impl Scored {

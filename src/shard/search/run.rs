@@ -164,6 +164,7 @@ impl Walk<'_> {
                 score: hit.score,
                 key: contents.key(hit.ordinal).clone(),
                 seq: contents.seq(hit.ordinal),
+                shared: self.part.as_shared().map(|part| (part.clone(), hit.ordinal)),
             }));
             found.parts.push(PartAccount { documents: contents.len(), is_sealed, width, account });
         });

@@ -32,12 +32,16 @@ impl Begun {
         Begun { source: Source::Shared(part), hidden }
     }
 
-    /// Of a shared part.
-    pub fn id(&self) -> Option<PartId> {
+    pub fn as_shared(&self) -> Option<&Arc<Sealed>> {
         match &self.source {
             Source::Own(_) => None,
-            Source::Shared(part) => Some(part.id),
+            Source::Shared(part) => Some(part),
         }
+    }
+
+    /// Of a shared part.
+    pub fn id(&self) -> Option<PartId> {
+        self.as_shared().map(|part| part.id)
     }
 
     pub fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
@@ -64,6 +68,6 @@ impl Begun {
     }
 
     pub fn is_sealed(&self) -> bool {
-        matches!(self.source, Source::Shared(_))
+        self.as_shared().is_some()
     }
 }

@@ -98,7 +98,7 @@ async fn work(node: &Node, core: &Rc<Core>, is_quiet: bool) -> bool {
         any |= rewrite_plain(core, tablet).await;
         any |= seal(node, core, tablet, least).await;
         on_index(core, tablet, DocumentIndex::weigh);
-        light(node, core, tablet).await;
+        show(node, core, tablet).await;
     }
     for collection in kept(node) {
         any |= merging::merge(node, core, &collection, is_quiet).await;
@@ -227,11 +227,11 @@ async fn seal(node: &Node, core: &Rc<Core>, tablet: TabletId, least: usize) -> b
     true
 }
 
-/// When all that there is of a tablet is shared, its owner need not be asked.
-async fn light(node: &Node, core: &Rc<Core>, tablet: TabletId) {
+/// Tells all cores of the tablet what they need not ask for.
+async fn show(node: &Node, core: &Rc<Core>, tablet: TabletId) {
     let unseen = {
         let engine = core.engine.borrow();
-        let tablet = engine.tablets.get(tablet).filter(|tablet| tablet.has_all_shared());
+        let tablet = engine.tablets.get(tablet).filter(|tablet| tablet.index_is_in_force());
         let index = tablet.and_then(|tablet| Some((tablet.collection, tablet.documents.as_ref()?)));
         index.filter(|(_, index)| index.is_unseen()).map(|(of, index)| (of, index.beacon().clone()))
     };
@@ -240,8 +240,10 @@ async fn light(node: &Node, core: &Rc<Core>, tablet: TabletId) {
         on_index(core, tablet, DocumentIndex::seen);
     }
     // In one step.
-    if let Some(tablet) = core.engine.borrow().tablets.get(tablet).filter(|tablet| tablet.has_all_shared()) {
-        tablet.documents.iter().for_each(|index| index.beacon().light(tablet.epoch));
+    if let Some(tablet) = core.engine.borrow().tablets.get(tablet).filter(|tablet| tablet.index_is_in_force())
+    {
+        let show = |index: &DocumentIndex| index.beacon().show(tablet.epoch, index.has_nothing_own());
+        tablet.documents.iter().for_each(show);
     }
 }
 

@@ -15,8 +15,8 @@
 //!         32   n  payload, then zeros up to a multiple of 4096
 //!
 //! head     u32 format version (1), u32 collection, u64 xxh3 of the encoded schema, u64 documents
-//! documents, each: u16 length of the key, key, u64 version, u32 length of the metadata, metadata, the embedding as
-//!          it is stored in records; in the order of the nodes of the graph
+//! documents, each: u16 length of the key, key, u64 version, u64 when its time is over, u32 length of the
+//!          metadata, metadata, the embedding as it is stored in records; in the order of the nodes of the graph
 //! front, nodes, back: see `vector/codec.rs`
 //! ```
 //!

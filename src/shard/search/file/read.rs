@@ -16,7 +16,7 @@ use crate::shard::key::Key;
 use crate::shard::search::contents::{Contents, Row};
 use crate::shard::search::library::{Directory, Stored};
 use crate::shard::search::sealed::{PartId, Sealed};
-use crate::types::{CollectionId, FileOffset, Seq};
+use crate::types::{CollectionId, FileOffset, Seq, WallMs};
 use crate::vector::codec::{DecodeError, Decoder};
 use crate::vector::graph::Graph;
 use crate::vector::graph::build::BuildOptions;
@@ -169,14 +169,14 @@ fn take_documents(
     while !reader.is_empty() {
         let key_bytes = reader.u16()?;
         let key = Key::from_bytes(reader.take(key_bytes.into())?);
-        let seq = Seq(reader.u64()?);
+        let (seq, expires) = (Seq(reader.u64()?), WallMs(reader.u64()?));
         let metadata_bytes = reader.u32()?;
         let metadata = std::str::from_utf8(reader.take(metadata_bytes as usize)?).map_err(|_| Truncated)?;
         let original = reader.take(original_bytes)?;
         if contents.len() == documents {
             return Err(Truncated);
         }
-        let ordinal = contents.push(Row { key: &key, seq, original, metadata });
+        let ordinal = contents.push(Row { key: &key, seq, expires, original, metadata });
         directory.add(&key, ordinal);
     }
     Ok(())

@@ -62,6 +62,7 @@ impl Writer {
             payload.put_u16(row.key.len() as u16);
             row.key.append_to(&mut payload);
             payload.put_u64(row.seq.0);
+            payload.put_u64(row.expires.0);
             payload.put_u32(row.metadata.len() as u32);
             payload.extend_from_slice(row.metadata.as_bytes());
             payload.extend_from_slice(row.original);
