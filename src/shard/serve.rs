@@ -12,8 +12,9 @@ use super::search::query::{self, Query};
 use super::search::sealed::PartId;
 use super::search::{calls as search_calls, run};
 use super::staged::Looked;
-use super::stats::{CollectionStats, Phase, ShardStats};
+use super::stats::{CollectionStats, DocumentStats, Phase, ShardStats};
 use super::store::Levels;
+use super::tablets::Tablets;
 use super::{balance, control, jobs, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
@@ -305,6 +306,7 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.rebuilt_indexes = shelf.rebuilt.get();
     stats.damaged_reads = numbers.damaged_reads;
     stats.decisions = numbers.decisions.clone();
+    stats.documents = document_stats(core, &engine.tablets);
     fill_index_stats(levels, stats);
     stats.drift.add(&shelf.past_drift.borrow());
     balance::calls::fill_stats(core, stats);
@@ -313,6 +315,21 @@ fn fill_stats(core: &Core, stats: &mut ShardStats) {
     stats.compaction_read_bytes = numbers.compaction_read_bytes;
     stats.compaction_written_bytes = numbers.compaction_written_bytes;
     stats.log_paused_us = core.pace.paused().as_micros() as u64;
+}
+
+fn document_stats(core: &Core, tablets: &Tablets) -> DocumentStats {
+    let mut stats = DocumentStats {
+        shared_parts: core.library.len() as u64,
+        memory_bytes: tablets.index_bytes(),
+        ..DocumentStats::default()
+    };
+    for index in tablets.iter().filter_map(|tablet| tablet.documents.as_ref()) {
+        stats.indexed += index.len() as u64;
+        stats.loading_tablets += u64::from(index.is_loading());
+        stats.unlinked += index.unlinked();
+        stats.own_parts += index.own_parts();
+    }
+    stats
 }
 
 fn fill_index_stats(levels: &Levels, stats: &mut ShardStats) {

@@ -37,6 +37,23 @@ pub enum Phase {
     Poisoned,
 }
 
+/// Of the indexes over documents.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DocumentStats {
+    /// Documents of this shard that searches find.
+    pub indexed: u64,
+    /// Tablets whose records are still being read: searches of them wait.
+    pub loading_tablets: u64,
+    /// Vectors that wait for their links: they are scanned.
+    pub unlinked: u64,
+    /// Parts that only this shard searches.
+    pub own_parts: u64,
+    /// Parts that all shards search.
+    pub shared_parts: u64,
+    /// With this shard's share of what is shared.
+    pub memory_bytes: u64,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct ShardStats {
     pub shard: ShardId,
@@ -98,6 +115,7 @@ pub struct ShardStats {
     /// Pauses of the log for compaction, in microseconds.
     pub log_paused_us: u64,
     pub expired_records: u64,
+    pub documents: DocumentStats,
     pub decisions: Decisions,
     /// What lookups in the indexes of runs were like.
     pub drift: Drift,

@@ -83,6 +83,11 @@ fn shard_json(shard: &ShardStats) -> Value {
         "replayed_records": shard.replayed_records,
         "records": shard.live_records,
         "disk_full": shard.disk_full,
+        "documents": {
+            "indexed": shard.documents.indexed,
+            "loading_tablets": shard.documents.loading_tablets,
+            "unlinked": shard.documents.unlinked,
+        },
     })
 }
 

@@ -105,6 +105,18 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
 ];
 
 const GAUGES: &[(&str, &str, Option<Unit>, Read)] = &[
+    ("documents_indexed", "Documents that searches find", None, |s| s.documents.indexed),
+    ("documents_loading_tablets", "Tablets whose documents are being read into their index", None, |s| {
+        s.documents.loading_tablets
+    }),
+    ("documents_unlinked", "Vectors that wait for their links and are scanned", None, |s| {
+        s.documents.unlinked
+    }),
+    ("documents_own_parts", "Parts of indexes that only this shard searches", None, |s| {
+        s.documents.own_parts
+    }),
+    ("documents_shared_parts", "Parts of indexes that all shards search", None, |s| s.documents.shared_parts),
+    ("documents_memory", "Memory of indexes over documents", Some(Unit::Bytes), |s| s.documents.memory_bytes),
     ("shard_serving", "1 while the shard takes reads and writes", None, |s| {
         u64::from(s.phase == Phase::Serving)
     }),

@@ -264,6 +264,15 @@ impl DocumentIndex {
         (self.parts.values().cloned().collect(), private.map(|lent| lent.part.clone()).collect())
     }
 
+    pub fn own_parts(&self) -> u64 {
+        self.parts.len() as u64
+    }
+
+    /// Vectors that wait for their links.
+    pub fn unlinked(&self) -> u64 {
+        self.parts.values().map(|part| part.borrow().unlinked() as u64).sum()
+    }
+
     /// There is a head with as many documents or more.
     pub fn has_head_of(&self, documents: usize) -> bool {
         self.parts.values().any(|part| part.borrow().is_head() && part.borrow().contents().len() >= documents)

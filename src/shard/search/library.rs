@@ -218,6 +218,15 @@ impl Library {
         }
     }
 
+    /// Parts of all collections.
+    pub fn len(&self) -> usize {
+        self.shelves.borrow().values().map(|shelf| shelf.parts.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Of all parts.
     pub fn memory_bytes(&self) -> u64 {
         let shelves = self.shelves.borrow();

@@ -101,6 +101,14 @@ impl Part {
         matches!(&self.vectors, Vectors::Head(head) if head.is_behind())
     }
 
+    /// Vectors that wait for their links; those of a head that is scanned do not.
+    pub fn unlinked(&self) -> usize {
+        match &self.vectors {
+            Vectors::Head(head) if head.is_behind() => head.graph().len() - head.graph().linked(),
+            _ => 0,
+        }
+    }
+
     /// Links about `budget` vectors.
     pub fn step(&mut self, budget: usize) {
         let Some(rows) = self.contents.originals() else { return };
