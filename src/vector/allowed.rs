@@ -77,6 +77,23 @@ impl Ordinals {
         })
     }
 
+    /// Appends what is not in `others`, in order, from `from` on, until `out` has `count`.
+    pub(super) fn take_from(&self, from: u32, others: &Ordinals, count: usize, out: &mut Vec<u32>) {
+        let first = from as usize / 64;
+        let mut mask = u64::MAX << (from % 64);
+        for at in first..self.words.len() {
+            let mut left = self.words[at] & mask & !others.words.get(at).unwrap_or(&0);
+            mask = u64::MAX;
+            while left != 0 {
+                if out.len() == count {
+                    return;
+                }
+                out.push(at as u32 * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.iter_from(0)
     }
@@ -93,11 +110,15 @@ impl Ordinals {
 
 impl FromIterator<u32> for Ordinals {
     fn from_iter<I: IntoIterator<Item = u32>>(ordinals: I) -> Ordinals {
-        let mut all = Ordinals::default();
+        let mut words = Vec::new();
         ordinals.into_iter().for_each(|ordinal| {
-            all.insert(ordinal);
+            let word = ordinal as usize / 64;
+            if word >= words.len() {
+                words.resize(word + 1, 0);
+            }
+            words[word] |= 1 << (ordinal % 64);
         });
-        all
+        Ordinals::from_words(words)
     }
 }
 
@@ -120,6 +141,10 @@ mod tests {
             assert_eq!((set.count(), set.contains(ordinal)), (model.len(), model.contains(&ordinal)));
             let from = random.below(800) as u32;
             assert!(set.iter_from(from).eq(model.range(from..).copied()));
+            let (count, thirds) = (random.below(9), (0..700).filter(|at| at % 3 == 0).collect());
+            let mut some = Vec::new();
+            set.take_from(from, &thirds, count, &mut some);
+            assert!(some.into_iter().eq(model.range(from..).copied().filter(|at| at % 3 != 0).take(count)));
         }
         assert_eq!(Ordinals::from_words(set.words().to_vec()), set);
         let mut rest = Ordinals::all(600);
