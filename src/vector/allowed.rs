@@ -2,7 +2,9 @@
 //!
 //! Words of bits rather than roaring bitmaps: a walk asks for single ordinals in random order, which is one
 //! load here and a search in a container there, and a segment's set is small beside its codes (a bit beside
-//! 100 bytes and more). Indexes over metadata may keep roaring bitmaps and pour them in by [`Ordinals::from_iter`].
+//! 100 bytes and more). Indexes over metadata keep roaring bitmaps and pour them in.
+
+use roaring::RoaringBitmap;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ordinals {
@@ -77,6 +79,23 @@ impl Ordinals {
         })
     }
 
+    /// Appends what is not in `others`, in order, from `from` on, until `out` has `count`.
+    pub(super) fn take_from(&self, from: u32, others: &Ordinals, count: usize, out: &mut Vec<u32>) {
+        let first = from as usize / 64;
+        let mut mask = u64::MAX << (from % 64);
+        for at in first..self.words.len() {
+            let mut left = self.words[at] & mask & !others.words.get(at).unwrap_or(&0);
+            mask = u64::MAX;
+            while left != 0 {
+                if out.len() == count {
+                    return;
+                }
+                out.push(at as u32 * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.iter_from(0)
     }
@@ -91,13 +110,98 @@ impl Ordinals {
     }
 }
 
+/// Of a bitmap in containers of 2^16 ordinals: those of many ordinals are words already, and iterating takes as long
+/// for 50,000 ordinals as several searches. The crate gives no other way to its containers than its portable format.
+impl From<&RoaringBitmap> for Ordinals {
+    fn from(bitmap: &RoaringBitmap) -> Ordinals {
+        let Some(most) = bitmap.max() else { return Ordinals::default() };
+        let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+        bitmap.serialize_into(&mut bytes).expect("memory takes everything");
+        let mut words = vec![0; most as usize / 64 + 1];
+        Containers::new(&bytes).pour(&mut words);
+        Ordinals { words, count: bitmap.len() as usize }
+    }
+}
+
+/// The portable format of roaring bitmaps (github.com/RoaringBitmap/RoaringFormatSpec), as the crate has just
+/// written it.
+struct Containers<'a> {
+    /// Key and number of ordinals of each.
+    heads: Vec<(u16, usize, bool)>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Containers<'a> {
+    const WITH_RUNS: u32 = 12347;
+    const OFFSETS_FROM: usize = 4;
+    const ARRAY_MAX: usize = 4096;
+    const BITMAP_BYTES: usize = 8192;
+
+    fn new(bytes: &'a [u8]) -> Containers<'a> {
+        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let has_runs = number(0) & 0xffff == Containers::WITH_RUNS;
+        let (count, flags, mut at) = match has_runs {
+            true => ((number(0) >> 16) as usize + 1, 4, 0),
+            false => (number(4) as usize, 0, 8),
+        };
+        if has_runs {
+            at = flags + count.div_ceil(8);
+        }
+        let is_run = |place: usize| has_runs && bytes[flags + place / 8] >> (place % 8) & 1 == 1;
+        let head = |place: usize| {
+            let head = number(at + place * 4);
+            (head as u16, (head >> 16) as usize + 1, is_run(place))
+        };
+        let heads = (0..count).map(head).collect();
+        at += count * 4;
+        if !has_runs || count >= Containers::OFFSETS_FROM {
+            at += count * 4;
+        }
+        Containers { heads, bytes: &bytes[at..] }
+    }
+
+    fn pour(mut self, words: &mut [u64]) {
+        for (key, count, is_run) in std::mem::take(&mut self.heads) {
+            let words = &mut words[usize::from(key) * 1024..];
+            if is_run {
+                let runs = self.shorts(1)[0];
+                for [start, more] in self.shorts(2 * usize::from(runs)).as_chunks::<2>().0 {
+                    (*start..=start + more).for_each(|low| set(words, low));
+                }
+            } else if count <= Containers::ARRAY_MAX {
+                self.shorts(count).into_iter().for_each(|low| set(words, low));
+            } else {
+                let (bitmap, rest) = self.bytes.split_at(Containers::BITMAP_BYTES);
+                let bitmap = bitmap.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+                words.iter_mut().zip(bitmap).for_each(|(word, bits)| *word = bits);
+                self.bytes = rest;
+            }
+        }
+    }
+
+    fn shorts(&mut self, count: usize) -> Vec<u16> {
+        let (shorts, rest) = self.bytes.split_at(2 * count);
+        self.bytes = rest;
+        shorts.as_chunks().0.iter().map(|short| u16::from_le_bytes(*short)).collect()
+    }
+}
+
+#[inline]
+fn set(words: &mut [u64], low: u16) {
+    words[usize::from(low) / 64] |= 1 << (low % 64);
+}
+
 impl FromIterator<u32> for Ordinals {
     fn from_iter<I: IntoIterator<Item = u32>>(ordinals: I) -> Ordinals {
-        let mut all = Ordinals::default();
+        let mut words = Vec::<u64>::new();
         ordinals.into_iter().for_each(|ordinal| {
-            all.insert(ordinal);
+            let word = ordinal as usize / 64;
+            if word >= words.len() {
+                words.resize(word + 1, 0);
+            }
+            words[word] |= 1 << (ordinal % 64);
         });
-        all
+        Ordinals::from_words(words)
     }
 }
 
@@ -120,12 +224,33 @@ mod tests {
             assert_eq!((set.count(), set.contains(ordinal)), (model.len(), model.contains(&ordinal)));
             let from = random.below(800) as u32;
             assert!(set.iter_from(from).eq(model.range(from..).copied()));
+            let (count, thirds) = (random.below(9), (0..700).filter(|at| at % 3 == 0).collect());
+            let mut some = Vec::new();
+            set.take_from(from, &thirds, count, &mut some);
+            assert!(some.into_iter().eq(model.range(from..).copied().filter(|at| at % 3 != 0).take(count)));
         }
         assert_eq!(Ordinals::from_words(set.words().to_vec()), set);
         let mut rest = Ordinals::all(600);
         rest.remove_all(&set);
         assert!(rest.iter().eq((0..600).filter(|ordinal| !model.contains(ordinal))));
         assert_eq!(rest.count(), rest.iter().count());
+    }
+
+    #[test]
+    fn bitmaps_of_every_kind_are_poured() {
+        let random = &mut Random::new(4);
+        let mut sparse: RoaringBitmap = (0..3000).map(|_| random.below(700_000) as u32).collect();
+        let dense: RoaringBitmap = (0..300_000).map(|_| random.below(400_000) as u32).collect();
+        let mut runs: RoaringBitmap = (70_000..200_000).chain([5, 1_000_000]).collect();
+        runs.optimize();
+        let mut whole: RoaringBitmap = (0..65_536).collect();
+        whole.optimize();
+        let all = [&sparse | &dense, &runs | &sparse, dense, runs, whole, RoaringBitmap::new()];
+        for bitmap in all.iter().chain([&sparse]) {
+            assert_eq!(Ordinals::from(bitmap), bitmap.iter().collect::<Ordinals>());
+        }
+        sparse.clear();
+        assert_eq!(Ordinals::from(&sparse).count(), 0);
     }
 
     #[test]

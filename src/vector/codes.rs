@@ -143,15 +143,22 @@ impl Grid {
         self.metric.place_query(query, self.longest, &mut placed);
         let plane = self.plane();
         let (mut fine, mut coarse) = (vec![0; 2 * plane], vec![0; 2 * plane]);
-        let (mut lost, mut is_whole) = (0.0, self.is_exact);
-        for (at, x) in placed.iter().enumerate() {
-            let level = (x - self.low[at]) / self.step;
-            fine[at] = nearest(level);
-            coarse[at] = nearest((level - self.rest[at]) / 2.0).min(127);
-            lost += (level - level.clamp(0.0, LEVELS)).powi(2);
-            is_whole &= f32::from(fine[at]) == level;
+        // One thing after the other: each is done for several coordinates at a time then.
+        placed.iter_mut().zip(&self.low).for_each(|(x, low)| *x = (*x - low) / self.step);
+        let levels = placed;
+        fine.iter_mut().zip(&levels).for_each(|(fine, level)| *fine = nearest(*level));
+        for ((coarse, level), rest) in coarse.iter_mut().zip(&levels).zip(&self.rest) {
+            *coarse = nearest(((level - rest) / 2.0).min(127.0));
         }
-        CodeQuery { fine, coarse, lost, is_whole }
+        let (rows, last) = levels.as_chunks::<8>();
+        let mut lost = [0.0_f32; 8];
+        for row in rows.iter().map(<[f32; 8]>::as_slice).chain([last]) {
+            let beyond = row.iter().map(|level| (level - level.clamp(0.0, LEVELS)).powi(2));
+            lost.iter_mut().zip(beyond).for_each(|(lost, beyond)| *lost += beyond);
+        }
+        let is_whole =
+            self.is_exact && fine.iter().zip(&levels).all(|(fine, level)| f32::from(*fine) == *level);
+        CodeQuery { fine, coarse, lost: lost.iter().sum(), is_whole }
     }
 
     /// Whether a query is so far from the grid that its code says little of it: by 40 of 255 steps, on
@@ -200,16 +207,29 @@ impl Grid {
         (likely.max(0.0) / 4.0) as u32
     }
 
+    /// The largest distance of codes at which the vectors themselves may be nearer to a query than others at
+    /// distance `fine`.
+    ///
+    /// Rounding moves each coordinate of both vectors by up to half a step (a variance of 1/12), and so a
+    /// squared distance by a standard deviation of `2 sqrt(fine / 6)`, the difference of two by `sqrt(2)` times as
+    /// much. Five of these, since the grid cuts off as much as it rounds; a step a coordinate where all is near.
+    #[inline]
+    pub(super) fn fine_limit(&self, fine: u32) -> u32 {
+        let deviation = ((fine as f32 + self.low.len() as f32) * 4.0 / 3.0).sqrt();
+        fine.saturating_add((5.0 * deviation) as u32)
+    }
+
     /// Standard deviation of the lower 4 bits.
     pub fn spread(&self) -> f32 {
         self.variance.sqrt()
     }
 }
 
-/// Halves go up; beyond the ends, the nearest end. `round` would be a call for each number.
+/// Halves go up; beyond the ends, the nearest end. `round` would be a call for each number, and what ends at the
+/// ends by itself (`as u8`) is not done for several at a time.
 #[inline]
 fn nearest(level: f32) -> u8 {
-    (level + 0.5) as u8
+    (level + 0.5).clamp(0.0, LEVELS) as i32 as u8
 }
 
 /// A query, at both resolutions.

@@ -25,6 +25,8 @@
 //! and loads it, every number checked. All of this works in steps, with a budget for each.
 
 pub mod allowed;
+#[cfg(test)]
+mod churn_tests;
 pub mod codec;
 pub mod codes;
 pub mod door;

@@ -52,7 +52,9 @@ impl Costs {
     /// A place of the beam: a visit, and the codes of new neighbours in no order.
     const PLACE: usize = 24;
     /// A place of the beam of a walk over survivors: the lists of its neighbours as well.
-    const TWO_HOP_PLACE: usize = 120;
+    const TWO_HOP_PLACE: usize = 200;
+    /// It misses what only a longer way through others leads to: so many halves of the beam make up for that.
+    const TWO_HOP_HALVES: usize = 3;
     /// Wider beams than for so many times the places are not worth it.
     const WIDENING_MAX: usize = 4;
     /// A scan of so few is always best.
@@ -72,14 +74,25 @@ pub fn plan(question: Question) -> Plan {
     let filtered = if admitted == nodes { width } else { width.max(limit) };
     let widened = (filtered * nodes).div_ceil(admitted);
     let walk = Costs::START + widened * Costs::PLACE;
-    let two_hop = 2 * Costs::START + filtered * Costs::TWO_HOP_PLACE;
+    let around = (filtered * Costs::TWO_HOP_HALVES).div_ceil(2);
+    let two_hop = 2 * Costs::START + around * Costs::TWO_HOP_PLACE;
     let can_widen = widened <= filtered * Costs::WIDENING_MAX;
     if admitted <= if can_widen { walk.min(two_hop) } else { two_hop } {
         Plan::Scan
     } else if can_widen && walk <= two_hop {
         Plan::Walk { width: widened }
     } else {
-        Plan::TwoHop { width: filtered }
+        Plan::TwoHop { width: around }
+    }
+}
+
+/// After a walk that found less than it should: what the filter lets through lies elsewhere.
+pub fn plan_elsewhere(question: Question) -> Plan {
+    let Question { admitted, limit, width, .. } = question;
+    let around = (width.max(limit).max(1) * Costs::TWO_HOP_HALVES).div_ceil(2);
+    match admitted <= 2 * Costs::START + around * Costs::TWO_HOP_PLACE {
+        true => Plan::Scan,
+        false => Plan::TwoHop { width: around },
     }
 }
 
@@ -95,7 +108,7 @@ mod tests {
     fn the_share_of_survivors_decides() {
         assert_eq!(of(1_000_000, 1_000_000, 10), Plan::Walk { width: 60 });
         assert_eq!(of(1_000_000, 500_000, 10), Plan::Walk { width: 120 });
-        assert_eq!(of(1_000_000, 100_000, 10), Plan::TwoHop { width: 60 });
+        assert_eq!(of(1_000_000, 100_000, 10), Plan::TwoHop { width: 90 });
         assert_eq!(of(1_000_000, 5_000, 10), Plan::Scan);
         assert_eq!(of(1_000_000, 0, 10), Plan::Scan);
     }
@@ -106,6 +119,14 @@ mod tests {
         assert_eq!(of(100_000, 1_000, 10), Plan::Scan);
         // As many hits as there is of everything.
         assert_eq!(of(100_000, 100_000, 100_000), Plan::Scan);
+    }
+
+    #[test]
+    fn what_lies_elsewhere_is_walked_to_when_it_is_much() {
+        let of = |admitted| {
+            plan_elsewhere(Question { nodes: 1_000_000, admitted, limit: 10, width: 60, is_exact: false })
+        };
+        assert_eq!((of(10_000), of(500_000)), (Plan::Scan, Plan::TwoHop { width: 90 }));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A search holds nothing of what it searches: every step is given it anew ([`View`]). It goes through
 //! candidates by their codes, the way its [`Plan`] says, and ranks the best by their originals. A walk that
 //! found too little for what the filter lets through (hits far from the query, or a part that cannot be
-//! reached) becomes a scan, which finds everything: a search always gives as many hits as there are, up to
-//! its limit.
+//! reached) becomes a walk over what may be a hit, or a scan, which finds everything: a search always gives as
+//! many hits as there are, up to its limit.
 
 use super::allowed::Ordinals;
 use super::codes::CodeQuery;
@@ -14,7 +14,7 @@ use super::graph::beam::{distance_of, entry, node_of};
 use super::graph::walk::{self, Effort, Scratch};
 use super::kernel::prefetch;
 use super::metric::ExactQuery;
-use super::plan::{Plan, Question, plan};
+use super::plan::{Plan, Question, plan, plan_elsewhere};
 use super::top::{Hit, Top, hit_of, word_of};
 use crate::rmi::memory::LINE_BYTES;
 
@@ -49,6 +49,7 @@ impl View<'_> {
     pub fn admitted(&self) -> usize {
         match self.allowed {
             None => self.graph.len() - self.deleted.count(),
+            Some(allowed) if self.deleted.count() == 0 => allowed.count(),
             Some(allowed) => {
                 let dead = allowed.words().iter().zip(self.deleted.words());
                 allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
@@ -61,7 +62,7 @@ impl View<'_> {
         out.clear();
         let live = |ordinal: &u32| !self.deleted.contains(*ordinal);
         match self.allowed {
-            Some(allowed) => out.extend(allowed.iter_from(from).filter(live).take(count)),
+            Some(allowed) => allowed.take_from(from, self.deleted, count, out),
             None => out.extend((from..self.graph.len() as u32).filter(live).take(count)),
         }
         (out.len() == count).then(|| out[count - 1] + 1)
@@ -92,7 +93,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     pub plan: Plan,
-    /// A walk did not find enough, and a scan followed.
+    /// A walk did not find enough, and another one among what the filter lets through followed, or a scan.
     pub fell_back: bool,
     pub admitted: usize,
     pub effort: Effort,
@@ -180,6 +181,11 @@ impl Search {
         }
     }
 
+    fn question(&self, view: View<'_>) -> Question {
+        let SearchOptions { limit, width, is_exact } = self.options;
+        Question { nodes: view.graph.linked(), admitted: self.account.admitted, limit, width, is_exact }
+    }
+
     fn spent(&self) -> u64 {
         self.account.effort.coarse + self.account.effort.visits + ORIGINAL_COST * self.account.ranked
     }
@@ -190,20 +196,22 @@ impl Search {
     }
 
     fn begin(&mut self, view: View<'_>) -> Phase {
-        match self.account.plan {
+        self.begin_as(self.account.plan, view)
+    }
+
+    fn begin_as(&mut self, plan: Plan, view: View<'_>) -> Phase {
+        let ranked = self.ranked(view);
+        let Search { codes, scratch, account, .. } = self;
+        match plan {
             Plan::Exact => Phase::Exact { from: 0, top: Top::new(self.options.limit) },
-            Plan::Scan => Phase::Scan { from: 0, top: Top::new(self.ranked(view)) },
+            Plan::Scan => Phase::Scan { from: 0, top: Top::new(ranked) },
             Plan::Walk { width } => {
-                let beam = (width, self.ranked(view));
-                let Search { codes, scratch, account, .. } = self;
-                walk::begin(view.graph, codes, beam, |_| false, scratch, &mut account.effort);
+                walk::begin(view.graph, codes, (width, ranked), |_| false, scratch, &mut account.effort);
                 Phase::Walk { width, is_two_hop: false }
             }
             Plan::TwoHop { width } => {
-                let beam = (width, self.ranked(view));
-                let Search { codes, scratch, account, .. } = self;
                 let admits = |node| view.admits(node);
-                walk::begin(view.graph, codes, beam, admits, scratch, &mut account.effort);
+                walk::begin(view.graph, codes, (width, ranked), admits, scratch, &mut account.effort);
                 Phase::Walk { width, is_two_hop: true }
             }
         }
@@ -225,7 +233,8 @@ impl Search {
         let wanted = self.options.width.div_ceil(2).max(self.options.limit);
         if candidates.len() < wanted.min(self.account.admitted) {
             self.account.fell_back = true;
-            return Phase::Scan { from: 0, top: Top::new(self.ranked(view)) };
+            let elsewhere = if is_two_hop { Plan::Scan } else { plan_elsewhere(self.question(view)) };
+            return self.begin_as(elsewhere, view);
         }
         self.add_unlinked(view, &mut candidates);
         candidates.truncate(self.ranked(view));
@@ -273,8 +282,12 @@ impl Search {
         Phase::Scan { from, top }
     }
 
-    fn rank_of(&self, candidates: Vec<u64>, view: View<'_>) -> Phase {
+    fn rank_of(&self, mut candidates: Vec<u64>, view: View<'_>) -> Phase {
         let top = Top::new(self.options.limit);
+        if let Some(last) = self.options.limit.checked_sub(1).and_then(|last| candidates.get(last)) {
+            let limit = view.graph.grid().fine_limit(distance_of(*last));
+            candidates.truncate(candidates.partition_point(|entry| distance_of(*entry) <= limit));
+        }
         if view.graph.is_exact() {
             let hits = candidates
                 .iter()

@@ -20,7 +20,7 @@ use crate::rmi::memory::Memory;
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Dot];
 
 /// Clustered vectors in f32, in a space that is smaller than their dimension, as embeddings are.
-fn clustered(count: usize, dimension: usize, seed: u64) -> Vec<f32> {
+pub(super) fn clustered(count: usize, dimension: usize, seed: u64) -> Vec<f32> {
     const CLUSTERS: usize = 40;
     const INNER: usize = 12;
     // The clusters and the space are the same for every seed: queries are of the kind of the vectors.
@@ -38,13 +38,13 @@ fn clustered(count: usize, dimension: usize, seed: u64) -> Vec<f32> {
     (0..count).flat_map(|_| vector(random)).collect()
 }
 
-fn bytes_of(vectors: &[f32]) -> Vec<u8> {
+pub(super) fn bytes_of(vectors: &[f32]) -> Vec<u8> {
     let mut bytes = Vec::new();
     Element::F32.encode(vectors, &mut bytes);
     bytes
 }
 
-fn graph_of(metric: Metric, vectors: &[f32], dimension: usize, kernels: Kernels) -> Graph {
+pub(super) fn graph_of(metric: Metric, vectors: &[f32], dimension: usize, kernels: Kernels) -> Graph {
     let rows = || vectors.chunks_exact(dimension);
     let grid = Grid::train(metric, dimension, longest(rows()), rows());
     let options = BuildOptions { kernels, ..BuildOptions::default() };

@@ -3,12 +3,16 @@
 //! One segment is built as a shard builds it, in steps, on one thread. Then every beam asks all queries, three
 //! times, the best of which counts, by the threads' own processor time. Every answer is checked: as many hits
 //! as there are, each with the score that its original has, in order, none twice. Recall counts ties by score.
+//!
+//! Under a filter, the set of what it lets through is made before the searches; what making it of a compressed
+//! bitmap takes, as an index over metadata keeps one, is told apart.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use roaring::RoaringBitmap;
 use serde::Serialize;
 
 use super::super::failure::{Failure, InputError};
@@ -25,7 +29,8 @@ use crate::vector::graph::build::BuildOptions;
 use crate::vector::kernel::Kernels;
 use crate::vector::merge::Merge;
 use crate::vector::metric::{ExactQuery, Metric};
-use crate::vector::search::{Search, SearchOptions, View};
+use crate::vector::plan::Plan;
+use crate::vector::search::{Account, Search, SearchOptions, View};
 use crate::vector::segment::Segment;
 use crate::vector::top::Hit;
 
@@ -88,6 +93,9 @@ pub struct VectorArgs {
     /// Only the first N vectors; what is right is computed then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Rows that hits are taken from, and the truth is of: .ivecs or .npy (i32)
+    #[arg(long, value_name = "FILE", conflicts_with = "limit")]
+    pub filter: Option<PathBuf>,
     /// Write the ids found here, a .npy (i32) for each ef
     #[arg(long, value_name = "DIR")]
     pub ids_out: Option<PathBuf>,
@@ -103,7 +111,17 @@ pub struct Report {
     pub bytes_per_vector: f64,
     /// The beam that a search without `ef` takes.
     pub ef_default: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
     pub curve: Vec<Point>,
+}
+
+/// What a filter lets through.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Filtered {
+    pub admitted: usize,
+    /// Making the set of a compressed bitmap; no part of the searches.
+    pub set_us: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +132,18 @@ pub struct Point {
     pub cpu_us_per_query: f64,
     pub p50_us: f64,
     pub p99_us: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plans: Option<Plans>,
+}
+
+/// How searches under a filter were done: how many, by plan, and how many walks became scans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plans {
+    pub scan: usize,
+    pub walk: usize,
+    pub two_hop: usize,
+    pub exact: usize,
+    pub fell_back: usize,
 }
 
 pub fn run(args: &VectorArgs, out: &mut Output) -> Result<(), Failure> {
@@ -134,6 +164,8 @@ struct Bench {
     metric: Metric,
     k: usize,
     threads: usize,
+    allowed: Option<Ordinals>,
+    filtered: Option<Filtered>,
 }
 
 impl Bench {
@@ -163,7 +195,14 @@ impl Bench {
         let mut originals = Vec::new();
         base.element.encode(&base.numbers, &mut originals);
         let (k, threads) = (usize::from(args.k), usize::from(args.threads));
-        Ok(Bench { base, queries, originals, metric, k, threads })
+        let filter = args.filter.as_ref().map(|path| filter(path, base.len())).transpose()?;
+        let (allowed, filtered) = filter.unzip();
+        Ok(Bench { base, queries, originals, metric, k, threads, allowed, filtered })
+    }
+
+    /// Hits of a query: as many as there are, up to `k`.
+    fn hits(&self) -> usize {
+        self.k.min(self.allowed.as_ref().map_or(self.base.len(), Ordinals::count))
     }
 
     fn rows(&self) -> Rows<'_> {
@@ -174,13 +213,13 @@ impl Bench {
         let rows = self.rows();
         let (segment, build_s) = self.build(&rows);
         let graph = segment.graph();
-        let view = segment.view(&rows, None);
+        let view = segment.view(&rows, self.allowed.as_ref());
         let worst = self.worst_scores(view, args)?;
         if let Some(dir) = &args.ids_out {
             fs::create_dir_all(dir).map_err(Failure::file(dir))?;
         }
         let (mut curve, mut wrong) = (Vec::<Point>::new(), 0);
-        for ef in BEAMS {
+        for ef in beams(graph.width_for(self.k)) {
             let turn = self.best_turn(&segment, ef);
             wrong += self.wrong_answers(view, &turn.hits);
             let point = self.point(ef, &turn, &worst);
@@ -204,6 +243,7 @@ impl Bench {
             build_s,
             bytes_per_vector: graph.bytes() as f64 / self.base.len() as f64,
             ef_default: graph.width_for(self.k),
+            filter: self.filtered,
             curve,
         };
         Ok((report, wrong))
@@ -231,7 +271,7 @@ impl Bench {
 
     /// The score of the last right hit of each query.
     fn worst_scores(&self, view: View<'_>, args: &VectorArgs) -> Result<Vec<f32>, Failure> {
-        let k = self.k.min(self.base.len());
+        let k = self.hits();
         if args.limit.is_some() {
             let options = SearchOptions { limit: k, width: k, is_exact: true };
             let exact = |query| Search::run(view, query, options, Scratch::default()).0;
@@ -266,11 +306,10 @@ impl Bench {
         let begin = Instant::now();
         let share = self.queries.len().div_ceil(self.threads);
         let parts: Vec<&[f32]> = self.queries.numbers.chunks(share * self.base.dimension).collect();
-        let rows = self.rows();
         let mut turn = match parts.as_slice() {
-            [all] => ask(segment, rows, all, options),
+            [all] => self.ask(segment, all, options),
             parts => std::thread::scope(|scope| {
-                let ask = |part| scope.spawn(move || ask(segment, rows, part, options));
+                let ask = |part| scope.spawn(move || self.ask(segment, part, options));
                 let threads: Vec<_> = parts.iter().copied().map(ask).collect();
                 let turns = threads.into_iter().map(|thread| thread.join().expect("a search does not panic"));
                 turns.reduce(Turn::and).expect("at least one part")
@@ -280,8 +319,29 @@ impl Bench {
         turn
     }
 
+    fn ask(&self, segment: &Segment, queries: &[f32], options: SearchOptions) -> Turn {
+        let rows = self.rows();
+        let view = segment.view(&rows, self.allowed.as_ref());
+        let count = queries.len() / rows.dimension;
+        let (mut hits, mut times_ns) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut scratch, mut plans) = (Scratch::default(), Plans::default());
+        let before = thread_cpu_ns();
+        let mut last = Instant::now();
+        for query in queries.chunks_exact(rows.dimension) {
+            let (found, account, back) = Search::run(view, query, options, scratch);
+            scratch = back;
+            hits.push(found);
+            plans.count(&account);
+            let now = Instant::now();
+            times_ns.push((now - last).as_nanos() as u64);
+            last = now;
+        }
+        Turn { hits, times_ns, plans, cpu_ns: thread_cpu_ns() - before, wall_s: 0.0 }
+    }
+
     fn wrong_answers(&self, view: View<'_>, answers: &[Vec<Hit>]) -> u64 {
-        let wanted = self.k.min(view.admitted());
+        let wanted = self.hits();
+        assert_eq!(wanted, self.k.min(view.admitted()));
         let is_wrong = |(query, hits): (&[f32], &Vec<Hit>)| {
             let query = ExactQuery::new(query);
             let mut ids: Vec<u32> = hits.iter().map(|hit| hit.ordinal).collect();
@@ -312,11 +372,12 @@ impl Bench {
         let quantile = |part: f64| times[((times.len() - 1) as f64 * part) as usize] as f64 / 1000.0;
         Point {
             ef,
-            recall: found as f64 / (queries * self.k.min(self.base.len()) as f64),
+            recall: found as f64 / (queries * self.hits() as f64),
             qps: queries / turn.wall_s.max(1e-9),
             cpu_us_per_query: turn.cpu_ns as f64 / 1000.0 / queries,
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),
+            plans: self.allowed.is_some().then_some(turn.plans),
         }
     }
 }
@@ -325,42 +386,76 @@ impl Bench {
 struct Turn {
     hits: Vec<Vec<Hit>>,
     times_ns: Vec<u64>,
+    plans: Plans,
     cpu_ns: u64,
     wall_s: f64,
+}
+
+impl Plans {
+    fn count(&mut self, account: &Account) {
+        let of = match account.plan {
+            Plan::Scan => &mut self.scan,
+            Plan::Walk { .. } => &mut self.walk,
+            Plan::TwoHop { .. } => &mut self.two_hop,
+            Plan::Exact => &mut self.exact,
+        };
+        *of += 1;
+        self.fell_back += usize::from(account.fell_back);
+    }
+
+    fn and(self, other: Plans) -> Plans {
+        Plans {
+            scan: self.scan + other.scan,
+            walk: self.walk + other.walk,
+            two_hop: self.two_hop + other.two_hop,
+            exact: self.exact + other.exact,
+            fell_back: self.fell_back + other.fell_back,
+        }
+    }
 }
 
 impl Turn {
     fn and(mut self, other: Turn) -> Turn {
         self.hits.extend(other.hits);
         self.times_ns.extend(other.times_ns);
+        self.plans = self.plans.and(other.plans);
         self.cpu_ns += other.cpu_ns;
         self
     }
 }
 
-fn ask(segment: &Segment, rows: Rows<'_>, queries: &[f32], options: SearchOptions) -> Turn {
-    let view = segment.view(&rows, None);
-    let count = queries.len() / rows.dimension;
-    let (mut hits, mut times_ns) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut scratch = Scratch::default();
-    let before = thread_cpu_ns();
-    let mut last = Instant::now();
-    for query in queries.chunks_exact(rows.dimension) {
-        let (found, _, back) = Search::run(view, query, options, scratch);
-        scratch = back;
-        hits.push(found);
-        let now = Instant::now();
-        times_ns.push((now - last).as_nanos() as u64);
-        last = now;
+/// The set of the rows of a file, and what making it of a compressed bitmap takes.
+fn filter(path: &Path, rows: usize) -> Result<(Ordinals, Filtered), Failure> {
+    let ids = read_ids(path)?;
+    let known = |id: &i32| u32::try_from(*id).ok().filter(|id| (*id as usize) < rows);
+    let bitmap: Option<RoaringBitmap> = ids.ids.iter().map(known).collect();
+    let bitmap = bitmap.filter(|bitmap| !bitmap.is_empty()).ok_or_else(|| {
+        let what = InputError::Vectors("there are no rows in it, or unknown ones");
+        Failure::Input { path: path.to_owned(), line: 0, what }
+    })?;
+    let (mut allowed, mut set_ns) = (Ordinals::default(), u64::MAX);
+    for _ in 0..TURNS {
+        let before = thread_cpu_ns();
+        allowed = Ordinals::from(&bitmap);
+        set_ns = set_ns.min(thread_cpu_ns() - before);
     }
-    Turn { hits, times_ns, cpu_ns: thread_cpu_ns() - before, wall_s: 0.0 }
+    let filtered = Filtered { admitted: allowed.count(), set_us: set_ns as f64 / 1000.0 };
+    Ok((allowed, filtered))
+}
+
+/// The default is one of them.
+fn beams(default: usize) -> Vec<usize> {
+    let mut beams = BEAMS.to_vec();
+    if let Err(place) = beams.binary_search(&default) {
+        beams.insert(place, default);
+    }
+    beams
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::args::Format;
-    use std::path::Path;
 
     fn npy(dir: &Path, name: &str, descr: &str, columns: usize, bytes: &[u8], size: usize) -> PathBuf {
         let rows = bytes.len() / columns / size;
@@ -385,6 +480,7 @@ mod tests {
             k: 1,
             threads: 1,
             limit: None,
+            filter: None,
             ids_out: Some(dir.join("ids")),
         }
     }
@@ -403,6 +499,22 @@ mod tests {
         (args.limit, args.threads) = (Some(3), 2);
         let (report, wrong) = Bench::new(&args).unwrap().measure(&args).unwrap();
         assert_eq!((report.n, report.curve.last().unwrap().recall, wrong), (3, 1.0, 0));
+    }
+
+    #[test]
+    fn a_filter_lets_its_rows_through_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut args = args(dir.path(), 2000, &[1, 1, 7, 7, 7]);
+        let rows: Vec<u8> = [7_i32, 1].iter().flat_map(|id| id.to_le_bytes()).collect();
+        args.filter = Some(npy(dir.path(), "filter.npy", "<i4", 1, &rows, 4));
+        let (report, wrong) = Bench::new(&args).unwrap().measure(&args).unwrap();
+        let (filter, last) = (report.filter.unwrap(), report.curve.last().unwrap());
+        assert_eq!((filter.admitted, wrong, last.plans.unwrap().scan), (2, 0, 5));
+        let ids = read_ids(&dir.path().join(format!("ids/ef_{}.npy", last.ef))).unwrap();
+        assert!(ids.ids.iter().all(|id| [1, 7].contains(id)) && ids.ids[1] == 1);
+        let beyond: Vec<u8> = [0_i32, 2000].iter().flat_map(|id| id.to_le_bytes()).collect();
+        args.filter = Some(npy(dir.path(), "beyond.npy", "<i4", 1, &beyond, 4));
+        assert!(matches!(Bench::new(&args), Err(Failure::Input { .. })));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct BuildOptions {
 
 impl Default for BuildOptions {
     fn default() -> BuildOptions {
-        BuildOptions { degree: 32, widths: [48, 96], kernels: Kernels::best(), memory: Memory::plain() }
+        BuildOptions { degree: 48, widths: [48, 96], kernels: Kernels::best(), memory: Memory::plain() }
     }
 }
 

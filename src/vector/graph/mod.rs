@@ -164,6 +164,12 @@ impl Graph {
         &places[..count]
     }
 
+    /// As `links`, in one pass.
+    #[inline]
+    fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> {
+        self.places(node).iter().copied().take_while(|id| *id != NONE)
+    }
+
     pub(super) fn set_links(&mut self, node: u32, links: &[u32]) {
         assert!(links.len() <= self.layout.degree);
         debug_assert!(links.iter().all(|link| (*link as usize) < self.nodes.len() && *link != node));

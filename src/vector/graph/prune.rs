@@ -8,8 +8,9 @@ use super::Graph;
 use super::beam::{distance_of, node_of};
 use crate::vector::codes::CodeQuery;
 
-/// Of squared distances.
-pub(super) const ALPHA: f32 = 1.2;
+/// Of squared distances. Between 1.05 and 1.35, on image descriptors and on sentences, this one takes the least time
+/// at each recall: more keeps neighbours that lie behind each other, less cuts ways off.
+pub(super) const ALPHA: f32 = 1.1;
 
 #[derive(Debug, Default)]
 pub(in crate::vector) struct Pruner {

@@ -58,73 +58,152 @@ unsafe fn fine_step(
     }
 }
 
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn coarse(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
-    // SAFETY: as promised by the caller.
+/// The sums of the places of four registers.
+#[inline(always)]
+unsafe fn sums_of_four([a, b, c, d]: [__m512i; 4]) -> __m128i {
+    // SAFETY: the caller's level has the instructions.
     unsafe {
-        match codes.plane {
-            64 => coarse_lines::<1>(query, codes, nodes, out),
-            192 => coarse_lines::<3>(query, codes, nodes, out),
-            _ => coarse_any(query, codes, nodes, out),
+        let halves = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (ab, cd) = (halves(a, b), halves(c, d));
+        let lanes = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let pair = _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+        _mm_add_epi32(_mm256_castsi256_si128(pair), _mm256_extracti128_si256::<1>(pair))
+    }
+}
+
+/// A prepared query: what of its distance to a code comes together in each place of a register.
+trait Distance {
+    /// Safety: the machine has the level, and there is a code.
+    unsafe fn parts(&self, code: *const u8) -> __m512i;
+    /// Asks for a code.
+    fn ask_for(&self, code: *const u8);
+}
+
+/// Writes the distance of each of the nodes. Four at a time, since a sum over the places of a register takes
+/// about as long as a line of codes.
+#[inline(always)]
+unsafe fn each_node(query: &impl Distance, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: as promised by the caller: the level, and a code for every node.
+    unsafe {
+        let (fours, rest) = nodes.as_chunks::<4>();
+        let (outs, out_rest) = out.as_chunks_mut::<4>();
+        for (at, (four, out)) in fours.iter().zip(outs).enumerate() {
+            for node in nodes[at * 4..].iter().skip(AHEAD).take(4) {
+                query.ask_for(codes.start.wrapping_add(*node as usize * codes.stride));
+            }
+            let mut parts = [_mm512_setzero_si512(); 4];
+            for (part, node) in parts.iter_mut().zip(four) {
+                *part = query.parts(codes.start.add(*node as usize * codes.stride));
+            }
+            _mm_storeu_si128(out.as_mut_ptr().cast(), sums_of_four(parts));
+        }
+        for (node, out) in rest.iter().zip(out_rest) {
+            *out =
+                _mm512_reduce_add_epi32(query.parts(codes.start.add(*node as usize * codes.stride))) as u32;
         }
     }
 }
 
-/// Planes of whole lines, the query in registers all the time.
-#[inline(always)]
-unsafe fn coarse_lines<const LINES: usize>(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
-    // SAFETY: planes are `LINES` lines long.
-    unsafe {
-        let part = |at: usize| _mm512_loadu_si512(query.add(at * STEP).cast());
-        let first: [__m512i; LINES] = std::array::from_fn(part);
-        let second: [__m512i; LINES] = std::array::from_fn(|at| part(LINES + at));
-        for (node, out) in nodes.iter().zip(out) {
-            let code = codes.start.add(*node as usize * codes.stride);
+/// A query for planes of whole lines: it is in registers all the time.
+struct Lines<const LINES: usize, const IS_FINE: bool> {
+    first: [__m512i; LINES],
+    second: [__m512i; LINES],
+}
+
+impl<const LINES: usize, const IS_FINE: bool> Lines<LINES, IS_FINE> {
+    #[inline(always)]
+    unsafe fn new(query: *const u8) -> Self {
+        // SAFETY: a query has two planes, which are `LINES` lines long.
+        let part = |at: usize| unsafe { _mm512_loadu_si512(query.add(at * STEP).cast()) };
+        Lines { first: std::array::from_fn(part), second: std::array::from_fn(|at| part(LINES + at)) }
+    }
+}
+
+impl<const LINES: usize, const IS_FINE: bool> Distance for Lines<LINES, IS_FINE> {
+    #[inline(always)]
+    unsafe fn parts(&self, code: *const u8) -> __m512i {
+        // SAFETY: the planes of a code are `LINES` lines long.
+        unsafe {
             let mut sum = _mm512_setzero_si512();
             for line in 0..LINES {
                 let upper = _mm512_loadu_si512(code.add(line * STEP).cast());
-                sum = coarse_step(sum, upper, first[line], second[line]);
+                let (first, second) = (self.first[line], self.second[line]);
+                sum = match IS_FINE {
+                    false => coarse_step(sum, upper, first, second),
+                    true => {
+                        let lower = _mm512_loadu_si512(code.add((LINES + line) * STEP).cast());
+                        fine_step(sum, upper, lower, first, second)
+                    }
+                };
             }
-            *out = _mm512_reduce_add_epi32(sum) as u32;
+            sum
         }
+    }
+
+    #[inline(always)]
+    fn ask_for(&self, code: *const u8) {
+        // Upper planes have been asked for by whoever walks.
+        let lines = if IS_FINE { 2 * LINES } else { 0 };
+        (0..lines).for_each(|line| prefetch(code.wrapping_add(line * STEP)));
     }
 }
 
-#[inline(always)]
-unsafe fn coarse_any(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
-    // SAFETY: masks keep every read inside the planes.
-    unsafe {
-        for (node, out) in nodes.iter().zip(out) {
-            let code = codes.start.add(*node as usize * codes.stride);
+/// A query for planes of any size.
+struct Masked<const IS_FINE: bool> {
+    query: *const u8,
+    plane: usize,
+}
+
+impl<const IS_FINE: bool> Distance for Masked<IS_FINE> {
+    #[inline(always)]
+    unsafe fn parts(&self, code: *const u8) -> __m512i {
+        // SAFETY: masks keep every read inside the planes.
+        unsafe {
             let mut sum = _mm512_setzero_si512();
-            for at in (0..codes.plane).step_by(STEP) {
-                let mask = mask_of(codes.plane - at);
-                let load = |from: *const u8| _mm512_maskz_loadu_epi8(mask, from.add(at).cast());
-                sum = coarse_step(sum, load(code), load(query), load(query.add(codes.plane)));
+            for at in (0..self.plane).step_by(STEP) {
+                let mask = mask_of(self.plane - at);
+                let upper = _mm512_maskz_loadu_epi8(mask, code.add(at).cast());
+                let first = _mm512_maskz_loadu_epi8(mask, self.query.add(at).cast());
+                let second = _mm512_maskz_loadu_epi8(mask, self.query.add(self.plane + at).cast());
+                sum = match IS_FINE {
+                    false => coarse_step(sum, upper, first, second),
+                    true => {
+                        let lower = _mm512_maskz_loadu_epi8(mask, code.add(self.plane + at).cast());
+                        fine_step(sum, upper, lower, first, second)
+                    }
+                };
             }
-            *out = _mm512_reduce_add_epi32(sum) as u32;
+            sum
         }
     }
+
+    #[inline(always)]
+    fn ask_for(&self, code: *const u8) {
+        let bytes = if IS_FINE { 2 * self.plane } else { 0 };
+        (0..bytes).step_by(STEP).for_each(|at| prefetch(code.wrapping_add(at)));
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn coarse(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: as promised by the caller.
+    unsafe { distances::<false>(query, codes, nodes, out) }
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn fine(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
-    // SAFETY: masks keep every read inside the planes.
+    // SAFETY: as promised by the caller.
+    unsafe { distances::<true>(query, codes, nodes, out) }
+}
+
+#[inline(always)]
+unsafe fn distances<const IS_FINE: bool>(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+    // SAFETY: as promised by the caller.
     unsafe {
-        for (at, (node, out)) in nodes.iter().zip(out).enumerate() {
-            if let Some(ahead) = nodes.get(at + AHEAD) {
-                let code = codes.start.add(*ahead as usize * codes.stride);
-                (0..2 * codes.plane).step_by(STEP).for_each(|line| prefetch(code.add(line)));
-            }
-            let code = codes.start.add(*node as usize * codes.stride);
-            let mut sum = _mm512_setzero_si512();
-            for at in (0..codes.plane).step_by(STEP) {
-                let mask = mask_of(codes.plane - at);
-                let load = |from: *const u8| _mm512_maskz_loadu_epi8(mask, from.add(at).cast());
-                let lower = load(code.add(codes.plane));
-                sum = fine_step(sum, load(code), lower, load(query), load(query.add(codes.plane)));
-            }
-            *out = _mm512_reduce_add_epi32(sum) as u32;
+        match codes.plane {
+            64 => each_node(&Lines::<1, IS_FINE>::new(query), codes, nodes, out),
+            192 => each_node(&Lines::<3, IS_FINE>::new(query), codes, nodes, out),
+            plane => each_node(&Masked::<IS_FINE> { query, plane }, codes, nodes, out),
         }
     }
 }
