@@ -80,6 +80,8 @@ pub enum RowsError {
     AreNoIds,
     /// A file of what is nearest has fewer than are wanted.
     TooFewIds,
+    /// A filter of no row, or of one that is not there.
+    UnknownRows,
 }
 
 impl Number {
@@ -382,6 +384,7 @@ impl fmt::Display for RowsError {
             RowsError::AreIds => f.write_str("these are ids, not vectors"),
             RowsError::AreNoIds => f.write_str("these are no ids: i4 is wanted"),
             RowsError::TooFewIds => f.write_str("there are not k known ids for each query"),
+            RowsError::UnknownRows => f.write_str("there are no rows in it, or unknown ones"),
         }
     }
 }

@@ -429,10 +429,8 @@ fn filter(path: &Path, rows: usize) -> Result<(Ordinals, Filtered), Failure> {
     let ids = read_ids(path)?;
     let known = |id: &i32| u32::try_from(*id).ok().filter(|id| (*id as usize) < rows);
     let bitmap: Option<RoaringBitmap> = ids.ids.iter().map(known).collect();
-    let bitmap = bitmap.filter(|bitmap| !bitmap.is_empty()).ok_or_else(|| {
-        let what = InputError::Vectors("there are no rows in it, or unknown ones");
-        Failure::Input { path: path.to_owned(), line: 0, what }
-    })?;
+    let bitmap = bitmap.filter(|bitmap| !bitmap.is_empty());
+    let bitmap = bitmap.ok_or_else(|| Failure::input(path, InputError::Rows(RowsError::UnknownRows)))?;
     let (mut allowed, mut set_ns) = (Ordinals::default(), u64::MAX);
     for _ in 0..TURNS {
         let before = thread_cpu_ns();
