@@ -28,6 +28,7 @@ use super::parked::Parked;
 use super::record::{Refusal, Scan, Write};
 use super::runs::run_file_name;
 use super::search::library::Library;
+use super::search::options::IndexOptions;
 use super::search::upkeep::keep_documents;
 use super::segments::Segments;
 use super::snapshot_part::Desk;
@@ -90,6 +91,7 @@ pub struct Core {
     pub documents_wanted: Signal,
     /// Parts of their indexes that all cores share.
     pub library: Library,
+    pub index_options: IndexOptions,
     keeps_documents: Cell<bool>,
     /// Collections whose split is under way: it may take longer than to the next checkpoint.
     pub splitting: RefCell<BTreeSet<CollectionId>>,
@@ -167,6 +169,7 @@ impl Core {
             shed_wanted: Signal::default(),
             documents_wanted: Signal::default(),
             library: Library::default(),
+            index_options: options.index,
             keeps_documents: Cell::new(false),
             splitting: RefCell::default(),
             numbers: RefCell::default(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::balance::BalanceOptions;
 use super::record::Durability;
+use super::search::options::IndexOptions;
 use crate::limits;
 
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub struct ShardOptions {
     pub value_bytes_inline: usize,
     /// Size of a value file, about.
     pub value_file_bytes: u64,
+    pub index: IndexOptions,
 }
 
 impl ShardOptions {
@@ -41,6 +43,7 @@ impl ShardOptions {
             balance: BalanceOptions::default(),
             value_bytes_inline: limits::INLINE_VALUE_BYTES_MAX,
             value_file_bytes: limits::VALUE_FILE_BYTES,
+            index: IndexOptions::default(),
         }
     }
 

@@ -125,7 +125,8 @@ async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
     let log = LogBuilder::fresh(node.shard(), SegmentId(1), options.log_segment_bytes);
     let segments = make_segments(node, dirs, BTreeMap::new(), SegmentId(1));
     let from = Beginning { log, segments, last_lsn: Lsn::ZERO, clock: 0 };
-    let replayed = Replayed { tablets: Tablets::new(node.shard()), catalogue: None, bad: None, bytes: 0 };
+    let replayed =
+        Replayed { tablets: Tablets::new(node.shard(), options.index), catalogue: None, bad: None, bytes: 0 };
     let core = open(node, dirs, from, replayed, manifest, state).await?;
     Ok(Restored { core, crashed: false, fresh: true })
 }
@@ -219,7 +220,7 @@ async fn sort_out_runs(runtime: &Runtime, dirs: &Dirs, state: &ShardState) -> Re
 }
 
 async fn load_runs(node: &Node, dirs: &Dirs, state: &ShardState) -> Result<Tablets, StartError> {
-    let mut tablets = Tablets::new(node.shard());
+    let mut tablets = Tablets::new(node.shard(), node.inner().options.index);
     for tablet in &state.tablets {
         tablets.resume(tablet);
     }

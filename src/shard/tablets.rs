@@ -8,6 +8,7 @@ use super::delta::Version;
 use super::document::schema::Schema;
 use super::key::Key;
 use super::search::index::DocumentIndex;
+use super::search::options::IndexOptions;
 use super::state::TabletState;
 use super::tablet::Tablet;
 use crate::limits;
@@ -26,12 +27,13 @@ pub struct Tablets {
     shared_index_bytes: u64,
     /// Of collections of documents, as the map has them.
     schemas: BTreeMap<CollectionId, Arc<Schema>>,
+    index_options: IndexOptions,
     has_map: bool,
     documents_changed: bool,
 }
 
 impl Tablets {
-    pub fn new(shard: ShardId) -> Tablets {
+    pub fn new(shard: ShardId, index_options: IndexOptions) -> Tablets {
         Tablets {
             shard,
             owned: BTreeMap::new(),
@@ -40,6 +42,7 @@ impl Tablets {
             index_bytes: 0,
             shared_index_bytes: 0,
             schemas: BTreeMap::new(),
+            index_options,
             has_map: false,
             documents_changed: false,
         }
@@ -107,11 +110,11 @@ impl Tablets {
     /// The tablet, begun if it is not there: it was found in a run, in the log or in a move, and the
     /// map decides later whether it stays.
     pub fn entry(&mut self, id: TabletId, collection: CollectionId) -> &mut Tablet {
-        let schemas = &self.schemas;
+        let (schemas, options) = (&self.schemas, self.index_options);
         self.owned.entry(id).or_insert_with(|| {
             let mut tablet = Tablet::new(id, collection);
             let schema = schemas.get(&collection).cloned();
-            tablet.documents = schema.map(|schema| DocumentIndex::new(id, collection, schema));
+            tablet.documents = schema.map(|schema| DocumentIndex::new(id, collection, schema, options));
             tablet
         })
     }
@@ -179,11 +182,12 @@ impl Tablets {
         let mut shrank = false;
         for (id, (collection, entry, end)) in mapped {
             let (has_map, schema) = (self.has_map, self.schemas.get(&collection).cloned());
+            let options = self.index_options;
             let tablet = self.entry(id, collection);
             shrank |= tablet.take_over(entry, end, catalogue.epoch);
             // Records that were there before the first map are in no index yet.
             if let Some(schema) = schema.filter(|_| !has_map) {
-                tablet.documents = Some(DocumentIndex::to_be_loaded(id, collection, schema));
+                tablet.documents = Some(DocumentIndex::to_be_loaded(id, collection, schema, options));
             }
         }
         self.has_map = true;

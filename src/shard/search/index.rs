@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::beacon::Beacon;
 use super::forward::{Forwards, Moved};
 use super::library::Stored;
+use super::options::IndexOptions;
 use super::part::Part;
 use super::sealed::{PartId, Sealed};
 use crate::limits;
@@ -35,6 +36,7 @@ pub struct DocumentIndex {
     tablet: TabletId,
     collection: CollectionId,
     schema: Arc<Schema>,
+    options: IndexOptions,
     places: BTreeMap<Key, Place>,
     parts: BTreeMap<PartId, Rc<RefCell<Part>>>,
     sealed: BTreeMap<PartId, Lent>,
@@ -54,11 +56,17 @@ pub struct DocumentIndex {
 
 impl DocumentIndex {
     /// Of a tablet that has no record yet.
-    pub fn new(tablet: TabletId, collection: CollectionId, schema: Arc<Schema>) -> DocumentIndex {
+    pub fn new(
+        tablet: TabletId,
+        collection: CollectionId,
+        schema: Arc<Schema>,
+        options: IndexOptions,
+    ) -> DocumentIndex {
         DocumentIndex {
             tablet,
             collection,
             schema,
+            options,
             places: BTreeMap::new(),
             parts: BTreeMap::new(),
             sealed: BTreeMap::new(),
@@ -74,8 +82,14 @@ impl DocumentIndex {
     }
 
     /// Of one whose records are still to be read.
-    pub fn to_be_loaded(tablet: TabletId, collection: CollectionId, schema: Arc<Schema>) -> DocumentIndex {
-        DocumentIndex { loading: Some(BTreeSet::new()), ..DocumentIndex::new(tablet, collection, schema) }
+    pub fn to_be_loaded(
+        tablet: TabletId,
+        collection: CollectionId,
+        schema: Arc<Schema>,
+        options: IndexOptions,
+    ) -> DocumentIndex {
+        let index = DocumentIndex::new(tablet, collection, schema, options);
+        DocumentIndex { loading: Some(BTreeSet::new()), ..index }
     }
 
     pub fn is_loading(&self) -> bool {
@@ -166,7 +180,7 @@ impl DocumentIndex {
         if let Some(head) = self.head.filter(|head| !full(head)) {
             return head;
         }
-        let capacity = self.len().clamp(limits::HEAD_DOCUMENTS_MIN, limits::HEAD_DOCUMENTS_MAX);
+        let capacity = self.len().clamp(self.options.head_documents_min, limits::HEAD_DOCUMENTS_MAX);
         let head = self.add(Part::head(&self.schema, capacity));
         self.head = Some(head);
         head
@@ -320,7 +334,11 @@ impl DocumentIndex {
     /// Documents without embeddings of which so many are deleted that a rewrite pays: they are closed for that.
     pub fn close_worn_plain(&mut self) -> Option<(PartId, Rc<RefCell<Part>>)> {
         let id = self.plain?;
-        let part = self.parts.get(&id).filter(|part| part.borrow().is_worn()).cloned()?;
+        let part = self
+            .parts
+            .get(&id)
+            .filter(|part| part.borrow().is_worn(self.options.head_documents_min))
+            .cloned()?;
         self.plain = None;
         Some((id, part))
     }

@@ -14,6 +14,7 @@
 //! - [`run`]: one search on one core, with its other work in between.
 //! - [`gather`]: one search in what all cores share, and in what the owners have.
 //! - [`file`]: merged parts on the disk, so that a start does not link vectors anew.
+//! - [`options`]: how large heads and files are.
 //! - [`upkeep`]: what is done in the background: loading at the start, links, sealing; [`merging`]: merges of shared
 //!   parts.
 //!
@@ -32,6 +33,7 @@ pub mod index;
 pub mod library;
 pub mod mask;
 pub mod merging;
+pub mod options;
 pub mod part;
 pub mod query;
 pub mod run;

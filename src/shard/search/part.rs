@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::contents::{Contents, Row};
-use crate::limits;
 use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::schema::Schema;
@@ -90,10 +89,10 @@ impl Part {
         matches!(&self.vectors, Vectors::Head(head) if head.is_full())
     }
 
-    /// Of documents without embeddings: so much is deleted that a rewrite pays.
-    pub fn is_worn(&self) -> bool {
+    /// Of documents without embeddings: so much, and more than `deleted_min`, is deleted that a rewrite pays.
+    pub fn is_worn(&self, deleted_min: usize) -> bool {
         let deleted = self.deleted().count();
-        !self.is_head() && deleted > limits::HEAD_DOCUMENTS_MIN && 2 * deleted > self.contents.len()
+        !self.is_head() && deleted > deleted_min && 2 * deleted > self.contents.len()
     }
 
     /// There are vectors to link.

@@ -58,10 +58,10 @@ fn waits(node: &Node, core: &Core) -> Option<Duration> {
     if indexes().any(DocumentIndex::is_loading) {
         return Some(limits::INDEX_RETRY);
     }
-    let is_open = |index: &DocumentIndex| index.has_head_of(limits::HEAD_SEALED_DOCUMENTS_MIN);
+    let is_open = |index: &DocumentIndex| index.has_head_of(core.index_options.sealed_documents_min);
     let may_merge = |kept: &Arc<Collection>| !to_merge(&core.library.parts(kept.id), true).is_empty();
     let waits = indexes().any(is_open) || kept(node).iter().any(may_merge);
-    waits.then_some(limits::HEAD_QUIET)
+    waits.then_some(core.index_options.quiet)
 }
 
 /// One round of work; false when there is none. Records are read first, of all tablets: nothing is found before.
@@ -86,7 +86,7 @@ async fn work(node: &Node, core: &Rc<Core>, is_quiet: bool) -> bool {
         let engine = core.engine.borrow();
         engine.tablets.iter().filter(|tablet| tablet.documents.is_some()).map(|tablet| tablet.id).collect()
     };
-    let least = if is_quiet { limits::HEAD_SEALED_DOCUMENTS_MIN } else { usize::MAX };
+    let least = if is_quiet { core.index_options.sealed_documents_min } else { usize::MAX };
     let mut any = false;
     for tablet in &indexed {
         if on_index(core, *tablet, |index| index.is_loading()) == Some(true) {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::read::{Expected, read};
 use super::write::write;
 use crate::io::crashsafe;
-use crate::limits;
 use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
 use crate::shard::search::library::Stored;
@@ -75,14 +74,16 @@ pub async fn remove_others(core: &Core, there: impl Fn(CollectionId) -> bool) {
 /// A part was put in the place of others. Without its file it is made anew at the next start, so an error is no more
 /// than told.
 pub async fn replace(core: &Core, collection: CollectionId, out: &[PartId], into: Option<&Arc<Sealed>>) {
-    let is_worth_it = |part: &&Arc<Sealed>| part.len() >= limits::INDEX_FILE_DOCUMENTS_MIN;
+    let is_worth_it = |part: &&Arc<Sealed>| part.len() >= core.index_options.file_documents_min;
     if let Some(part) = into.filter(is_worth_it)
         && let PartId::Merged { number, .. } = part.id
         && !core.engine.borrow().is_disk_full()
     {
         let path = path(core, collection, number);
         let made = crashsafe::create_dir(&core.runtime, &core.index_dir).await;
-        let written = async { made.and(write(&core.runtime, path.clone(), part).await) };
+        let written = async {
+            made.and(write(&core.runtime, path.clone(), part, core.index_options.file_chunk_bytes).await)
+        };
         if let Err(error) = written.await {
             tracing::warn!(file = %path.display(), %error, "an index was not written");
             remove(core, path.with_extension("tmp")).await;

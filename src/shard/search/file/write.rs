@@ -13,12 +13,12 @@ use crate::shard::search::sealed::Sealed;
 use crate::vector::codec::{Encoder, Piece};
 
 /// The file is whole and durable when this completes; until then it has no name that anybody looks for.
-pub async fn write(runtime: &Runtime, path: PathBuf, part: &Sealed) -> io::Result<()> {
+pub async fn write(runtime: &Runtime, path: PathBuf, part: &Sealed, chunk_bytes: usize) -> io::Result<()> {
     let unfinished = path.with_extension("tmp");
     // One of an earlier attempt.
     let _ = runtime.remove_file(unfinished.clone()).await;
     let file = FileOut::create(runtime, unfinished.clone()).await?;
-    Writer { file, chunks: 0 }.run(runtime, part).await?;
+    Writer { file, chunks: 0, chunk_bytes }.run(runtime, part).await?;
     runtime.rename(unfinished, path.clone()).await?;
     runtime.sync_dir(path.parent().expect("a file lies in a directory")).await
 }
@@ -26,6 +26,8 @@ pub async fn write(runtime: &Runtime, path: PathBuf, part: &Sealed) -> io::Resul
 struct Writer {
     file: FileOut,
     chunks: u32,
+    /// Of documents, about.
+    chunk_bytes: usize,
 }
 
 impl Writer {
@@ -66,7 +68,7 @@ impl Writer {
             payload.put_u32(row.metadata.len() as u32);
             payload.extend_from_slice(row.metadata.as_bytes());
             payload.extend_from_slice(row.original);
-            if payload.len() >= limits::INDEX_FILE_CHUNK_BYTES {
+            if payload.len() >= self.chunk_bytes {
                 self.put(Kind::Documents, &payload).await?;
                 payload.clear();
             }
