@@ -51,9 +51,13 @@ pub fn with_outside(mut deleted: Ordinals, outside: &Ordinals) -> Ordinals {
     deleted
 }
 
-/// What of a part goes into the one that replaces it.
-pub fn live(part: &Arc<Sealed>, outside: &Ordinals) -> Ordinals {
+/// What of a part goes into the one that replaces it. Of tablets from `to_come` on the map knows nothing yet: their owners
+/// have a later one.
+pub fn live(part: &Arc<Sealed>, outside: &Ordinals, to_come: TabletId) -> Ordinals {
     let mut live = Ordinals::all(part.len());
-    live.remove_all(&with_outside(part.deleted(), outside));
+    live.remove_all(&part.deleted());
+    for ordinal in outside.iter().filter(|ordinal| part.tablet(*ordinal) < to_come) {
+        live.remove(ordinal);
+    }
     live
 }

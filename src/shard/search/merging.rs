@@ -22,7 +22,7 @@ use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
-use crate::types::{CollectionId, ShardId};
+use crate::types::{CollectionId, ShardId, TabletId};
 use crate::vector::allowed::Ordinals;
 use crate::vector::element::{Originals, Rows};
 use crate::vector::graph::build::BuildOptions;
@@ -101,7 +101,13 @@ pub async fn merge(node: &Node, core: &Rc<Core>, collection: &Arc<Collection>, i
         return false;
     }
     let began = core.runtime.now();
-    let Some(replaced) = Replacement::make(core, collection, &parts).await else { return false };
+    let map = node.catalogue();
+    let Some(collection) = map.get(&collection.name).filter(|now| now.id == collection.id) else {
+        return false;
+    };
+    let Some(replaced) = Replacement::make(core, collection, map.next_tablet, &parts).await else {
+        return false;
+    };
     let documents = replaced.into.as_ref().map_or(0, |part| part.len());
     replaced.put_in_force(node, core, collection.id).await;
     let took_ms = core.runtime.now().since(began) / 1_000_000;
@@ -137,12 +143,18 @@ struct Source {
 }
 
 impl Replacement {
-    async fn make(core: &Rc<Core>, collection: &Arc<Collection>, parts: &[Rc<Known>]) -> Option<Replacement> {
+    /// `to_come`: of the map that has the collection.
+    async fn make(
+        core: &Rc<Core>,
+        collection: &Arc<Collection>,
+        to_come: TabletId,
+        parts: &[Rc<Known>],
+    ) -> Option<Replacement> {
         let mut slice = core.runtime.slice();
         let mut sources: Vec<(Arc<Sealed>, Ordinals)> = Vec::new();
         for known in parts {
             let outside = known.mask(collection, &mut slice).await;
-            sources.push((known.part.clone(), mask::live(&known.part, &outside)));
+            sources.push((known.part.clone(), mask::live(&known.part, &outside, to_come)));
         }
         let live: Vec<Ordinals> = sources.iter().map(|(_, live)| live.clone()).collect();
         let shape = collection.definition.documents.as_ref()?.embedding?;
