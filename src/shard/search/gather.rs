@@ -102,17 +102,19 @@ fn near_record(core: &Core, map: &Collection, hit: &Scored) -> Option<Record> {
     let id = part.tablet(*ordinal);
     let tablet = map.tablets.iter().find(|tablet| tablet.id == id)?;
     let row = part.contents().row(*ordinal);
-    // The owner deletes it here before anybody hears of another version, as long as it serves by this map.
-    if part.is_deleted(*ordinal) || !core.library.is_in_force(id, tablet.epoch) {
+    // The owner deletes it here before anybody hears of another version, as long as it serves by this map and the part is
+    // in use: one that was replaced is not told any more.
+    let is_told = core.library.has(map.id, part.id) && core.library.is_in_force(id, tablet.epoch);
+    if !is_told || part.is_deleted(*ordinal) {
         return None;
     }
-    if row.expires <= core.runtime.wall() {
+    // By its owner's clock, which may be ahead of this one.
+    if row.expires != NEVER {
         return None;
     }
     let document = Document { text: None, embedding: None, metadata: Metadata::from_compact(row.metadata) };
     let payload = Payload::document(&encoding::encode(&document));
-    let expires = (row.expires != NEVER).then_some(row.expires);
-    Some(Record { payload, lsn: Lsn::ZERO, seq: row.seq, expires })
+    Some(Record { payload, lsn: Lsn::ZERO, seq: row.seq, expires: None })
 }
 
 /// Without the documents.
@@ -127,6 +129,7 @@ async fn find_by_map(node: &Node, collection: &Arc<Collection>, query: &Arc<Quer
         match find_once(node, collection, query).await {
             // A range is on its way to another shard.
             Err(Refusal::Moved) => node.runtime().sleep(limits::INDEX_WAIT_STEP).await,
+            Ok((_, found)) if found.counts_twice && query.vector.is_none() => {}
             found => return found,
         }
     }
@@ -137,6 +140,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     let map = node.collection(&collection.name).filter(|map| map.id == collection.id);
     let map = map.ok_or(Refusal::NoSuchCollection)?;
     let core = node.core()?;
+    let claims = core.library.claims(map.id);
     // First what all cores share, as it is now; then what else the owners have, as it is then.
     let shared = begin_shared(core, &map, &[]).await?;
     let known: Arc<[PartId]> = shared.iter().filter_map(Begun::id).collect();
@@ -158,9 +162,14 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     if let Some(refusal) = failed {
         return Err(refusal);
     }
+    if core.library.claims(map.id) != claims {
+        // An owner found a document there meanwhile, so it did not look for it.
+        return Err(Refusal::Moved);
+    }
     // What an owner shared in between, before it was asked.
     let late = begin_shared(core, &map, &found.shared).await?;
     if !late.is_empty() {
+        found.counts_twice = true;
         found.add(run::search(&core.runtime, late, query).await, query.limit);
     }
     Ok((map, found))

@@ -210,6 +210,19 @@ impl Library {
         self.shelves.borrow().get(&collection).map(|shelf| shelf.parts.clone()).unwrap_or_default()
     }
 
+    /// Whether a part is shared, and was not replaced here.
+    pub fn has(&self, collection: CollectionId, part: PartId) -> bool {
+        let shelves = self.shelves.borrow();
+        shelves.get(&collection).is_some_and(|shelf| shelf.parts.iter().any(|known| known.part.id == part))
+    }
+
+    /// Of all parts: another number when a document has appeared in one that was read from its file.
+    pub fn claims(&self, collection: CollectionId) -> u64 {
+        let shelves = self.shelves.borrow();
+        let parts = shelves.get(&collection).into_iter().flat_map(|shelf| &shelf.parts);
+        parts.map(|known| u64::from(known.part.claims())).sum()
+    }
+
     /// Puts a part, if any, in the place of others.
     pub fn swap(&self, collection: CollectionId, out: &[PartId], into: Option<Arc<Sealed>>) {
         if let Some(shelf) = self.shelves.borrow_mut().get_mut(&collection) {

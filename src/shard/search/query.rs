@@ -60,6 +60,8 @@ pub struct Found {
     pub parts: Vec<PartAccount>,
     /// Shared parts that were searched.
     pub shared: Vec<PartId>,
+    /// Parts were sealed or merged meanwhile: what is in them may be counted twice. Hits are there once.
+    pub counts_twice: bool,
     pub filter_time: Duration,
     pub search_time: Duration,
 }

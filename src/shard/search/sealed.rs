@@ -32,6 +32,8 @@ pub struct Sealed {
     deleted: SharedOrdinals,
     /// By ordinal; 0 while nobody has claimed the document.
     tablets: Box<[AtomicU32]>,
+    /// Claimed since the part was read.
+    claims: AtomicU32,
 }
 
 impl fmt::Debug for Sealed {
@@ -46,8 +48,9 @@ impl Sealed {
         let (contents, graph, deleted) = head.into_sealed().expect("only heads are sealed");
         let mut words = deleted.words().to_vec();
         words.resize(contents.len().div_ceil(64), 0);
+        let deleted = SharedOrdinals::from_words(&words);
         let tablets = (0..contents.len()).map(|_| AtomicU32::new(tablet.0)).collect();
-        Sealed { id, collection, contents, graph, deleted: SharedOrdinals::from_words(&words), tablets }
+        Sealed { id, collection, contents, graph, deleted, tablets, claims: AtomicU32::new(0) }
     }
 
     /// `tablets`: by ordinal.
@@ -60,7 +63,7 @@ impl Sealed {
     ) -> Sealed {
         assert!(contents.len() == graph.len() && contents.len() == tablets.len());
         let deleted = SharedOrdinals::none(contents.len());
-        Sealed { id, collection, contents, graph, deleted, tablets }
+        Sealed { id, collection, contents, graph, deleted, tablets, claims: AtomicU32::new(0) }
     }
 
     /// As it was stored: nothing of it counts until its owner has claimed it.
@@ -99,6 +102,12 @@ impl Sealed {
     pub fn claim(&self, ordinal: u32, tablet: TabletId) {
         self.tablets[ordinal as usize].store(tablet.0, Ordering::Release);
         self.deleted.remove(ordinal);
+        self.claims.fetch_add(1, Ordering::Release);
+    }
+
+    /// When it is the same as before, nothing has appeared in the part.
+    pub fn claims(&self) -> u32 {
+        self.claims.load(Ordering::Acquire)
     }
 
     /// By the owner of the document.
