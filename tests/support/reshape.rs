@@ -6,9 +6,15 @@ use kyrodb::shard::key::Key;
 use kyrodb::shard::reshape::{Reshape, Target};
 use kyrodb::types::ShardId;
 
+/// As [`any_of`], where keys are numbers.
+pub fn any(collection: &Collection, cuts: &[u64], shards: usize, rng: &mut Rng) -> Reshape {
+    let cuts: Vec<Key> = cuts.iter().map(|cut| Key::from_u64(*cut)).collect();
+    any_of(collection, &cuts, shards, rng)
+}
+
 /// Replaces one tablet, or two neighbours of one owner, by one to three with bounds out of `cuts`, each kept,
 /// moved or logged anew where it is.
-pub fn any(collection: &Collection, cuts: &[u64], shards: usize, rng: &mut Rng) -> Reshape {
+pub fn any_of(collection: &Collection, cuts: &[Key], shards: usize, rng: &mut Rng) -> Reshape {
     let tablets = &collection.tablets;
     let first = rng.index(tablets.len());
     let merges =
@@ -17,7 +23,7 @@ pub fn any(collection: &Collection, cuts: &[u64], shards: usize, rng: &mut Rng) 
     let (start, end) = (&tablets[first].start, collection.end_of(first + count - 1));
     let inside = |cut: &Key| start < cut && end.is_none_or(|end| cut < end);
     let mut starts: Vec<Key> = vec![start.clone()];
-    let cuts = cuts.iter().map(|cut| Key::from_u64(*cut)).filter(inside);
+    let cuts = cuts.iter().filter(|cut| inside(cut)).cloned();
     starts.extend(cuts.filter(|_| rng.chance(if merges { 200 } else { 500 })).take(2));
     let kept = (count == 1 && starts.len() > 1).then(|| rng.index(starts.len() + 1));
     let target = |(number, start): (usize, Key)| {
