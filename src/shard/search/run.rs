@@ -113,7 +113,7 @@ fn matching(part: &Begun, allowed: Option<&Ordinals>) -> usize {
 async fn allowed(part: &Begun, query: &Query, found: &mut Found, slice: &mut Slice) -> Ordinals {
     let filter = query.filter.as_ref().expect("asked for by a filter");
     let answer = part.read(|contents| contents.fields().evaluate(filter));
-    let mut allowed: Ordinals = answer.certain().iter().collect();
+    let mut allowed = Ordinals::from(answer.certain());
     if answer.is_exact() {
         return allowed;
     }
