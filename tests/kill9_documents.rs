@@ -282,7 +282,7 @@ fn wait_for_files(dir: &Path) {
 fn damage(dir: &Path, round: u64) -> usize {
     let files = index_files(dir);
     for file in &files {
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             fs::remove_file(file).expect("removed");
             continue;
         }

@@ -175,7 +175,7 @@ fn a_damaged_file_is_made_anew() {
                 damages += 1;
             }
             let mut damaged = disk.clone();
-            damaged.truncate(&path, (*at + if number % 2 == 0 { 0 } else { 100 }) as u64);
+            damaged.truncate(&path, (*at + if number.is_multiple_of(2) { 0 } else { 100 }) as u64);
             assert_recovers(damaged, &model, Faults::default(), &format!("{path} ends in chunk {number}"));
             let mut damaged = disk.clone();
             damaged.break_page(&path, (*at / PAGE_BYTES) as u64);
