@@ -16,7 +16,6 @@ use super::failure::InputError;
 use super::value_line::present;
 use super::vector_file::Number;
 use crate::net::json::object::JsonObject;
-use crate::net::json::value::append_string;
 use crate::shard::key::KeyType;
 
 #[derive(Debug)]
@@ -102,15 +101,7 @@ fn append_with_id(text: &str, id: &str, replaces_null: bool, out: &mut Vec<u8>) 
     out.extend_from_slice(id.as_bytes());
     // A line with a member twice goes as it is: the server says what is wrong with it.
     match replaces_null.then(|| JsonObject::parse(text.as_bytes())) {
-        Some(Ok(object)) => {
-            for (name, value) in object.members().filter(|(name, _)| *name != "id") {
-                out.push(b',');
-                append_string(name, out);
-                out.push(b':');
-                out.extend_from_slice(value.get().as_bytes());
-            }
-            out.push(b'}');
-        }
+        Some(Ok(object)) => object.append_rest("id", out),
         _ => {
             let rest = text.strip_prefix('{').expect("an object starts with a brace").trim_start();
             if rest != "}" {

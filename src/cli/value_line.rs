@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 
 use super::failure::InputError;
 use crate::net::json::object::JsonObject;
-use crate::net::json::value::append_string;
 
 /// A line of the bulk format, as it stands in the file.
 pub struct Line<'a> {
@@ -77,15 +76,7 @@ fn append_as_put(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"op\":\"put\"");
     // A line with a member twice goes as it is: the server says what is wrong with it.
     match line.has_seq.then(|| JsonObject::parse(line.text.as_bytes())) {
-        Some(Ok(object)) => {
-            for (name, value) in object.members().filter(|(name, _)| *name != "seq") {
-                out.push(b',');
-                append_string(name, out);
-                out.push(b':');
-                out.extend_from_slice(value.get().as_bytes());
-            }
-            out.push(b'}');
-        }
+        Some(Ok(object)) => object.append_rest("seq", out),
         _ => {
             out.push(b',');
             let rest = line.text.strip_prefix('{').expect("an object starts with a brace");

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::net::json::value::append_string;
 use crate::net::problem::Problem;
 
 #[derive(Debug, Default)]
@@ -55,9 +56,16 @@ impl<'a> JsonObject<'a> {
         self.take(name).ok_or_else(|| Problem::wrong(pointer_to(name), "is missing"))
     }
 
-    /// What was not taken, in the order of the text while nothing was.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.members.iter().map(|(name, value)| (&**name, *value))
+    /// The end of an object that has begun already: what was not taken but one, each behind a comma; in the order of the
+    /// text while nothing was taken.
+    pub fn append_rest(&self, but: &str, out: &mut Vec<u8>) {
+        for (name, value) in self.members.iter().filter(|(name, _)| name != but) {
+            out.push(b',');
+            append_string(name, out);
+            out.push(b':');
+            out.extend_from_slice(value.get().as_bytes());
+        }
+        out.push(b'}');
     }
 
     /// Fails when a member was not taken.
