@@ -32,9 +32,11 @@ pub const RECEIVE_BUFFERS_PER_STREAM_MAX: usize = 64;
 // ---- cores
 
 pub const SHARDS_MAX: usize = 64;
-/// Requests from one core to another that have no answer yet. Answers use slots of their own, as
-/// many, so an answer always has room.
+/// Requests to one core that have no answer yet, shared out evenly among the cores that ask. Answers use places of
+/// their own, as many, so an answer always has room.
 pub const INBOX_FRAMES_MAX: usize = 1024;
+/// No core's share is less.
+pub const PAIR_FRAMES_MIN: usize = 64;
 
 /// Calls of other cores that a core takes up in one turn.
 pub const TURN_CALLS_MAX: usize = 64;

@@ -93,6 +93,7 @@ impl Node {
         let inner = Inner {
             runtime,
             options,
+            calls: RefCell::new(OpenCalls::new(mailbox.shards())),
             mailbox,
             catalogue: RefCell::default(),
             map_changed: Signal::default(),
@@ -101,7 +102,6 @@ impl Node {
             started: RefCell::default(),
             start_over: Signal::default(),
             replayed: Cell::new(0),
-            calls: RefCell::default(),
             changing: Cell::new(false),
             change_over: Signal::default(),
             present: Cell::new(0),
@@ -531,7 +531,7 @@ impl Node {
         let overloaded =
             || Pending::ready(Reply::Done(Err(Refusal::Overloaded { queue: "inbox of the core" })));
         let soon = request.is_read().then(|| self.inner.runtime.expect_soon());
-        let Ok((call, pending)) = self.inner.calls.borrow_mut().begin(soon) else { return overloaded() };
+        let Ok((call, pending)) = self.inner.calls.borrow_mut().begin(to, soon) else { return overloaded() };
         if self.inner.mailbox.call(to, call, request).is_err() {
             self.inner.calls.borrow_mut().forget(call);
             return overloaded();
