@@ -7,5 +7,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     kyrodb::io::uring::keep_freed_memory();
+    kyrodb::io::uring::tidy_memory_seldom();
     kyrodb::cli::main()
 }
