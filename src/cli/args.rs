@@ -75,8 +75,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Copy what changed since the last backup, from a running server on this machine
     Backup(BackupArgs),
-    /// Examine the machine and the data directory (not there yet)
-    Doctor(RestArgs),
+    /// Examine the machine for what `serve` with the same options would meet
+    Doctor(ServeArgs),
     /// Manage API keys (not there yet)
     Key(RestArgs),
 }

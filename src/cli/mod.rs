@@ -19,6 +19,7 @@ mod compare;
 pub mod config;
 mod data_dir;
 mod described;
+mod doctor;
 mod document_line;
 mod engine;
 mod failure;
@@ -38,6 +39,7 @@ mod records;
 mod repair;
 mod restore;
 mod serve;
+mod service;
 mod settings;
 mod size;
 mod source;
@@ -92,7 +94,7 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Repair(args) => repair::repair(&args, out),
         Command::Restore(args) => restore::restore(&args, out),
         Command::Backup(args) => backup::backup(&args, out),
-        Command::Doctor(_) => Err(Failure::NotThereYet { command: "doctor" }),
+        Command::Doctor(args) => doctor::run(&settings::of(&args)?.config(), out),
         Command::Key(_) => Err(Failure::NotThereYet { command: "key" }),
     }
 }

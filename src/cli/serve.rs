@@ -5,9 +5,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,8 +18,10 @@ use super::config::Config;
 use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::logging;
+use super::service::{LastLook, Pulse, Service};
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
+use crate::io::runtime::{Listener, Runtime};
 use crate::io::uring::{
     available_cores, huge_pages_only_where_advised, require_open_files, reserve_address, spawn_core,
 };
@@ -53,27 +56,55 @@ enum Event {
     Signal,
 }
 
-/// What all cores share of the end.
-#[derive(Default)]
+/// Where the cores listen.
+#[derive(Clone)]
+enum Place {
+    /// Each with a socket of its own.
+    Address(SocketAddr),
+    /// All on the one that the service manager handed down.
+    Inherited(Arc<OwnedFd>),
+}
+
+impl Place {
+    async fn listen(&self, runtime: &Runtime) -> std::io::Result<Listener> {
+        match self {
+            Place::Address(address) => runtime.listen(*address).await,
+            Place::Inherited(socket) => runtime.take_over_listener(socket.try_clone()?).await,
+        }
+    }
+}
+
+/// What all cores share: their turns, and the end.
 struct Stop {
+    pulse: Pulse,
     wanted: AtomicBool,
     /// Cores that answered their last request; none closes its shard before all have.
     drained: AtomicUsize,
 }
 
+impl Stop {
+    fn new(shards: usize) -> Stop {
+        let (wanted, drained) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Stop { pulse: Pulse::new(shards), wanted, drained }
+    }
+}
+
 pub fn serve(config: &Config) -> Result<(), Failure> {
-    logging::init();
+    let _logs = logging::init();
     let _data_dir = DataDir::claim(&config.data_dir)?;
-    let address = reserve(config.listen)?;
-    let files = config.shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64;
-    if let Err(error) = require_open_files(files) {
+    let service = Service::of_this_process();
+    let place = match service.inherited_socket()? {
+        Some(socket) => Place::Inherited(Arc::new(socket)),
+        None => Place::Address(reserve(config.listen)?),
+    };
+    if let Err(error) = require_open_files(files_wanted(config.shards)) {
         tracing::warn!(%error, "fewer connections than the limit can be open at a time");
     }
     if !huge_pages_only_where_advised() {
         tracing::debug!("this kernel decides by itself where huge pages go");
     }
     let (events, inbox) = channel();
-    let stop = Arc::new(Stop::default());
+    let stop = Arc::new(Stop::new(config.shards));
     let options = ShardOptions {
         log_segment_bytes: config.log_segment_bytes,
         memory_bytes: config.memory_bytes / config.shards as u64,
@@ -83,10 +114,15 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     };
     watch_signals(events.clone())?;
     for mailbox in mailboxes(config.shards) {
-        start_core(config, mailbox, options.clone(), address, &stop, &events)?;
+        start_core(config, mailbox, options.clone(), place.clone(), &stop, &events)?;
     }
     drop(events);
-    supervise(config, &inbox, &stop)
+    supervise(config, &inbox, &stop, &service)
+}
+
+/// Open files of a server with as many connections as it takes.
+pub fn files_wanted(shards: usize) -> u64 {
+    shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64
 }
 
 fn reserve(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
@@ -122,7 +158,7 @@ fn start_core(
     config: &Config,
     mailbox: Mailbox,
     options: ShardOptions,
-    address: SocketAddr,
+    place: Place,
     stop: &Arc<Stop>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
@@ -137,7 +173,7 @@ fn start_core(
     let name = format!("shard-{:03}", shard.0);
     let started = spawn_core(Some(core), &name, move |executor| {
         let report = EndReport { events: events.clone(), in_order: false };
-        run_core(executor, mailbox, options, address, http, drain_for, &stop, report);
+        run_core(executor, mailbox, options, &place, http, drain_for, &stop, report);
     });
     let core = started.map_err(|source| engine("the ring of a core", source))?;
     if shard.0 == 0 {
@@ -164,7 +200,7 @@ fn run_core(
     mut executor: Executor,
     mailbox: Mailbox,
     options: ShardOptions,
-    address: SocketAddr,
+    place: &Place,
     http: server::Options,
     drain_for: Duration,
     stop: &Arc<Stop>,
@@ -185,7 +221,7 @@ fn run_core(
         let _ = reporter.send(Event::Started(started.shard(), outcome));
     });
     report.in_order = executor.block_on(async {
-        match node.runtime().listen(address).await {
+        match place.listen(node.runtime()).await {
             Ok(listener) => {
                 tell(Event::Listening(Ok(listener.addr())));
                 server::serve(node.clone(), listener, http, drain.clone()).await;
@@ -203,6 +239,7 @@ fn run_core(
 fn watch_stop(executor: &mut Executor, node: &Node, stop: &Arc<Stop>, drain: &Drain) {
     let (node, stop, drain) = (node.clone(), stop.clone(), drain.clone());
     executor.set_turn_hook(move || {
+        stop.pulse.beat(node.shard());
         let stopping = !drain.is_begun() && stop.wanted.load(Ordering::Acquire);
         if stopping {
             drain.begin();
@@ -226,10 +263,22 @@ async fn close(node: &Node, stop: &Stop, drain_for: Duration) -> bool {
 }
 
 /// Waits for the cores to be ready, then for the end.
-fn supervise(config: &Config, inbox: &Receiver<Event>, stop: &Stop) -> Result<(), Failure> {
+fn supervise(
+    config: &Config,
+    inbox: &Receiver<Event>,
+    stop: &Stop,
+    service: &Service,
+) -> Result<(), Failure> {
     let mut state = Supervision::new(config.shards);
     while state.running > 0 {
-        let Ok(event) = inbox.recv() else { break };
+        let event = match inbox.recv_timeout(service.period()) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => {
+                state.watch(&stop.pulse, service);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         match event {
             Event::Bell(bell) => state.bells.push(bell),
             Event::Listening(Ok(address)) => state.address = Some(address),
@@ -250,9 +299,10 @@ fn supervise(config: &Config, inbox: &Receiver<Event>, stop: &Stop) -> Result<()
             Event::Signal => state.stopping = true,
         }
         if state.is_ready_now() {
-            state.announce(config)?;
+            state.announce(config, service)?;
         }
         if state.stopping && !stop.wanted.swap(true, Ordering::AcqRel) {
+            service.stopping();
             state.begin_drain(config.drain);
         }
         state.bells.iter().filter(|_| state.stopping).for_each(|bell| bell.ring());
@@ -270,6 +320,7 @@ struct Supervision {
     address: Option<SocketAddr>,
     bells: Vec<Arc<dyn Doorbell>>,
     failure: Option<Failure>,
+    last_look: LastLook,
 }
 
 impl Supervision {
@@ -283,7 +334,18 @@ impl Supervision {
             address: None,
             bells: Vec::new(),
             failure: None,
+            last_look: LastLook::default(),
         }
+    }
+
+    /// Tells the service manager that all is well, as long as no core hangs. An end has its own deadlines.
+    fn watch(&mut self, pulse: &Pulse, service: &Service) {
+        if self.last_look.all_turned(pulse) || self.stopping {
+            service.alive();
+        } else {
+            tracing::error!("a core takes no turns; the service manager is not told that all is well");
+        }
+        self.bells.iter().for_each(|bell| bell.ring());
     }
 
     /// The first failure is the one to tell; the rest of the node stops with it.
@@ -296,9 +358,10 @@ impl Supervision {
         self.ready == self.shards && self.address.is_some() && !self.announced && !self.stopping
     }
 
-    fn announce(&mut self, config: &Config) -> Result<(), Failure> {
+    fn announce(&mut self, config: &Config, service: &Service) -> Result<(), Failure> {
         self.announced = true;
         let address = self.address.unwrap_or(config.listen);
+        service.ready(address, self.shards);
         let cores = available_cores();
         let mut out = std::io::stdout().lock();
         let line = if cores < self.shards {

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -139,6 +140,10 @@ pub enum Op {
     /// A listening TCP socket that shares its address with the other cores of this process.
     Listen {
         addr: SocketAddr,
+    },
+    /// Takes over a TCP socket that listens already.
+    TakeOverListener {
+        socket: OwnedFd,
     },
     /// Stream: one completion a connection.
     Accept {

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -174,7 +175,16 @@ impl Runtime {
     // ---- sockets
 
     pub async fn listen(&self, addr: SocketAddr) -> io::Result<Listener> {
-        match self.single(Op::Listen { addr }).await {
+        self.accept_from(Op::Listen { addr }).await
+    }
+
+    /// Takes over a socket that listens already, as a service manager hands it down.
+    pub async fn take_over_listener(&self, socket: OwnedFd) -> io::Result<Listener> {
+        self.accept_from(Op::TakeOverListener { socket }).await
+    }
+
+    async fn accept_from(&self, op: Op) -> io::Result<Listener> {
+        match self.single(op).await {
             Outcome::Listening { listener, addr } => {
                 let token = self.submit_stream(Op::Accept { listener });
                 let accepts = StreamOp { runtime: self.clone(), token };

@@ -11,7 +11,7 @@ mod cpu;
 pub mod kv;
 mod ledger;
 mod load;
-mod raw_sync;
+pub mod raw_sync;
 pub mod rmi;
 mod structures;
 mod timing;

@@ -71,6 +71,8 @@ impl Net {
         machine.log(format_args!("c{} t{} {}", waiter.core, waiter.token.0, Brief(&op)));
         match op {
             Op::Listen { addr } => self.listen(machine, waiter, addr),
+            // A simulated machine has no descriptors.
+            Op::TakeOverListener { .. } => machine.reply(waiter, Outcome::Failed(errno(libc::EOPNOTSUPP))),
             Op::Accept { listener } => self.accept(machine, waiter, listener),
             Op::Connect { addr } => {
                 let delay = machine.net_delay();
@@ -370,6 +372,7 @@ impl fmt::Display for Brief<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Op::Listen { addr } => write!(f, "listen {addr}"),
+            Op::TakeOverListener { .. } => write!(f, "take over a listener"),
             Op::Accept { listener } => write!(f, "accept h{}", listener.0),
             Op::Connect { addr } => write!(f, "connect {addr}"),
             Op::Receive { socket } => write!(f, "receive h{}", socket.0),

@@ -80,6 +80,7 @@ impl Storage {
         match op {
             Op::Close { handle } => self.handles.contains_key(handle),
             Op::Listen { .. }
+            | Op::TakeOverListener { .. }
             | Op::Accept { .. }
             | Op::Connect { .. }
             | Op::Receive { .. }

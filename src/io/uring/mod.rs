@@ -20,6 +20,7 @@ mod clock;
 mod cores;
 mod driver;
 mod error;
+pub mod facts;
 mod file_work;
 mod handles;
 mod host;
@@ -37,9 +38,12 @@ pub use cores::{Core, CoreError, available_cores, spawn_core};
 pub use driver::RingDriver;
 pub use error::RingError;
 pub use file_work::DirectIoUnsupported;
-pub use host::{advise_huge_pages, huge_pages_only_where_advised, keep_freed_memory, require_open_files};
+pub use host::{
+    advise_huge_pages, huge_pages_only_where_advised, keep_freed_memory, require_open_files,
+    tidy_memory_seldom,
+};
 pub use probe::{Features, TaskWork};
-pub use sockets::reserve_address;
+pub use sockets::{inherited_listener, reserve_address};
 
 use crate::limits;
 

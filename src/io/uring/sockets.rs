@@ -33,6 +33,20 @@ pub(super) fn listen(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     Ok((socket, addr))
 }
 
+/// A socket that was open when the process began, once it is seen to be one that listens for TCP. Called once for each.
+pub fn inherited_listener(fd: RawFd) -> io::Result<OwnedFd> {
+    let is = |name, wanted| option(fd, name).map(|value| value == wanted);
+    let listens = is(libc::SO_ACCEPTCONN, 1)?
+        && is(libc::SO_TYPE, libc::SOCK_STREAM)?
+        && (is(libc::SO_DOMAIN, libc::AF_INET)? || is(libc::SO_DOMAIN, libc::AF_INET6)?);
+    if !listens {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listening TCP socket"));
+    }
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    // SAFETY: it is open, and belongs to whoever was told of it, once.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// A socket that sends without delay. Sockets accepted from a listening one inherit that on Linux.
 pub(super) fn tcp_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
     let family = if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -73,14 +87,35 @@ fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()
     check(unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), len) }).map(drop)
 }
 
+/// A number among the options of the socket's own level.
+fn option(fd: RawFd, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the value is writable and as long as said.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut len) })?;
+    Ok(value)
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::IntoRawFd;
+
     use super::*;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn only_a_listening_socket_is_taken_over() {
+        let (listener, _) = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(inherited_listener(listener.into_raw_fd()).is_ok());
+        let idle = tcp_socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(inherited_listener(idle.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(inherited_listener(file.as_raw_fd()).is_err());
+    }
 
     #[test]
     fn a_reserved_address_is_free_and_a_taken_one_is_refused() {

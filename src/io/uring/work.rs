@@ -4,7 +4,7 @@
 //! next request, `advance` takes the kernel's answer and says what comes next.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use io_uring::{cqueue, opcode, squeue, types};
@@ -14,6 +14,7 @@ use super::file_work::FileWork;
 use super::handles::{Handles, Kind};
 use super::probe::Features;
 use super::receive::Receive;
+use super::sockaddr::local_addr;
 use super::socket_work::{Accept, Connect, Send};
 use super::{file_work, sockets};
 use crate::io::op::{Handle, Op, Outcome};
@@ -87,6 +88,10 @@ impl Plan {
             }
             Op::Listen { addr } => {
                 let (socket, addr) = sockets::listen(addr)?;
+                Outcome::Listening { listener: handles.insert(socket, Kind::Socket), addr }
+            }
+            Op::TakeOverListener { socket } => {
+                let addr = local_addr(socket.as_raw_fd())?;
                 Outcome::Listening { listener: handles.insert(socket, Kind::Socket), addr }
             }
             Op::Shutdown { socket } => {
