@@ -239,6 +239,12 @@ pub const QUIET_MERGE_GROWTH_BYTES_PER_BYTE: usize = 16;
 
 /// Records in one message from shard to shard.
 pub const SHIP_RECORDS_MAX: usize = 128;
+/// Documents of a part that are freed in a step.
+pub const SHED_STEP_DOCUMENTS: usize = 512;
+/// So often it is looked whether the last search in a part is over, before it is left to that search to free it.
+pub const SHED_ATTEMPTS_MAX: usize = 500;
+/// Room for metadata of documents that is made at a time.
+pub const TEXTS_PIECE_BYTES: usize = 16 * KIB;
 /// Fewer new records than this, and fewer bytes, are sent with writes stopped.
 pub const SHIP_FREEZE_RECORDS: usize = 512;
 pub const SHIP_FREEZE_BYTES: usize = 4 * MIB;
