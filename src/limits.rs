@@ -398,6 +398,13 @@ pub const LOG_RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
 /// What recovery reads at a time: a turn's work, and never less than one block.
 pub const LOG_READ_BYTES: usize = 256 * KIB;
 
+/// How often a thread looks whether freed memory is to go back to the system.
+pub const FREED_MEMORY_LOOK: Duration = Duration::from_secs(1);
+/// It goes back when the process has been quiet for so long: longer than [`HEAD_QUIET`], after which there are merges.
+pub const FREED_MEMORY_QUIET: Duration = Duration::from_secs(5);
+/// And after so long however busy it is.
+pub const FREED_MEMORY_KEPT_MAX: Duration = Duration::from_secs(300);
+
 /// Size of a manifest file; only a state that is larger makes it grow.
 pub const MANIFEST_FILE_BYTES: usize = 128 * KIB;
 /// The whole state of a shard in one manifest record.

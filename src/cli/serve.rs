@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use super::config::Config;
 use super::data_dir::DataDir;
 use super::failure::Failure;
-use super::logging;
+use super::{freed_memory, logging};
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
 use crate::io::uring::{
@@ -82,6 +82,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         ..ShardOptions::new(&config.data_dir)
     };
     watch_signals(events.clone())?;
+    freed_memory::watch();
     for mailbox in mailboxes(config.shards) {
         start_core(config, mailbox, options.clone(), address, &stop, &events)?;
     }
