@@ -110,6 +110,11 @@ pub const LOG_SPARE_BYTES_MAX: u64 = CHECKPOINT_LOG_BYTES;
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
 /// Payloads that are given back at a time: pages of large ones go back to the system.
 pub const DROP_BYTES: usize = 4 * MIB;
+/// A log that has begun no segment for so long is quiet: spare segments go, a whole segment that no run covers is sealed,
+/// and what is obsolete in runs is merged away.
+pub const LOG_QUIET: Duration = Duration::from_secs(10);
+/// While the log is quiet level 0 goes down when more than one entry of runs is obsolete for so many that count.
+pub const QUIET_ENTRIES_PER_OBSOLETE_ENTRY: u64 = 4;
 /// Entries that a checkpoint takes at a time.
 pub const CHECKPOINT_STRETCH_RECORDS: usize = 32;
 /// Records that recovery takes up before it looks at the clock.
