@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// Foreground tasks run this long before the core looks at its ring and inboxes again.
 pub const TURN_BUDGET: Duration = Duration::from_micros(500);
+/// Then tasks that stood back run for this long: what came in meanwhile waits for no more.
+pub const STOOD_BACK_BUDGET: Duration = Duration::from_micros(100);
+/// A request that takes longer than others lets these go first after this long.
+pub const LONG_REQUEST_SLICE: Duration = Duration::from_micros(50);
 /// How long a core that expects the answer of another looks for it before it parks.
 pub const SPIN: Duration = Duration::from_micros(50);
 /// Background work gives the core back after this long.
