@@ -5,7 +5,7 @@
 //! all cores search without asking anybody; shared parts of all tablets are merged, so that a search looks at few graphs
 //! however many cores there are.
 //!
-//! - [`index`]: where each document of a tablet is; follows writes. [`forward`]: where it is while parts are
+//! - [`index`]: where each document of a tablet is ([`places`]); follows writes. [`forward`]: where it is while parts are
 //!   replaced.
 //! - [`contents`]: what is kept of documents, [`texts`] among it; [`part`]: those of one tablet; [`sealed`]: those that all
 //!   cores share.
@@ -37,6 +37,7 @@ pub mod mask;
 pub mod merging;
 pub mod options;
 pub mod part;
+pub mod places;
 pub mod query;
 pub mod run;
 pub mod sealed;
