@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// Foreground tasks run this long before the core looks at its ring and inboxes again.
 pub const TURN_BUDGET: Duration = Duration::from_micros(500);
+/// Then tasks that stood back run for this long: what came in meanwhile waits for no more.
+pub const STOOD_BACK_BUDGET: Duration = Duration::from_micros(100);
+/// A request that takes longer than others lets these go first after this long.
+pub const LONG_REQUEST_SLICE: Duration = Duration::from_micros(50);
 /// How long a core that expects the answer of another looks for it before it parks.
 pub const SPIN: Duration = Duration::from_micros(50);
 /// Background work gives the core back after this long.
@@ -108,6 +112,11 @@ pub const LOG_FILL_BYTES: usize = 128 * KIB;
 pub const LOG_AHEAD_SEGMENTS: usize = 2;
 /// Trimmed segments kept to be used again, in bytes: what the next seal will give up. More are removed.
 pub const LOG_SPARE_BYTES_MAX: u64 = CHECKPOINT_LOG_BYTES;
+/// A log that has begun no segment for so long is quiet: spare segments go, a whole segment that no run covers is sealed,
+/// and what is obsolete in runs is merged away.
+pub const LOG_QUIET: Duration = Duration::from_secs(10);
+/// While the log is quiet level 0 goes down when more than one entry of runs is obsolete for so many that count.
+pub const QUIET_ENTRIES_PER_OBSOLETE_ENTRY: u64 = 4;
 /// Log that no run covers: about half a second of replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 * MIB as u64;
 /// Payloads that are given back at a time: pages of large ones go back to the system.
@@ -215,6 +224,8 @@ pub const INDEX_WAIT_STEP: Duration = Duration::from_millis(2);
 pub const INDEX_RETRY: Duration = Duration::from_secs(1);
 /// Of an entry of the map from ids to places.
 pub const DOCUMENT_PLACE_BYTES: u64 = 96;
+/// Entries of a block of that map. Less moves fewer for an insertion, more takes fewer blocks.
+pub const PLACES_BLOCK_ENTRIES_MAX: usize = 128;
 pub const LOAD_PAGE_DOCUMENTS: usize = 128;
 pub const HEAD_DOCUMENTS_MIN: usize = 1024;
 pub const HEAD_DOCUMENTS_MAX: usize = 65_536;
@@ -230,6 +241,12 @@ pub const LINK_STEP_VECTORS: usize = 2;
 pub const LINK_STEPS_MAX: usize = 512;
 pub const MERGE_STEP_VECTORS: usize = 2;
 pub const PLACES_STEP_DOCUMENTS: u32 = 64;
+/// Documents of a part that are freed in a step.
+pub const SHED_STEP_DOCUMENTS: usize = 512;
+/// So often it is looked whether the last search in a part is over, before it is left to that search to free it.
+pub const SHED_ATTEMPTS_MAX: usize = 500;
+/// Room for metadata of documents that is made at a time.
+pub const TEXTS_PIECE_BYTES: usize = 16 * KIB;
 /// Documents of a shared part that are compared with a map in a step.
 pub const MASK_STEP_DOCUMENTS: u32 = 512;
 /// A merge takes along segments of up to so many times what it has already.
@@ -382,6 +399,13 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 pub const MEMORY_BYTES_MIN: u64 = 64 * MIB as u64;
 pub const MEMORY_BYTES_DEFAULT: u64 = 2 * GIB as u64;
+
+/// How often a thread looks whether freed memory is to go back to the system.
+pub const FREED_MEMORY_LOOK: Duration = Duration::from_secs(1);
+/// It goes back when the process has been quiet for so long: longer than [`HEAD_QUIET`], after which there are merges.
+pub const FREED_MEMORY_QUIET: Duration = Duration::from_secs(5);
+/// And after so long however busy it is.
+pub const FREED_MEMORY_KEPT_MAX: Duration = Duration::from_secs(300);
 
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;

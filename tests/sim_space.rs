@@ -140,3 +140,41 @@ fn what_was_dropped_gives_its_room_back() {
         );
     });
 }
+
+async fn log_files(node: &Node) -> usize {
+    node.runtime().list("/shard-000/log").await.expect("a folder").len()
+}
+
+/// Nobody asks for a seal or a compaction, and nothing presses: log and runs are small.
+#[test]
+fn a_quiet_shard_gives_back_what_writes_have_left_behind() {
+    let options = ShardOptions {
+        checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
+        part_bytes: limits::PART_BYTES,
+        ..options()
+    };
+    let mut cluster = Cluster::boot(7, Disk::default(), SimConfig::cores(1), &options);
+    cluster.start().expect("a new node starts");
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move {
+        let mut once = 0;
+        for version in 0..4 {
+            for round in 0..3 {
+                carry_out(&node, DEFAULT_COLLECTION, (0..RECORDS).map(|key| put(key, 3 * version + round)))
+                    .await;
+            }
+            assert!(log_files(&node).await > limits::LOG_AHEAD_SEGMENTS + 1, "{version}");
+            node.runtime().sleep(PATIENCE).await;
+            assert_eq!(
+                log_files(&node).await,
+                limits::LOG_AHEAD_SEGMENTS + 1,
+                "{version}: all is sealed, none is spare"
+            );
+            let now = run_bytes(&node).await;
+            if version == 0 {
+                once = now;
+            }
+            assert!(now > 0 && 4 * now <= 5 * once, "{version}: {now} bytes of runs, once it took {once}");
+        }
+    });
+}

@@ -4,11 +4,13 @@ loaded once with what is left: recall, memory and disk.
 
 Usage: tools/churn.py BASE.npy QUERIES.npy [COUNT] [TIMES=10] [METRIC=l2]
 
-Starts servers of its own, one after the other. Exit 1 when recall is more than a point lower, memory more than 1.2
+Starts servers of its own, one after the other, and lets each rest for 30 s when its parts and files do not change any
+more, without a restart. Exit 1 when recall is more than a point lower, memory more than 1.2
 times or disk more than 1.5 times that of the fresh one.
 """
 
 import base64
+import collections
 import http.client
 import json
 import os
@@ -27,6 +29,8 @@ KYRODB = os.environ.get("KYRODB_BINARY", str(ROOT / "target/release/kyrodb"))
 CHUNK = 1000
 K = 10
 QUERIES = 300
+# What every collection is given before it is measured, so that none is measured while it tidies up.
+REST_SECONDS = 30
 PATH = "/v1/collections/churned"
 
 
@@ -69,14 +73,19 @@ class Server:
         body = json.dumps({"embedding_b64": encoded, "include": ["score"], "limit": K, **more})
         return json.loads(self.ask("POST", PATH + "/search", body))
 
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def settle(self, query):
-        """Until heads are sealed, nothing is merged any more and the disk does not change."""
-        last, unchanged, began = None, 0, time.monotonic()
+        """Until heads are sealed, nothing is merged any more and the disk does not change: a merge uses the processor."""
+        last, unchanged, began, used = None, 0, time.monotonic(), 0
         while unchanged < 8:
             time.sleep(1)
+            before, used = used, self.cpu_seconds()
             explained = self.hits(query, explain=True)["explain"]
             now = ([(part["documents"], part["sealed"]) for part in explained["parts"]], disk_bytes(self.dir))
-            unchanged = unchanged + 1 if now == last else 0
+            unchanged = unchanged + 1 if now == last and used - before < 0.2 else 0
             last = now
         return last[0], time.monotonic() - began
 
@@ -87,6 +96,7 @@ class Server:
 
     def measure(self, queries, name):
         parts, took = self.settle(queries[0])
+        time.sleep(REST_SECONDS)
         found, times = 0, []
         for query in queries:
             began = time.perf_counter()
@@ -105,10 +115,12 @@ class Server:
             "disk": disk_bytes(self.dir),
             "p50_us": 1e6 * sorted(times)[len(times) // 2],
         }
+        files = {kind: f"{size / 2**20:.0f}" for kind, size in sorted(disk_bytes_by_kind(self.dir).items())}
         mib = {key: f"{figures[key] / 2**20:.0f} MiB" for key in ("rss", "told", "disk")}
         print(
             f"{name}: {count} documents, recall@{K} {figures['recall']:.4f}, p50 {figures['p50_us']:.0f} us, RSS "
-            f"{mib['rss']}, told {mib['told']}, disk {mib['disk']}; settled in {took:.0f} s: {parts}",
+            f"{mib['rss']}, told {mib['told']}, disk {mib['disk']} ({files}); settled in {took:.0f} s: {parts}; "
+            f"{self.metric('kyrodb_turn_stalls_total'):.0f} turns over 2 ms",
             flush=True,
         )
         return figures
@@ -118,14 +130,18 @@ class Server:
         self.process.wait()
 
 
-def disk_bytes(where):
-    total = 0
+def disk_bytes_by_kind(where):
+    kinds = collections.Counter()
     for path in where.rglob("*"):
         try:
-            total += 512 * path.stat().st_blocks
+            kinds[path.suffix or path.name] += 512 * path.stat().st_blocks
         except FileNotFoundError:
             pass
-    return total
+    return kinds
+
+
+def disk_bytes(where):
+    return disk_bytes_by_kind(where).total()
 
 
 def line(number, vector):

@@ -1,21 +1,28 @@
 #!/usr/bin/env python3
 """Vectors into a running server in bulk, and searched there: rates, recall against the known nearest, and times as one
-client sees them.
+client sees them; then a load of searches over 1 and 16 connections, and point reads beside one.
 
-Usage: tools/vectors_http.py URL BASE.npy QUERIES.npy TRUTH.npy METRIC [COLLECTION=vectors]
+Usage: tools/vectors_http.py URL BASE.npy QUERIES.npy TRUTH.npy METRIC [COLLECTION=vectors] [PID]
+
+With the PID of the server, its processor time a search is told as well. Pin the server and this to different cores
+(`taskset`). `LOAD_SECONDS` (5) is the length of each load.
 """
 
 import base64
 import http.client
 import json
+import os
 import sys
 import time
 from urllib.parse import urlparse
 
 import numpy
 
+import http_load
+
 CHUNK = 1000
 K = 10
+LOAD_SECONDS = float(os.environ.get("LOAD_SECONDS", "5"))
 
 
 def ask(connection, method, path, body, content_type="application/json"):
@@ -48,9 +55,35 @@ def search(connection, path, queries, truth, make, name):
     )
 
 
+def search_under_load(address, path, queries, make, connections, name, pid):
+    requests = [http_load.request("POST", path, make(query).encode()) for query in queries]
+    before = http_load.cpu_us(pid) if pid else 0
+    times, took = http_load.load(address, requests, connections, LOAD_SECONDS)
+    cpu = f", {(http_load.cpu_us(pid) - before) / len(times):.0f} us of the server's processors" if pid else ""
+    print(
+        f"{name}, {connections} connections: {len(times) / took:.0f} a second, p50 {http_load.share(times, 0.5):.0f} us, "
+        f"p99 {http_load.share(times, 0.99):.0f} us{cpu}",
+        flush=True,
+    )
+
+
+def point_reads_beside(address, path, documents, queries, make):
+    """Of documents by their ids, once a millisecond: while nothing else is asked, and beside 16 searches at a time."""
+    reads = [http_load.request("GET", f"{path}/docs/{number * 7919 % documents}") for number in range(1000)]
+    searches = [http_load.request("POST", f"{path}/search", make(query).encode()) for query in queries]
+    quiet = http_load.beside(address, reads, LOAD_SECONDS)()
+    finish = http_load.beside(address, reads, LOAD_SECONDS)
+    http_load.load(address, searches, 16, LOAD_SECONDS)
+    busy = finish()
+    told = [f"p50 {http_load.share(times, 0.5):.0f} us, p99 {http_load.share(times, 0.99):.0f} us" for times in (quiet, busy)]
+    ratio = http_load.share(busy, 0.99) / http_load.share(quiet, 0.99)
+    print(f"point reads: quiet {told[0]}; beside 16 connections of searches {told[1]}: p99 {ratio:.1f} times", flush=True)
+
+
 def main():
     url, base, queries, truth, metric, *rest = sys.argv[1:]
     collection = rest[0] if rest else "vectors"
+    pid = rest[1] if len(rest) > 1 else None
     base, queries = (numpy.load(path).astype("<f4") for path in (base, queries))
     truth = numpy.load(truth)
     connection = http.client.HTTPConnection(urlparse(url).netloc, timeout=300)
@@ -72,17 +105,24 @@ def main():
     )
     path += "/search"
     search(connection, path, queries, truth, as_base64, "at once, base64")
-    last, unchanged = None, 0
+    last, unchanged, used = None, 0, 0
     while unchanged < 3:
         time.sleep(1)
+        # A merge that is under way shows in nothing but the processor time.
+        before, used = used, http_load.cpu_us(pid) if pid else 0
         explained = json.loads(ask(connection, "POST", path, as_base64(queries[0], explain=True)))["explain"]
         parts = [(part["documents"], part["sealed"]) for part in explained["parts"]]
-        unchanged = unchanged + 1 if parts == last else 0
+        unchanged = unchanged + 1 if parts == last and used - before < 200_000 else 0
         last = parts
     print(f"{time.monotonic() - began - took:.1f} s later nothing changes any more: {last}")
     search(connection, path, queries, truth, as_base64, "base64")
     search(connection, path, queries, truth, as_list, "JSON")
     search(connection, path, queries[:100], truth, lambda query: as_base64(query, exact=True), "exact")
+    host, port = urlparse(url).netloc.rsplit(":", 1)
+    for connections in (1, 16):
+        for make, name in ((as_base64, "base64"), (as_list, "JSON")):
+            search_under_load((host, int(port)), path, queries, make, connections, name, pid)
+    point_reads_beside((host, int(port)), path.removesuffix("/search"), len(base), queries, as_base64)
 
 
 main()

@@ -26,6 +26,7 @@ mod failure;
 #[cfg(test)]
 mod fake_server;
 mod files;
+mod freed_memory;
 mod import;
 mod input;
 mod key_file;

@@ -17,8 +17,8 @@ use signal_hook::iterator::Signals;
 use super::config::Config;
 use super::data_dir::DataDir;
 use super::failure::Failure;
-use super::logging;
 use super::service::{LastLook, Pulse, Service};
+use super::{freed_memory, logging};
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
 use crate::io::runtime::{Listener, Runtime};
@@ -113,6 +113,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         ..ShardOptions::new(&config.data_dir)
     };
     watch_signals(events.clone())?;
+    freed_memory::watch();
     for mailbox in mailboxes(config.shards) {
         start_core(config, mailbox, options.clone(), place.clone(), &stop, &events)?;
     }

@@ -119,9 +119,34 @@ impl Runtime {
         .await
     }
 
+    /// Lets all go first that is ready, and what comes in until the core has looked at its ring again if these take long:
+    /// for requests that take longer than others.
+    pub async fn stand_back(&self) {
+        let mut stood_back = false;
+        poll_fn(|cx| {
+            if stood_back {
+                return Poll::Ready(());
+            }
+            stood_back = true;
+            self.shared.standing_back.borrow_mut().push_back(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// A budget for long work: see [`Slice`].
     pub fn slice(&self) -> Slice {
-        Slice { runtime: self.clone(), until: self.now().after(limits::BACKGROUND_SLICE), spent: 0 }
+        self.slice_of(limits::BACKGROUND_SLICE, false)
+    }
+
+    /// The same for a request that takes longer than others: it stands back first, and when its time is used up.
+    pub async fn slice_behind_others(&self) -> Slice {
+        self.stand_back().await;
+        self.slice_of(limits::LONG_REQUEST_SLICE, true)
+    }
+
+    fn slice_of(&self, length: Duration, stands_back: bool) -> Slice {
+        Slice { runtime: self.clone(), length, until: self.now().after(length), spent: 0, stands_back }
     }
 
     // ---- files
@@ -477,8 +502,10 @@ impl Drop for Sleep {
 /// Long work asks after every small step whether its time on the core is used up.
 pub struct Slice {
     runtime: Runtime,
+    length: Duration,
     until: Mono,
     spent: u64,
+    stands_back: bool,
 }
 
 impl Slice {
@@ -488,8 +515,11 @@ impl Slice {
         // In the simulator time stands still while a task runs, so steps are counted as well.
         let used_up = self.spent >= limits::BACKGROUND_SLICE_STEPS_MAX || self.runtime.now() >= self.until;
         if used_up {
-            self.runtime.yield_now().await;
-            self.until = self.runtime.now().after(limits::BACKGROUND_SLICE);
+            match self.stands_back {
+                true => self.runtime.stand_back().await,
+                false => self.runtime.yield_now().await,
+            }
+            self.until = self.runtime.now().after(self.length);
             self.spent = 0;
         }
     }

@@ -15,41 +15,45 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// What to do with fresh memory before it is first written.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    advise: fn(*mut u8, usize),
+    advise: Option<fn(*mut u8, usize)>,
 }
 
 impl Memory {
     /// Memory as the allocator gives it.
     pub fn plain() -> Memory {
-        Memory { advise: |_, _| {} }
+        Memory { advise: None }
     }
 
     /// `advise` gets address and length of each large array while nothing is in it.
     pub fn advised(advise: fn(*mut u8, usize)) -> Memory {
-        Memory { advise }
+        Memory { advise: Some(advise) }
     }
 }
 
-/// Cache lines of keys, or of bytes, aligned to the line, and to a huge page when there is room for one. As a `Vec`: what
+/// Cache lines of keys, or of bytes, aligned to the line, and to a huge page when one is wanted and there is room for it:
+/// the allocator asks the system for such memory, and gives it back in one go, for milliseconds. As a `Vec`: what
 /// was not written yet costs nothing, so that a core can write a large one in turns.
 pub(crate) struct Lines {
-    // Invariant: allocated with `layout(capacity)`; the first `len` lines are initialised.
+    // Invariant: allocated with `layout(capacity, align)`; the first `len` lines are initialised.
     start: NonNull<u64>,
     len: usize,
     capacity: usize,
+    align: usize,
 }
 
 impl Lines {
     pub fn with_capacity(capacity: usize, memory: Memory) -> Lines {
         assert!(capacity > 0, "an empty allocation has no address");
-        let layout = layout(capacity);
+        let advise = memory.advise.filter(|_| capacity >= HUGE_PAGE_BYTES / LINE_BYTES);
+        let align = if advise.is_some() { HUGE_PAGE_BYTES } else { LINE_BYTES };
+        let layout = layout(capacity, align);
         // SAFETY: the layout has a size above zero.
         let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start.cast::<u64>()) else { handle_alloc_error(layout) };
-        if layout.align() == HUGE_PAGE_BYTES {
-            (memory.advise)(start.as_ptr().cast(), layout.size());
+        if let Some(advise) = advise {
+            advise(start.as_ptr().cast(), layout.size());
         }
-        Lines { start, len: 0, capacity }
+        Lines { start, len: 0, capacity, align }
     }
 
     pub fn filled(len: usize, key: u64, memory: Memory) -> Lines {
@@ -118,7 +122,7 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         // SAFETY: allocated with the same layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.capacity)) };
+        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.capacity, self.align)) };
     }
 }
 
@@ -127,8 +131,7 @@ unsafe impl Send for Lines {}
 // SAFETY: changed only through `&mut self`.
 unsafe impl Sync for Lines {}
 
-fn layout(len: usize) -> Layout {
-    let bytes = len.checked_mul(LINE_BYTES).expect("fewer lines than memory");
-    let align = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { LINE_BYTES };
+fn layout(lines: usize, align: usize) -> Layout {
+    let bytes = lines.checked_mul(LINE_BYTES).expect("fewer lines than memory");
     Layout::from_size_align(bytes, align).expect("fewer bytes than memory")
 }

@@ -131,7 +131,7 @@ fn refuse_older_map(node: &Node, core: &Core) -> Result<(), StartError> {
 
 /// Expired records and the room on the disk.
 async fn keep_house(node: Node, core: Rc<Core>) {
-    let mut round = 0u32;
+    let (mut round, mut was_quiet) = (0u32, false);
     let mut window = node.runtime().now();
     loop {
         node.runtime().sleep(HOUSEKEEPING).await;
@@ -143,6 +143,13 @@ async fn keep_house(node: Node, core: Rc<Core>) {
         }
         core.deliver();
         core.sweep_retired().await;
+        core.segments.give_up_spare().await;
+        let is_quiet = core.segments.is_quiet();
+        if is_quiet && !was_quiet {
+            core.checkpoint_wanted.notify();
+            core.compaction_wanted.notify();
+        }
+        was_quiet = is_quiet;
         if round.is_multiple_of(DISK_ROUNDS) || core.segments.is_starved() {
             watch_disk(&node, &core).await;
         }

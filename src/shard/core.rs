@@ -34,6 +34,7 @@ use super::segments::Segments;
 use super::snapshot_part::Desk;
 use super::state::{ShardState, TabletState};
 use super::stats::Latency;
+use super::store::levels::Levels;
 use super::store::parts_out::Written;
 use super::store::policy::Reason;
 use super::store::read::read_all;
@@ -577,7 +578,21 @@ impl Core {
             return Some("log_bytes");
         }
         let too_many = self.segments.live_count() > segments + limits::LOG_AHEAD_SEGMENTS;
-        (uncovered > 0 && too_many).then_some("log_segments")
+        if uncovered > 0 && too_many {
+            return Some("log_segments");
+        }
+        // Nobody waits for it now, and the next start would read it.
+        (uncovered >= self.segments.bytes() && self.segments.is_quiet()).then_some("quiet")
+    }
+
+    /// The log is quiet, and so much in runs is obsolete that level 0 goes down early for the room.
+    pub fn is_worn(&self, levels: &Levels) -> bool {
+        if levels.fresh().is_empty() || !self.segments.is_quiet() {
+            return false;
+        }
+        let entries: u64 = levels.iter().map(|part| part.meta.entries).sum();
+        let records: u64 = self.engine.borrow().tablets.iter().map(|tablet| tablet.records).sum();
+        entries.saturating_sub(records) * limits::QUIET_ENTRIES_PER_OBSOLETE_ENTRY > records
     }
 
     /// Whether so much was written that a seal would give back. What is still to be sent of ranges that move stays

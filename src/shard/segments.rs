@@ -21,7 +21,7 @@ use crate::io::log::segment_file_name;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{FileOffset, Lsn, SegmentId};
+use crate::types::{FileOffset, Lsn, Mono, SegmentId};
 
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -43,6 +43,8 @@ pub struct Segments {
     /// that filled them may still be on its way, and their length may be another.
     born: SegmentId,
     current: Cell<SegmentId>,
+    /// When the current one was begun.
+    begun_at: Cell<Mono>,
     starved: Cell<bool>,
     changed: Signal,
 }
@@ -56,6 +58,7 @@ impl Segments {
         live: BTreeMap<SegmentId, Lsn>,
         next: SegmentId,
     ) -> Segments {
+        let begun_at = Cell::new(runtime.now());
         Segments {
             runtime,
             dir,
@@ -67,6 +70,7 @@ impl Segments {
             wanted: Cell::new(None),
             born: next,
             current: Cell::new(next),
+            begun_at,
             starved: Cell::new(false),
             changed: Signal::default(),
         }
@@ -88,6 +92,7 @@ impl Segments {
         self.live.borrow_mut().insert(id, begun);
         if self.current.get() < id {
             self.current.set(id);
+            self.begun_at.set(self.runtime.turn_start());
             // Files behind the writer stay open only as long as their writes are under way.
             self.files.borrow_mut().retain(|ready, _| *ready >= id);
             self.changed.notify();
@@ -146,6 +151,25 @@ impl Segments {
             }
         }
         self.changed.notify();
+    }
+
+    /// No segment was begun for a while: what is written can wait for what writes leave behind.
+    pub fn is_quiet(&self) -> bool {
+        self.runtime.now() >= self.begun_at.get().after(limits::LOG_QUIET)
+    }
+
+    /// Removes a spare file, if any, of a log that is quiet: those that are ready are enough to begin with when writes
+    /// come back.
+    pub async fn give_up_spare(&self) {
+        if !self.is_quiet() {
+            return;
+        }
+        let spare = self.spare.borrow_mut().pop();
+        if let Some(id) = spare
+            && let Err(error) = self.runtime.remove_file(self.path(id)).await
+        {
+            tracing::warn!(segment = %id, %error, "a spare log segment could not be removed");
+        }
     }
 
     /// Makes the first segment of this life; fails when there is no room for it.

@@ -65,6 +65,13 @@ impl Ordinals {
         self.count = self.words.iter().map(|word| word.count_ones() as usize).sum();
     }
 
+    /// Takes away what is not in `others`.
+    pub fn keep_common(&mut self, others: &Ordinals) {
+        self.words.truncate(others.words.len());
+        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= other);
+        self.count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+    }
+
     /// From `from` on, in order.
     pub fn iter_from(&self, from: u32) -> impl Iterator<Item = u32> {
         let first = from as usize / 64;

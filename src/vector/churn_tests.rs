@@ -73,8 +73,8 @@ impl Collection {
     fn merge(&mut self) {
         let bytes = [bytes_of(&self.sealed), bytes_of(&self.fresh)];
         let rows = bytes.each_ref().map(|bytes| Rows { element: Element::F32, dimension: DIMENSION, bytes });
-        let live = [self.segment.live_ordinals(), self.head.live_ordinals()];
-        let mut merge = Merge::new(Metric::L2, DIMENSION, &live, BuildOptions::default());
+        let live = vec![self.segment.live_ordinals(), self.head.live_ordinals()];
+        let mut merge = Merge::new(Metric::L2, DIMENSION, live, BuildOptions::default());
         while !merge.step(&[&rows[0] as &dyn Originals, &rows[1]], 100) {}
         let merged = merge.finish();
         let old = std::mem::take(&mut self.places);

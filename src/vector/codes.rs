@@ -18,8 +18,9 @@
 
 use super::kernel::PLANE_STEP_BYTES;
 use super::metric::{Metric, length};
+use super::training::Training;
 
-const LEVELS: f32 = 255.0;
+pub(super) const LEVELS: f32 = 255.0;
 /// Nothing is at distance above this.
 pub const DISTANCE_MAX: u32 = u32::MAX;
 
@@ -41,64 +42,20 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// From a sample of the vectors. `longest`: of all of them.
+    /// From a sample of the vectors. `longest`: of all of them. All at once; [`Training`] does it in steps.
     pub fn train<'a>(
         metric: Metric,
         dimension: usize,
         longest: f32,
         sample: impl Iterator<Item = &'a [f32]> + Clone,
     ) -> Grid {
-        let mut placed = Vec::new();
-        let coordinates = metric.coordinates(dimension);
-        let mut range = Range::new(coordinates);
-        for vector in sample.clone() {
-            metric.place(vector, longest, &mut placed);
-            range.see(&placed);
-        }
-        let is_exact = metric == Metric::L2 && range.fits_whole_numbers();
-        let (step, low) = match is_exact {
-            true => (1.0, vec![range.least(); coordinates]),
-            false => {
-                let means = range.means();
-                let mut errors = Clipping::new(&range, &means);
-                for vector in sample.clone() {
-                    metric.place(vector, longest, &mut placed);
-                    errors.see(&placed, &means);
-                }
-                let added = &range.most[dimension..];
-                let step = added.iter().fold(errors.best_step(), |step, most| step.max(most / LEVELS));
-                let mut low: Vec<f32> = means.iter().map(|mean| mean - step * LEVELS / 2.0).collect();
-                // Queries are zero in what the metric adds.
-                low[dimension..].fill(0.0);
-                (step, low)
-            }
-        };
-        let rest = vec![7.5; coordinates];
-        let mut grid = Grid { metric, dimension, longest, step, low, rest, variance: 0.0, is_exact };
-        grid.measure_rest(sample);
-        grid
-    }
-
-    fn measure_rest<'a>(&mut self, sample: impl Iterator<Item = &'a [f32]>) {
-        let coordinates = self.low.len();
-        let (mut count, mut sums, mut squares) =
-            (0.0, vec![0.0_f64; coordinates], vec![0.0_f64; coordinates]);
-        let mut placed = Vec::new();
-        for vector in sample {
-            self.metric.place(vector, self.longest, &mut placed);
-            count += 1.0;
-            for (at, x) in placed.iter().enumerate() {
-                let rest = f64::from(self.level(at, *x) & 15);
-                sums[at] += rest;
-                squares[at] += rest * rest;
+        let mut training = Training::new(metric, dimension, longest);
+        loop {
+            sample.clone().for_each(|vector| training.see(vector));
+            if let Some(grid) = training.end_pass() {
+                return grid;
             }
         }
-        if count == 0.0 {
-            return;
-        }
-        self.rest = sums.iter().map(|sum| (sum / count) as f32).collect();
-        let variances = sums.iter().zip(&squares).map(|(sum, square)| square / count - (sum / count).powi(2));
-        self.variance = (variances.sum::<f64>() / coordinates as f64).max(0.0) as f32;
     }
 
     pub fn metric(&self) -> Metric {
@@ -114,7 +71,7 @@ impl Grid {
         self.low.len().div_ceil(2).next_multiple_of(PLANE_STEP_BYTES)
     }
 
-    fn level(&self, at: usize, x: f32) -> u8 {
+    pub(super) fn level(&self, at: usize, x: f32) -> u8 {
         nearest((x - self.low[at]) / self.step)
     }
 
@@ -246,87 +203,6 @@ pub struct CodeQuery {
 impl CodeQuery {
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
-    }
-}
-
-/// What is seen of each coordinate.
-struct Range {
-    count: f64,
-    least: Vec<f32>,
-    most: Vec<f32>,
-    sums: Vec<f64>,
-    is_whole: bool,
-}
-
-impl Range {
-    fn new(coordinates: usize) -> Range {
-        Range {
-            count: 0.0,
-            least: vec![f32::INFINITY; coordinates],
-            most: vec![f32::NEG_INFINITY; coordinates],
-            sums: vec![0.0; coordinates],
-            is_whole: true,
-        }
-    }
-
-    fn see(&mut self, placed: &[f32]) {
-        self.count += 1.0;
-        for (at, x) in placed.iter().enumerate() {
-            self.least[at] = self.least[at].min(*x);
-            self.most[at] = self.most[at].max(*x);
-            self.sums[at] += f64::from(*x);
-            self.is_whole &= x.fract() == 0.0;
-        }
-    }
-
-    fn least(&self) -> f32 {
-        self.least.iter().copied().fold(f32::INFINITY, f32::min)
-    }
-
-    fn fits_whole_numbers(&self) -> bool {
-        let most = self.most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        self.is_whole && self.count > 0.0 && most - self.least() <= LEVELS
-    }
-
-    fn means(&self) -> Vec<f32> {
-        self.sums.iter().map(|sum| (sum / self.count.max(1.0)) as f32).collect()
-    }
-}
-
-/// Finds where to clip: a smaller range has finer steps, and cuts more off.
-struct Clipping {
-    widest: f32,
-    errors: [f64; Clipping::WIDTHS],
-}
-
-impl Clipping {
-    const WIDTHS: usize = 24;
-    const RATIO: f32 = 0.9;
-
-    fn new(range: &Range, means: &[f32]) -> Clipping {
-        let ends = range.least.iter().zip(&range.most).zip(means);
-        let widest = ends.map(|((least, most), mean)| (most - mean).max(mean - least)).fold(0.0, f32::max);
-        Clipping { widest, errors: [0.0; Clipping::WIDTHS] }
-    }
-
-    fn width(&self, at: usize) -> f32 {
-        self.widest * Clipping::RATIO.powi(at as i32)
-    }
-
-    fn see(&mut self, placed: &[f32], means: &[f32]) {
-        for at in 0..Clipping::WIDTHS {
-            let width = self.width(at);
-            let rounding = f64::from(2.0 * width / LEVELS).powi(2) / 12.0;
-            let over = placed.iter().zip(means).map(|(x, mean)| ((x - mean).abs() - width).max(0.0));
-            self.errors[at] += over.map(|over| f64::from(over).powi(2) + rounding).sum::<f64>();
-        }
-    }
-
-    fn best_step(&self) -> f32 {
-        let best = (0..Clipping::WIDTHS).min_by(|a, b| self.errors[*a].total_cmp(&self.errors[*b]));
-        let step = 2.0 * self.width(best.unwrap_or(0)) / LEVELS;
-        // All vectors are the same, or nearly: any step will do that divides.
-        if step.is_normal() { step } else { 1.0 }
     }
 }
 

@@ -8,11 +8,12 @@
 use std::collections::VecDeque;
 
 use super::allowed::Ordinals;
-use super::codes::{Grid, longest};
+use super::codes::Grid;
 use super::element::Originals;
 use super::graph::build::BuildOptions;
 use super::graph::{Graph, Workshop};
 use super::metric::Metric;
+use super::regrid::Regrid;
 use super::search::View;
 
 /// With fewer, a grid says little of the next vector, and originals are few enough.
@@ -30,6 +31,8 @@ pub struct Head {
     deleted: Ordinals,
     /// Deleted, and still linked.
     leaving: VecDeque<u32>,
+    /// The graph by a grid that is made of what is there, under way.
+    regrid: Option<Regrid>,
     workshop: Workshop,
 }
 
@@ -46,6 +49,7 @@ impl Head {
             flat: FLAT_VECTORS,
             deleted: Ordinals::default(),
             leaving: VecDeque::new(),
+            regrid: None,
             workshop: Workshop::default(),
         }
     }
@@ -101,7 +105,7 @@ impl Head {
     /// Links or unlinks about `budget` vectors; true when nothing is left. `originals` are of this head.
     pub fn step(&mut self, originals: &dyn Originals, budget: usize) -> bool {
         if self.wants_grid() {
-            self.make_grid(originals);
+            self.regrid(originals, budget);
             return !self.is_behind();
         }
         for _ in 0..budget.max(1) {
@@ -123,15 +127,14 @@ impl Head {
         self.graph.is_provisional && self.graph.len() >= GRID_VECTORS
     }
 
-    /// Codes by a grid that is made of what is there. So few vectors that it is one step.
-    fn make_grid(&mut self, originals: &dyn Originals) {
-        let (metric, dimension) = (self.graph.grid().metric(), self.graph.grid().dimension());
-        let mut vectors = vec![0.0; self.graph.len() * dimension];
-        let rows = vectors.chunks_exact_mut(dimension).enumerate();
-        rows.for_each(|(at, row)| originals.element().decode(originals.original(at as u32), row));
-        let rows = || vectors.chunks_exact(dimension);
-        let grid = Grid::train(metric, dimension, longest(rows()), rows().take(GRID_VECTORS));
-        self.graph.regrid(grid, rows());
+    /// Goes on making codes by a grid that is made of what is there. Nothing is linked before, and what comes in
+    /// meanwhile is coded twice.
+    fn regrid(&mut self, originals: &dyn Originals, budget: usize) {
+        let mut regrid = self.regrid.take().unwrap_or_else(|| Regrid::of(&self.graph));
+        match regrid.step(&self.graph, &self.options, originals, budget) {
+            Some(graph) => self.graph = graph,
+            None => self.regrid = Some(regrid),
+        }
     }
 
     /// What a search looks at.

@@ -5,16 +5,21 @@
 //! before the swap.
 
 use super::allowed::Ordinals;
-use super::codes::{Grid, longest};
+use super::codes::longest;
 use super::element::Originals;
 use super::graph::build::{BuildOptions, Builder};
 use super::metric::Metric;
 use super::segment::Segment;
+use super::training::Training;
 
 /// Vectors that a grid is made of.
 const SAMPLE: usize = 1_000;
 /// Reading and coding so many vectors takes about as long as linking one.
 const VECTORS_A_LINK: usize = 64;
+/// And so many may be seen by the training of a grid.
+pub(super) const TRAINED_A_LINK: usize = 8;
+/// Or so many ordinals listed.
+const ORDINALS_A_LINK: usize = 4096;
 
 /// Where a vector of the new segment came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +36,17 @@ pub struct Merged {
 }
 
 enum Phase {
+    /// Lists what lives, from this on.
+    List(Origin),
     /// The longest vector so far, of those before `next`.
     Measure {
         next: usize,
         longest: f32,
+    },
+    /// A pass over the sample, of which `next` comes next.
+    Train {
+        next: usize,
+        training: Box<Training>,
     },
     Push {
         next: usize,
@@ -48,19 +60,17 @@ pub struct Merge {
     metric: Metric,
     dimension: usize,
     options: BuildOptions,
+    live: Vec<Ordinals>,
     origins: Vec<Origin>,
     phase: Option<Phase>,
 }
 
 impl Merge {
     /// `live`: of each source, what goes into the new segment.
-    pub fn new(metric: Metric, dimension: usize, live: &[Ordinals], options: BuildOptions) -> Merge {
-        let sources = live.iter().enumerate();
-        let origins = sources.flat_map(|(source, live)| {
-            live.iter().map(move |ordinal| Origin { source: source as u32, ordinal })
-        });
-        let phase = Some(Phase::Measure { next: 0, longest: 0.0 });
-        Merge { metric, dimension, options, origins: origins.collect(), phase }
+    pub fn new(metric: Metric, dimension: usize, live: Vec<Ordinals>, options: BuildOptions) -> Merge {
+        let origins = Vec::with_capacity(live.iter().map(Ordinals::count).sum());
+        let phase = Some(Phase::List(Origin { source: 0, ordinal: 0 }));
+        Merge { metric, dimension, options, live, origins, phase }
     }
 
     /// Links about `budget` nodes; true when the segment is ready. `originals`: of each source, every time the
@@ -69,7 +79,11 @@ impl Merge {
         let vectors = budget.max(1).saturating_mul(VECTORS_A_LINK);
         let phase = self.phase.take().expect("there is always one");
         self.phase = Some(match phase {
+            Phase::List(from) => self.list(from, budget.max(1).saturating_mul(ORDINALS_A_LINK)),
             Phase::Measure { next, longest } => self.measure(originals, next, longest, vectors),
+            Phase::Train { next, training } => {
+                self.train(originals, next, training, budget.max(1).saturating_mul(TRAINED_A_LINK))
+            }
             Phase::Push { next, builder } => self.push(originals, next, builder, vectors),
             Phase::Link(mut builder) => match builder.step(budget) {
                 true => Phase::Done(Segment::new(builder.finish())),
@@ -102,6 +116,22 @@ impl Merge {
         originals.element().decode(originals.original(ordinal), out);
     }
 
+    fn list(&mut self, from: Origin, budget: usize) -> Phase {
+        let Origin { source, ordinal } = from;
+        let Some(live) = self.live.get(source as usize) else {
+            return Phase::Measure { next: 0, longest: 0.0 };
+        };
+        let before = self.origins.len();
+        let ordinals = live.iter_from(ordinal).take(budget);
+        self.origins.extend(ordinals.map(|ordinal| Origin { source, ordinal }));
+        match self.origins.last() {
+            Some(last) if self.origins.len() - before == budget => {
+                Phase::List(Origin { source, ordinal: last.ordinal + 1 })
+            }
+            _ => Phase::List(Origin { source: source + 1, ordinal: 0 }),
+        }
+    }
+
     /// Only a metric with one more coordinate has to know the longest vector of all.
     fn measure(&self, originals: &[&dyn Originals], next: usize, mut most: f32, budget: usize) -> Phase {
         let count = self.origins.len();
@@ -116,12 +146,33 @@ impl Merge {
                 return Phase::Measure { next: end, longest: most };
             }
         }
+        let training = Box::new(Training::new(self.metric, self.dimension, most));
+        Phase::Train { next: 0, training }
+    }
+
+    fn train(
+        &self,
+        originals: &[&dyn Originals],
+        next: usize,
+        mut training: Box<Training>,
+        budget: usize,
+    ) -> Phase {
+        let count = self.origins.len();
         let apart = count.div_ceil(SAMPLE).max(1);
-        let mut sample = vec![0.0; count.div_ceil(apart) * self.dimension];
-        let rows = sample.chunks_exact_mut(self.dimension).enumerate();
-        rows.for_each(|(at, row)| self.read(originals, at * apart, row));
-        let grid = Grid::train(self.metric, self.dimension, most, sample.chunks_exact(self.dimension));
-        Phase::Push { next: 0, builder: Builder::new(grid, count, self.options) }
+        let sample = count.div_ceil(apart);
+        let end = sample.min(next.saturating_add(budget));
+        let mut vector = vec![0.0; self.dimension];
+        for at in next..end {
+            self.read(originals, at * apart, &mut vector);
+            training.see(&vector);
+        }
+        if end < sample {
+            return Phase::Train { next: end, training };
+        }
+        match training.end_pass() {
+            None => Phase::Train { next: 0, training },
+            Some(grid) => Phase::Push { next: 0, builder: Builder::new(grid, count, self.options) },
+        }
     }
 
     fn push(&self, originals: &[&dyn Originals], next: usize, mut builder: Builder, budget: usize) -> Phase {

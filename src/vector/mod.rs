@@ -12,8 +12,8 @@
 //! A walk through the folder, along a search:
 //! 1. [`door`]: what is no vector is refused before anything is done. [`metric`]: cosine and dot become
 //!    squared L2 by a change of the vectors, so that there is one distance below.
-//! 2. [`codes`]: a vector in 8 bits a coordinate, its upper and its lower 4 bits apart. [`element`]: the
-//!    originals, which the caller keeps.
+//! 2. [`codes`]: a vector in 8 bits a coordinate, its upper and its lower 4 bits apart, by a grid that [`training`]
+//!    makes of a sample. [`element`]: the originals, which the caller keeps.
 //! 3. [`plan`]: exact, scan, walk, or a walk over the survivors of a filter; a pure function. [`allowed`]: sets
 //!    of ordinals, for filters and deletes; [`shared`]: one that several cores know.
 //! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or scans), and ranks the best by their
@@ -38,6 +38,7 @@ mod memory;
 pub mod merge;
 pub mod metric;
 pub mod plan;
+mod regrid;
 pub mod search;
 pub mod segment;
 pub mod shared;
@@ -46,3 +47,4 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod top;
+mod training;

@@ -342,11 +342,11 @@ fn a_merge_has_all_that_lives_and_knows_where_from() {
         let vectors = [clustered(1500, dimension, 24), clustered(900, dimension, 25)];
         let bytes = vectors.each_ref().map(|vectors| bytes_of(vectors));
         let originals = bytes.each_ref().map(|bytes| Rows { element: Element::F32, dimension, bytes });
-        let live = [
+        let live = vec![
             (0..1500).filter(|ordinal| ordinal % 5 != 0).collect::<Ordinals>(),
             (0..900).filter(|ordinal| ordinal % 2 == 0).collect(),
         ];
-        let mut merge = Merge::new(metric, dimension, &live, BuildOptions::default());
+        let mut merge = Merge::new(metric, dimension, live, BuildOptions::default());
         let sources: [&dyn Originals; 2] = [&originals[0], &originals[1]];
         let mut steps = 0;
         while !merge.step(&sources, 10) {

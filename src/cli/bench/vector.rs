@@ -253,8 +253,8 @@ impl Bench {
     fn build(&self, rows: &Rows<'_>) -> (Segment, f64) {
         let before = thread_cpu_ns();
         let options = BuildOptions { memory: Memory::advised(advise_huge_pages), ..BuildOptions::default() };
-        let live = [Ordinals::all(self.base.len())];
-        let mut merge = Merge::new(self.metric, self.base.dimension, &live, options);
+        let live = vec![Ordinals::all(self.base.len())];
+        let mut merge = Merge::new(self.metric, self.base.dimension, live, options);
         let mut longest = 0;
         loop {
             let begin = thread_cpu_ns();

@@ -6,9 +6,11 @@
 //!
 //! A **turn** is: hand over what the last turn submitted and collect completions (parking when there
 //! is nothing to do), fire timers, look at the inboxes of the core (the turn hook), run foreground
-//! tasks within a budget, run at most one background task. The stall detector measures every turn.
+//! tasks within a budget, then those that stand back, run at most one background task. The stall detector measures
+//! every turn.
 //!
-//! Invariant: a foreground task waits for at most one background slice and one foreground budget.
+//! Invariant: a foreground task waits for at most one background slice, one foreground budget and one of those that stand
+//! back.
 //! Invariant: an operation's buffers live in the driver until its last completion, whoever waits.
 
 mod ops;
@@ -20,6 +22,7 @@ mod tests;
 mod timers;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::{Pin, pin};
@@ -49,6 +52,8 @@ pub(super) struct Shared {
     pub ops: RefCell<OpTable>,
     pub timers: RefCell<Timers>,
     pub spawned: RefCell<Vec<Spawned>>,
+    /// Foreground tasks that let others go first; see [`Runtime::stand_back`].
+    pub standing_back: RefCell<VecDeque<Waker>>,
     /// Time at the start of the turn: what most code needs of a clock, without asking it.
     pub turn_start: Cell<Mono>,
     pub turn_wall: Cell<WallMs>,
@@ -108,6 +113,7 @@ impl Executor {
             ops: RefCell::default(),
             timers: RefCell::default(),
             spawned: RefCell::default(),
+            standing_back: RefCell::default(),
             turn_start: Cell::new(now),
             turn_wall: Cell::new(wall),
             expected_soon: Cell::new(0),
@@ -160,6 +166,7 @@ impl Executor {
         self.wake_expired();
         (self.hook)();
         self.run_foreground(&mut work);
+        self.run_stood_back(&mut work);
         self.run_background(&mut work);
         work.outside_ring_ns = self.shared.driver.borrow().now().since(self.shared.turn_start.get());
         let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
@@ -170,6 +177,8 @@ impl Executor {
     /// Returns false when nothing was there to do.
     pub fn step(&mut self) -> bool {
         self.absorb_spawned();
+        // Who goes first is the driver's choice.
+        while self.wake_stood_back() {}
         let collected = self.collect(Park::No) > 0;
         let fired = self.wake_expired();
         let received = (self.hook)();
@@ -186,7 +195,9 @@ impl Executor {
 
     /// True when a `step` would run a task without any new event.
     pub fn has_ready(&self) -> bool {
-        self.ready.len() > 0 || !self.shared.spawned.borrow().is_empty()
+        self.ready.len() > 0
+            || !self.shared.spawned.borrow().is_empty()
+            || !self.shared.standing_back.borrow().is_empty()
     }
 
     /// The moment at which the next timer fires.
@@ -255,7 +266,25 @@ impl Executor {
 
     /// Runs tasks until the budget of the turn is used up; the last one may pass it.
     fn run_foreground(&mut self, work: &mut TurnWork) {
-        let deadline = self.shared.turn_start.get().after(limits::TURN_BUDGET);
+        self.run_until(self.shared.turn_start.get().after(limits::TURN_BUDGET), work);
+    }
+
+    /// Goes on with tasks that stood back, one by one. One at least, so that they come to an end beside any load.
+    fn run_stood_back(&mut self, work: &mut TurnWork) {
+        if self.shared.standing_back.borrow().is_empty() {
+            return;
+        }
+        let deadline = self.shared.driver.borrow().now().after(limits::STOOD_BACK_BUDGET);
+        while self.wake_stood_back() && self.run_until(deadline, work) {}
+    }
+
+    fn wake_stood_back(&self) -> bool {
+        let next = self.shared.standing_back.borrow_mut().pop_front();
+        next.map(Waker::wake).is_some()
+    }
+
+    /// Runs what is ready; the task that passes the deadline is the last. True when there was time left.
+    fn run_until(&mut self, deadline: Mono, work: &mut TurnWork) -> bool {
         let mut began = self.shared.driver.borrow().now();
         while let Some(task) = self.ready.pop(Class::Foreground) {
             let at = self.run(task);
@@ -263,10 +292,11 @@ impl Executor {
             work.polls += 1;
             work.note_poll(now.since(began), at);
             if now >= deadline {
-                break;
+                return false;
             }
             began = now;
         }
+        true
     }
 
     fn run_background(&mut self, work: &mut TurnWork) {
@@ -310,6 +340,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         // Tasks go first: they give up their operations and files while the driver is still there.
         self.tasks.clear();
+        self.shared.standing_back.borrow_mut().clear();
         self.shared.spawned.borrow_mut().clear();
     }
 }

@@ -82,3 +82,47 @@ fn a_poll_that_takes_too_long_is_a_stall() {
     assert_eq!((ran.get(), stats.stalls), (1, 1));
     assert_eq!(u128::from(stats.cpu_ns_max), limits::TURN_STALL.as_nanos() + 1000);
 }
+
+/// Searches that go on for long, and a point read that arrives in the middle of them.
+#[test]
+fn what_stands_back_lets_others_go_first_and_comes_to_an_end() {
+    let clock = WorkClock::default();
+    let mut executor = Executor::new(Box::new(clock.clone()));
+    let (runtime, done) = (executor.runtime(), Rc::new(Cell::new(0)));
+    for _ in 0..8 {
+        let (runtime, clock, done) = (runtime.clone(), clock.clone(), done.clone());
+        executor.runtime().spawn(Class::Foreground, async move {
+            let mut slice = runtime.slice_behind_others().await;
+            for _ in 0..20 {
+                clock.work(limits::LONG_REQUEST_SLICE);
+                slice.checkpoint().await;
+            }
+            done.set(done.get() + 1);
+        });
+    }
+    for _ in 0..5 {
+        executor.turn();
+        let (began, answered) = (clock.now(), Rc::new(Cell::new(None)));
+        let (clock, answer) = (clock.clone(), answered.clone());
+        runtime.spawn(Class::Foreground, async move { answer.set(Some(clock.now())) });
+        executor.turn();
+        assert_eq!(answered.get(), Some(began), "nothing that stands back went first");
+    }
+    // A load that fills every turn holds them up, not for ever.
+    let (mut turns, busy) = (0, Rc::new(Cell::new(true)));
+    for _ in 0..4 {
+        let (runtime, clock, busy) = (runtime.clone(), clock.clone(), busy.clone());
+        executor.runtime().spawn(Class::Foreground, async move {
+            while busy.get() {
+                clock.work(limits::TURN_BUDGET / 2);
+                runtime.yield_now().await;
+            }
+        });
+    }
+    while done.get() < 8 {
+        executor.turn();
+        turns += 1;
+        assert!(turns < 1000, "{} of 8 came to an end", done.get());
+    }
+    busy.set(false);
+}

@@ -28,17 +28,33 @@ pub fn advise_huge_pages(start: *mut u8, bytes: usize) {
     unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
 }
 
-/// `mi_option_purge_delay` of mimalloc 2 and 3, which the bindings do not name.
+/// `mi_option_purge_delay` of mimalloc 3, which the bindings do not name.
 const PURGE_DELAY: libc::c_int = 15;
-/// `mi_option_generic_collect` of mimalloc 3, neither.
+/// `mi_option_generic_collect`, neither.
 const GENERIC_COLLECT: libc::c_int = 34;
+/// Longer than a process lives. "Never" would not even note what is free, and nothing could give it back.
+const YEAR_MS: libc::c_long = 365 * 86_400_000;
 
-/// Keeps what the allocator (mimalloc) frees with the process. What a seal frees, the next writes take: given back in
-/// between, each page of it is a fault on a core that serves. MIMALLOC_PURGE_DELAY says otherwise.
+/// Keeps what the allocator (mimalloc) frees with the process, until [`give_back_freed_memory`]. What a seal frees, the
+/// next writes take: given back in between, each page of it is a fault on a core that serves. MIMALLOC_PURGE_DELAY says
+/// otherwise.
 pub fn keep_freed_memory() {
-    const NEVER: libc::c_long = -1;
-    // SAFETY: sets an entry of a table that is as long in both versions.
-    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, NEVER) };
+    // SAFETY: sets an entry of a table that has as many.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, YEAR_MS) };
+}
+
+/// Gives the whole pages that are free back to the system, up to 4 MiB in a call of it. For a thread that serves nobody.
+pub fn give_back_freed_memory() {
+    // SAFETY: touches what nobody has allocated, and what this thread has freed.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
+
+/// Lets this thread run when others leave it a processor, mostly.
+pub fn serve_others_first() {
+    const NICE: libc::c_int = 15;
+    let this_thread = 0;
+    // SAFETY: a call without pointers. On Linux it is about the thread, not the process.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, this_thread, NICE) };
 }
 
 /// Has the allocator (mimalloc) tidy up a hundred times less often than by default: it walks all its pages within one
@@ -103,7 +119,7 @@ mod tests {
         assert_eq!(value(GENERIC_COLLECT), 10_000);
         keep_freed_memory();
         tidy_memory_seldom();
-        assert_eq!((value(PURGE_DELAY), value(GENERIC_COLLECT)), (-1, 1_000_000));
+        assert_eq!((value(PURGE_DELAY), value(GENERIC_COLLECT)), (YEAR_MS, 1_000_000));
     }
 
     #[test]

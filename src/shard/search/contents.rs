@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::texts::Texts;
 use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::filter::Filter;
@@ -12,25 +13,6 @@ use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
 use crate::types::{Seq, WallMs};
 use crate::vector::element::Rows;
-
-/// Texts, one behind the other.
-#[derive(Default)]
-struct Texts {
-    bytes: String,
-    ends: Vec<usize>,
-}
-
-impl Texts {
-    fn push(&mut self, text: &str) {
-        self.bytes.push_str(text);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn get(&self, at: usize) -> &str {
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[at]]
-    }
-}
 
 pub struct Contents {
     schema: Arc<Schema>,
@@ -139,11 +121,18 @@ impl Contents {
         self.seqs[ordinal as usize]
     }
 
+    /// Frees about `count` documents of contents that nobody asks any more; false when only what is freed at once is
+    /// left.
+    pub fn shed(&mut self, count: usize) -> bool {
+        self.keys.truncate(self.keys.len().saturating_sub(count));
+        let (fields, texts) = (self.fields.shed(count), self.metadata.shed());
+        fields || texts || !self.keys.is_empty()
+    }
+
     /// About what it takes.
     pub fn memory_bytes(&self) -> u64 {
-        const KEY_BYTES: usize =
-            size_of::<Key>() + size_of::<Seq>() + size_of::<WallMs>() + size_of::<usize>();
-        let texts = self.metadata.bytes.capacity() + self.originals.len() + self.key_bytes;
+        const KEY_BYTES: usize = size_of::<Key>() + size_of::<Seq>() + size_of::<WallMs>();
+        let texts = self.metadata.memory_bytes() + self.originals.len() + self.key_bytes;
         (texts + self.keys.len() * KEY_BYTES + self.fields.memory_bytes()) as u64
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::forward::{Forwards, Moved};
 use super::library::Stored;
 use super::options::IndexOptions;
 use super::part::Part;
+use super::places::Places;
 use super::sealed::{PartId, Sealed};
 use crate::limits;
 use crate::shard::delta::Version;
@@ -37,7 +37,7 @@ pub struct DocumentIndex {
     collection: CollectionId,
     schema: Arc<Schema>,
     options: IndexOptions,
-    places: BTreeMap<Key, Place>,
+    places: Places,
     parts: BTreeMap<PartId, Rc<RefCell<Part>>>,
     sealed: BTreeMap<PartId, Lent>,
     /// Takes documents with embeddings.
@@ -67,7 +67,7 @@ impl DocumentIndex {
             collection,
             schema,
             options,
-            places: BTreeMap::new(),
+            places: Places::default(),
             parts: BTreeMap::new(),
             sealed: BTreeMap::new(),
             head: None,
@@ -142,7 +142,7 @@ impl DocumentIndex {
     /// A version that was read from where it lies: nothing that was written since counts less. Where a part that was
     /// `stored` has it already, it is found there.
     pub fn load(&mut self, key: &Key, version: &Version, document: &Document<'_>, stored: &[Rc<Stored>]) {
-        let is_newer = self.places.contains_key(key);
+        let is_newer = self.places.contains(key);
         if is_newer || self.loading.as_ref().is_none_or(|deleted| deleted.contains(key)) {
             return;
         }
@@ -222,29 +222,22 @@ impl DocumentIndex {
 
     /// Nothing is left of what lies outside.
     pub fn is_within(&self, start: &Key, end: Option<&Key>) -> bool {
-        let first = self.places.first_key_value().is_none_or(|(key, _)| start <= key);
-        let last = self.places.last_key_value();
-        first && end.is_none_or(|end| last.is_none_or(|(key, _)| key < end))
+        let first = self.places.first().is_none_or(|key| start <= key);
+        first && end.is_none_or(|end| self.places.last().is_none_or(|key| key < end))
     }
 
     /// Takes out up to `count` documents from either side that lie outside.
     pub fn shed_outside(&mut self, start: &Key, end: Option<&Key>, count: usize) {
-        let below = self.places.range::<Key, _>((Bound::Unbounded, Bound::Excluded(start)));
-        let mut outside: Vec<Key> = below.take(count).map(|(key, _)| key.clone()).collect();
+        let mut outside = self.places.below(start, count);
         if let Some(end) = end {
-            let above = self.places.range::<Key, _>((Bound::Included(end), Bound::Unbounded));
-            outside.extend(above.take(count).map(|(key, _)| key.clone()));
+            outside.extend(self.places.from(end, count));
         }
         outside.iter().for_each(|key| self.remove(key));
     }
 
     /// Frees about `count` documents of an index that nobody asks any more; false when nothing is left.
     pub fn shed(&mut self, count: usize) -> bool {
-        for _ in 0..count {
-            if self.places.pop_first().is_none() {
-                break;
-            }
-        }
+        self.places.shed(count);
         self.parts.pop_first();
         self.sealed.clear();
         !self.places.is_empty() || !self.parts.is_empty()
@@ -391,10 +384,9 @@ impl DocumentIndex {
 
     fn correct(&mut self, key: &Key, part: PartId, ordinal: u32) {
         let place = Place { part, ordinal };
-        if let Some(before) = self.places.get_mut(key)
-            && self.forwards.last(*before) == place
-        {
-            *before = place;
+        let before = self.places.get(key).filter(|before| self.forwards.last(*before) == place);
+        if before.is_some() {
+            self.places.insert(key.clone(), place);
         }
     }
 

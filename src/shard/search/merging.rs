@@ -16,6 +16,7 @@ use super::forward::{Moved, Moving};
 use super::library::Known;
 use super::mask;
 use super::sealed::{PartId, Sealed};
+use crate::io::executor::Class;
 use crate::io::runtime::Slice;
 use crate::limits;
 use crate::shard::catalogue::Collection;
@@ -100,18 +101,18 @@ pub async fn merge(node: &Node, core: &Rc<Core>, collection: &Arc<Collection>, i
     if parts.is_empty() || !all_loaded(node, core, collection.id).await {
         return false;
     }
-    let began = core.runtime.now();
+    let (began, count) = (core.runtime.now(), parts.len());
     let map = node.catalogue();
     let Some(collection) = map.get(&collection.name).filter(|now| now.id == collection.id) else {
         return false;
     };
-    let Some(replaced) = Replacement::make(core, collection, map.next_tablet, &parts).await else {
+    let Some(replaced) = Replacement::make(core, collection, map.next_tablet, parts).await else {
         return false;
     };
     let documents = replaced.into.as_ref().map_or(0, |part| part.len());
     replaced.put_in_force(node, core, collection.id).await;
     let took_ms = core.runtime.now().since(began) / 1_000_000;
-    tracing::info!(collection = %collection.name, parts = parts.len(), documents, took_ms, "parts of an index were merged");
+    tracing::info!(collection = %collection.name, parts = count, documents, took_ms, "parts of an index were merged");
     true
 }
 
@@ -148,17 +149,17 @@ impl Replacement {
         core: &Rc<Core>,
         collection: &Arc<Collection>,
         to_come: TabletId,
-        parts: &[Rc<Known>],
+        parts: Vec<Rc<Known>>,
     ) -> Option<Replacement> {
         let mut slice = core.runtime.slice();
         let mut sources: Vec<(Arc<Sealed>, Ordinals)> = Vec::new();
-        for known in parts {
+        for known in &parts {
             let outside = known.mask(collection, &mut slice).await;
             sources.push((known.part.clone(), mask::live(&known.part, &outside, to_come)));
         }
+        drop(parts);
         let live: Vec<Ordinals> = sources.iter().map(|(_, live)| live.clone()).collect();
         let shape = collection.definition.documents.as_ref()?.embedding?;
-        let mut merge = Merge::new(shape.metric, shape.dimension(), &live, BuildOptions::default());
         if live.iter().all(|live| live.count() == 0) {
             let none = |(part, live): (Arc<Sealed>, Ordinals)| {
                 let moved = Moving::of(part.len()).finish();
@@ -166,6 +167,7 @@ impl Replacement {
             };
             return Some(Replacement { into: None, out: sources.into_iter().map(none).collect() });
         }
+        let mut merge = Merge::new(shape.metric, shape.dimension(), live, BuildOptions::default());
         while !step(&mut merge, &sources) {
             slice.checkpoint().await;
         }
@@ -213,6 +215,9 @@ impl Replacement {
         if let Some(into) = &self.into {
             tell_all(node, collection, Ask::Settle { collection, into: into.id }).await;
         }
+        for Source { part, .. } in self.out {
+            core.runtime.spawn(Class::Background, shed(core.clone(), part));
+        }
         shelf::replace(core, collection, &out, self.into.as_ref()).await;
     }
 
@@ -220,14 +225,30 @@ impl Replacement {
     async fn delete_again(&self, core: &Rc<Core>, into: &Sealed) {
         let mut slice = core.runtime.slice();
         for Source { part, live, moved } in &self.out {
-            let deleted = part.deleted();
-            for ordinal in live.iter().filter(|ordinal| deleted.contains(*ordinal)) {
+            let mut since = part.deleted();
+            since.keep_common(live);
+            for ordinal in since.iter() {
                 if let Some(ordinal) = moved.get(ordinal) {
                     into.delete(ordinal);
                 }
                 slice.checkpoint().await;
             }
         }
+    }
+}
+
+/// Frees a part that was replaced everywhere, bit by bit, once the searches are over that began in it.
+async fn shed(core: Rc<Core>, mut part: Arc<Sealed>) {
+    let mut slice = core.runtime.slice();
+    for _ in 0..limits::SHED_ATTEMPTS_MAX {
+        let Some(alone) = Arc::get_mut(&mut part) else {
+            core.runtime.sleep(limits::INDEX_WAIT_STEP).await;
+            continue;
+        };
+        while alone.shed(limits::SHED_STEP_DOCUMENTS) {
+            slice.checkpoint().await;
+        }
+        return;
     }
 }
 

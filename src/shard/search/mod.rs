@@ -5,8 +5,10 @@
 //! all cores search without asking anybody; shared parts of all tablets are merged, so that a search looks at few graphs
 //! however many cores there are.
 //!
-//! - [`index`]: where each document of a tablet is; follows writes. [`forward`]: where it is while parts are replaced.
-//! - [`contents`]: what is kept of documents; [`part`]: those of one tablet; [`sealed`]: those that all cores share.
+//! - [`index`]: where each document of a tablet is ([`places`]); follows writes. [`forward`]: where it is while parts are
+//!   replaced.
+//! - [`contents`]: what is kept of documents, [`texts`] among it; [`part`]: those of one tablet; [`sealed`]: those that all
+//!   cores share.
 //! - [`library`]: the shared parts that a core knows; [`mask`]: what of them does not count by a map; [`calls`]: what
 //!   cores tell one another of them.
 //!   [`beacon`]: that an owner need not be asked.
@@ -35,8 +37,10 @@ pub mod mask;
 pub mod merging;
 pub mod options;
 pub mod part;
+pub mod places;
 pub mod query;
 pub mod run;
 pub mod sealed;
 pub mod source;
+pub mod texts;
 pub mod upkeep;

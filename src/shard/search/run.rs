@@ -32,7 +32,7 @@ pub async fn search_own(
 }
 
 pub async fn search(runtime: &Runtime, parts: Vec<Begun>, query: &Query) -> Found {
-    let mut slice = runtime.slice();
+    let mut slice = runtime.slice_behind_others().await;
     let mut found = Found::default();
     let mut scratch = Scratch::default();
     for part in parts {

@@ -144,6 +144,11 @@ impl Sealed {
         Some(look(View { graph: &self.graph, originals: &rows, allowed, deleted }))
     }
 
+    /// Frees about `count` documents of a part that nobody searches any more; false when the rest may be dropped.
+    pub fn shed(&mut self, count: usize) -> bool {
+        self.contents.shed(count)
+    }
+
     pub fn memory_bytes(&self) -> u64 {
         self.contents.memory_bytes() + (self.graph.bytes() + self.len() * size_of::<u32>()) as u64
     }

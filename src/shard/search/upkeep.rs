@@ -76,6 +76,7 @@ async fn work(node: &Node, core: &Rc<Core>, is_quiet: bool) -> bool {
         };
         if let Some(stored) = stored {
             core.library.take_up(collection, &stored);
+            core.weigh_library(node.shards());
         }
     }
     if core.library.take_gone() {

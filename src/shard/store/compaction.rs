@@ -63,7 +63,10 @@ pub async fn keep_compacting(node: Node, core: Rc<Core>) {
         if goal.is_reached() {
             finish_asked(&core, asked, None);
         }
-        let job = policy.next(&levels, core.shelf(), &|part| belongs(&core, part), &goal);
+        let mut job = policy.next(&levels, core.shelf(), &|part| belongs(&core, part), &goal);
+        if job.is_none() && core.is_worn(&levels) {
+            job = policy.quiet(&levels);
+        }
         drop(levels);
         let Some(job) = job else {
             core.engine.borrow_mut().set_compaction_stuck(false);

@@ -33,10 +33,12 @@ pub enum Reason {
     Values,
     /// Somebody asked.
     Forced,
+    /// Little is written, and much in runs is obsolete.
+    Quiet,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 8] = [
         Reason::Gone,
         Reason::Fresh,
         Reason::Size,
@@ -44,6 +46,7 @@ impl Reason {
         Reason::Foreign,
         Reason::Values,
         Reason::Forced,
+        Reason::Quiet,
     ];
 
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Reason {
             Reason::Foreign => "foreign_keys",
             Reason::Values => "values",
             Reason::Forced => "forced",
+            Reason::Quiet => "quiet",
         }
     }
 }
@@ -163,7 +167,7 @@ impl Policy {
     pub fn moves(&self, job: &Job, shelf: &Shelf, lower: &[Rc<Part>]) -> BTreeSet<RunId> {
         match job.reason {
             Reason::Values => job.moves_out_of.clone(),
-            Reason::Fresh | Reason::Size | Reason::Forced => {
+            Reason::Fresh | Reason::Size | Reason::Forced | Reason::Quiet => {
                 value_policy::on_the_way(shelf, job.upper.iter().chain(lower), self.value_file_bytes)
             }
             Reason::Gone | Reason::Tombstones | Reason::Foreign => BTreeSet::new(),
@@ -184,6 +188,11 @@ impl Policy {
             .or_else(|| self.tombstones(levels))
             .or_else(|| self.foreign(levels, belongs))
             .or_else(|| self.values(levels, shelf))
+    }
+
+    /// Level 0 goes down though nothing presses: for the room that its records take twice.
+    pub fn quiet(&self, levels: &Levels) -> Option<Job> {
+        self.all_fresh(levels, Reason::Quiet)
     }
 
     /// The level into which level 0 goes: never past one that has something, which would be older.

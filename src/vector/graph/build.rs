@@ -7,6 +7,8 @@
 //!
 //! A node costs as much as a wide search and some pruning: 50 to 300 us.
 
+use std::ops::Range;
+
 use super::Graph;
 use super::calibrate::Calibration;
 use super::entries::mix;
@@ -18,6 +20,9 @@ use crate::vector::kernel::Kernels;
 /// Of so many nodes, one is left out for the calibration, up to a number that is enough.
 const NODES_A_HELD_OUT: usize = 50;
 const HELD_OUT_MAX: usize = 200;
+/// Ordering so many nodes takes about as long as linking one.
+const NODES_NUMBERED: usize = 65_536;
+const NODES_SHUFFLED: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub struct BuildOptions {
@@ -47,9 +52,23 @@ pub struct Builder {
 #[derive(Debug)]
 enum Phase {
     Push,
-    Link { pass: usize, next: usize },
-    Calibrate { next: usize, calibration: Calibration },
-    LinkRest { next: usize },
+    /// Numbers the nodes.
+    Number,
+    /// Has still to find the place of these in the order.
+    Shuffle {
+        left: usize,
+    },
+    Link {
+        pass: usize,
+        next: usize,
+    },
+    Calibrate {
+        next: usize,
+        calibration: Calibration,
+    },
+    LinkRest {
+        next: usize,
+    },
     Done,
 }
 
@@ -91,7 +110,7 @@ impl Builder {
     pub fn fraction(&self) -> f64 {
         let n = self.order.len().max(1) as f64;
         match &self.phase {
-            Phase::Push => 0.0,
+            Phase::Push | Phase::Number | Phase::Shuffle { .. } => 0.0,
             Phase::Link { pass, next } => {
                 (*pass as f64 + *next as f64 / n) / self.options.widths.len() as f64
             }
@@ -102,8 +121,20 @@ impl Builder {
     fn after(&mut self, phase: Phase) -> Phase {
         match phase {
             Phase::Push => {
-                self.order = shuffled(self.graph.len());
-                Phase::Link { pass: 0, next: 0 }
+                self.order = Vec::with_capacity(self.graph.len());
+                Phase::Number
+            }
+            Phase::Number => {
+                let (from, count) = (self.order.len(), self.graph.len());
+                let end = count.min(from + NODES_NUMBERED);
+                self.order.extend(from as u32..end as u32);
+                if end < count { Phase::Number } else { Phase::Shuffle { left: count } }
+            }
+            Phase::Shuffle { left: 0..=1 } => Phase::Link { pass: 0, next: 0 },
+            Phase::Shuffle { left } => {
+                let rest = left.saturating_sub(NODES_SHUFFLED).max(1);
+                shuffle(&mut self.order, rest..left);
+                Phase::Shuffle { left: rest }
             }
             Phase::Link { pass, .. } if pass == self.options.widths.len() => Phase::Calibrate {
                 next: self.order.len() - self.held_out(),
@@ -150,11 +181,33 @@ impl Builder {
     }
 }
 
-/// All numbers below `count`, in an order that looks random and is always the same (Fisher and Yates).
-fn shuffled(count: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count as u32).collect();
-    for at in (1..count).rev() {
+/// Chooses what stands at these places, the last first, of all that stands there or before: an order that looks random
+/// and is always the same (Fisher and Yates).
+fn shuffle(order: &mut [u32], places: Range<usize>) {
+    for at in places.rev() {
         order.swap(at, (mix(at as u64) % (at as u64 + 1)) as usize);
     }
-    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_the_same_in_any_steps() {
+        let count = 3 * NODES_SHUFFLED + 17;
+        let ascending: Vec<u32> = (0..count as u32).collect();
+        let (mut at_once, mut stepped) = (ascending.clone(), ascending.clone());
+        shuffle(&mut at_once, 1..count);
+        let mut left = count;
+        while left > 1 {
+            let rest = left.saturating_sub(NODES_SHUFFLED).max(1);
+            shuffle(&mut stepped, rest..left);
+            left = rest;
+        }
+        assert_eq!(stepped, at_once);
+        assert_ne!(at_once, ascending);
+        at_once.sort_unstable();
+        assert_eq!(at_once, ascending);
+    }
 }

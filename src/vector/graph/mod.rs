@@ -127,17 +127,6 @@ impl Graph {
         node
     }
 
-    /// Makes all codes anew by another grid, of the same vectors. Links are not touched: there are none yet.
-    pub(super) fn regrid<'a>(&mut self, grid: Grid, vectors: impl Iterator<Item = &'a [f32]>) {
-        assert!(self.linked == 0 && grid.plane() == self.layout.plane);
-        self.is_exact = grid.is_exact;
-        for (node, vector) in vectors.enumerate() {
-            let planes = 2 * self.layout.plane;
-            self.is_exact &= grid.encode(vector, &mut self.nodes.get_mut(node)[..planes]);
-        }
-        (self.grid, self.is_provisional) = (grid, false);
-    }
-
     #[inline]
     pub(super) fn codes(&self) -> CodesAt {
         CodesAt { start: self.nodes.start(), stride: self.layout.stride, plane: self.layout.plane }

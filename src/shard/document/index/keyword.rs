@@ -15,6 +15,8 @@ pub struct KeywordIndex {
     postings: BTreeMap<Box<str>, Postings>,
     /// Bytes of all strings.
     text_bytes: usize,
+    /// Of all postings, kept in step: there may be too many to be asked in one turn.
+    postings_bytes: usize,
 }
 
 /// Invariant: `Many` has at least two.
@@ -29,6 +31,13 @@ impl Postings {
         match self {
             Postings::One(_) => 1,
             Postings::Many(ordinals) => ordinals.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Postings::One(_) => 0,
+            Postings::Many(ordinals) => bitmap_bytes(ordinals),
         }
     }
 
@@ -64,7 +73,11 @@ impl Postings {
 impl KeywordIndex {
     pub fn insert(&mut self, text: &str, ordinal: u32) {
         match self.postings.get_mut(text) {
-            Some(postings) => postings.insert(ordinal),
+            Some(postings) => {
+                self.postings_bytes -= postings.bytes();
+                postings.insert(ordinal);
+                self.postings_bytes += postings.bytes();
+            }
             None => {
                 self.text_bytes += text.len();
                 self.postings.insert(text.into(), Postings::One(ordinal));
@@ -74,10 +87,19 @@ impl KeywordIndex {
 
     /// Does nothing when the ordinal does not have the string.
     pub fn remove(&mut self, text: &str, ordinal: u32) {
-        if self.postings.get_mut(text).is_some_and(|postings| postings.remove(ordinal)) {
+        let Some(postings) = self.postings.get_mut(text) else { return };
+        self.postings_bytes -= postings.bytes();
+        let is_empty = postings.remove(ordinal);
+        self.postings_bytes += postings.bytes();
+        if is_empty {
             self.text_bytes -= text.len();
             self.postings.remove(text);
         }
+    }
+
+    /// Frees up to `count` strings of an index that nobody asks any more; false when nothing is left.
+    pub fn shed(&mut self, count: usize) -> bool {
+        (0..count).all(|_| self.postings.pop_first().is_some())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -121,12 +143,8 @@ impl KeywordIndex {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let bitmaps = self.postings.values().map(|postings| match postings {
-            Postings::One(_) => 0,
-            Postings::Many(ordinals) => bitmap_bytes(ordinals),
-        });
         // A string and its postings, and the map around them, which is two thirds full.
-        self.postings.len() * (16 + 16) * 3 / 2 + self.text_bytes + bitmaps.sum::<usize>()
+        self.postings.len() * (16 + 16) * 3 / 2 + self.text_bytes + self.postings_bytes
     }
 }
 
@@ -165,6 +183,7 @@ mod tests {
             prop_assert_eq!(index.is_empty(), model.is_empty());
             let distinct: BTreeSet<&String> = model.iter().map(|(text, _)| text).collect();
             prop_assert_eq!(index.text_bytes, distinct.iter().map(|text| text.len()).sum::<usize>());
+            prop_assert_eq!(index.postings_bytes, index.postings.values().map(Postings::bytes).sum::<usize>());
             for (low_code, low, high_code, high) in &ranges {
                 let (low_bound, high_bound) = (bound(*low_code, low), bound(*high_code, high));
                 let is_above = |text: &str| *low_code == 2 || text > low.as_str() || *low_code == 0 && text == low;
@@ -180,6 +199,14 @@ mod tests {
                 prop_assert_eq!(equal, model.iter().filter(|(text, _)| text == low).map(|(_, o)| *o).collect());
             }
         }
+    }
+
+    #[test]
+    fn it_is_freed_bit_by_bit() {
+        let mut index = KeywordIndex::default();
+        (0..25).for_each(|ordinal| index.insert(&ordinal.to_string(), ordinal));
+        let steps = std::iter::from_fn(|| index.shed(10).then_some(())).count();
+        assert_eq!((steps, index.is_empty()), (2, true));
     }
 
     #[test]

@@ -99,6 +99,16 @@ impl FieldIndexes {
         self.live.is_empty() && self.columns.iter().all(Column::is_empty)
     }
 
+    /// Frees about `count` entries of each index, of indexes that nobody asks any more; false when no entries are left.
+    pub fn shed(&mut self, count: usize) -> bool {
+        let shed = self.columns.iter_mut().map(|column| match &mut column.values {
+            Values::Bool { .. } => false,
+            Values::Keyword(index) => index.shed(count),
+            Values::Ordered(index) => index.shed(count),
+        });
+        shed.fold(false, |any, has_more| any | has_more)
+    }
+
     /// About what the indexes take.
     pub fn memory_bytes(&self) -> usize {
         bitmap_bytes(&self.live) + self.columns.iter().map(Column::memory_bytes).sum::<usize>()

@@ -268,6 +268,11 @@ impl OrderedIndex {
         RoaringBitmap::from_lsb0_bytes(0, &bytes)
     }
 
+    /// Frees about `count` pairs of an index that nobody asks any more; false when nothing is left.
+    pub fn shed(&mut self, count: usize) -> bool {
+        (0..count.div_ceil(BLOCK)).all(|_| self.blocks.pop_first().is_some())
+    }
+
     pub fn memory_bytes(&self) -> usize {
         // A name and two vectors, and the map around them, which is two thirds full.
         let block = BLOCK * (8 + 4) + (16 + std::mem::size_of::<Block>()) * 3 / 2;
