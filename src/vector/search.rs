@@ -50,10 +50,7 @@ impl View<'_> {
         match self.allowed {
             None => self.graph.len() - self.deleted.count(),
             Some(allowed) if self.deleted.count() == 0 => allowed.count(),
-            Some(allowed) => {
-                let dead = allowed.words().iter().zip(self.deleted.words());
-                allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
-            }
+            Some(allowed) => allowed.count() - allowed.count_in(self.deleted),
         }
     }
 

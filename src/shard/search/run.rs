@@ -102,10 +102,7 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
 fn matching(part: &Begun, allowed: Option<&Ordinals>) -> usize {
     match allowed {
         None => part.read(|contents| contents.len()) - part.hidden.count(),
-        Some(allowed) => {
-            let dead = allowed.words().iter().zip(part.hidden.words());
-            allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
-        }
+        Some(allowed) => allowed.count() - allowed.count_in(&part.hidden),
     }
 }
 
