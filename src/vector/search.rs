@@ -114,7 +114,7 @@ impl Search {
         let SearchOptions { limit, width, is_exact } = options;
         let graph = view.graph;
         let (nodes, unlinked) = (graph.linked(), graph.len() - graph.linked());
-        let codes = graph.grid().prepare(query);
+        let codes = graph.prepare(query);
         // A query far outside of what the grid was made for is not where its code is.
         let is_exact = is_exact || graph.is_provisional || graph.grid().is_beyond(&codes);
         let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });

@@ -95,6 +95,13 @@ type CodeFn = unsafe fn(*const u8, CodesAt, &[u32], &mut [u32]);
 /// alignment.
 type FloatFn = unsafe fn(&[f32], *const u8) -> [f32; 2];
 
+/// Work in plain Rust that [`Kernels::compiled`] does. `run`, and whatever it is made of, is `inline(always)`: what
+/// is called is not compiled for the level. (So is a closure, or a function that is passed.)
+pub(super) trait Plain {
+    type Result;
+    fn run(self) -> Self::Result;
+}
+
 /// The kernels of one level; there is no way to one that this machine does not have.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
@@ -165,6 +172,20 @@ impl Kernels {
         assert!(query.len() == 2 * codes.plane && out.len() == nodes.len());
         // SAFETY: as above.
         unsafe { (self.fine)(query.as_ptr(), codes, nodes, out) }
+    }
+
+    /// Does what is plain Rust as compiled for the level: several numbers at a time, with the same results.
+    #[inline]
+    pub(super) fn compiled<W: Plain>(&self, work: W) -> W::Result {
+        match self.level {
+            // SAFETY: the level is proven.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::compiled(work) },
+            // SAFETY: the level is proven.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::compiled(work) },
+            _ => work.run(),
+        }
     }
 
     /// The sum over the elements of an original, little-endian at any alignment. The second number is only
