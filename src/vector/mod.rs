@@ -16,8 +16,8 @@
 //!    originals, which the caller keeps.
 //! 3. [`plan`]: exact, scan, walk, or a walk over the survivors of a filter; a pure function. [`allowed`]: sets
 //!    of ordinals, for filters and deletes; [`shared`]: one that several cores know.
-//! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or scans), and ranks the best by their
-//!    originals; [`top`] keeps the best few.
+//! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or makes a [`scan`]), and ranks the best
+//!    by their originals; [`top`] keeps the best few.
 //! 5. [`kernel`]: the distances, in four instruction sets. [`memory`]: nodes in whole cache lines.
 //!
 //! How it comes to be: vectors come into a [`head`], which is flat, then a graph. [`merge`] makes a sealed
@@ -38,6 +38,7 @@ mod memory;
 pub mod merge;
 pub mod metric;
 pub mod plan;
+mod scan;
 pub mod search;
 pub mod segment;
 pub mod shared;

@@ -25,13 +25,12 @@ use crate::rmi::memory::Memory;
 use crate::vector::allowed::Ordinals;
 use crate::vector::door::{VectorError, check_dimension, check_vector};
 use crate::vector::element::{Originals, Rows};
-use crate::vector::graph::Scratch;
 use crate::vector::graph::build::BuildOptions;
 use crate::vector::kernel::Kernels;
 use crate::vector::merge::Merge;
 use crate::vector::metric::{ExactQuery, Metric};
 use crate::vector::plan::Plan;
-use crate::vector::search::{Account, Search, SearchOptions, View};
+use crate::vector::search::{Account, Scratch, Search, SearchOptions, View};
 use crate::vector::segment::Segment;
 use crate::vector::top::Hit;
 

@@ -13,8 +13,7 @@ use crate::shard::record::Refusal;
 use crate::shard::tablet::Tablet;
 use crate::types::{Epoch, Mono, TabletId};
 use crate::vector::allowed::Ordinals;
-use crate::vector::graph::Scratch;
-use crate::vector::search::{Search, SearchOptions, View};
+use crate::vector::search::{Scratch, Search, SearchOptions, View};
 
 /// What only its owner searches of a tablet, as it is when the search begins, but what who asks knows. By another map than that of who asks,
 /// documents could be found twice or not at all: `Moved`.

@@ -17,7 +17,7 @@ pub(super) mod visited;
 pub(super) mod walk;
 
 pub use insert::Workshop;
-pub use walk::{Effort, Scratch};
+pub use walk::Effort;
 
 use super::codes::{CodeQuery, Grid, Prepare};
 use super::kernel::{CodesAt, Kernels, prefetch};
@@ -198,6 +198,12 @@ impl Graph {
     #[inline]
     pub(super) fn coarse(&self, query: &CodeQuery, nodes: &[u32], out: &mut Vec<u32>) {
         out.resize(nodes.len(), 0);
+        self.coarse_to(query, nodes, out);
+    }
+
+    /// As `coarse`, to where there is room for as many.
+    #[inline]
+    pub(super) fn coarse_to(&self, query: &CodeQuery, nodes: &[u32], out: &mut [u32]) {
         debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         // SAFETY: as of `fine`.
         unsafe { self.kernels.coarse(&query.coarse, self.codes(), nodes, out) };

@@ -8,10 +8,15 @@
 //! - **Floats** ([`FloatFn`]): dot, squared L2, and dot with the norm, between an f32 query and an original in
 //!   f32, f16 or bf16. Levels differ in the order of additions; see [`error_bound`].
 //!
+//! And a third that looks at distances alone: [`sieve`].
+//!
 //! Codes come in two planes of 4 bits (see [`super::codes`]). *Coarse* reads the upper plane only, *fine* both.
 //! Coarse differences are made in 7 bits, so that their absolute values fit both operands of VPDPBUSD.
 
+use std::ops::Range;
+
 use super::element::Element;
+use sieve::{CountFn, KeepFn, SLACK};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,6 +25,7 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+pub(super) mod sieve;
 #[cfg(test)]
 mod tests;
 
@@ -108,6 +114,8 @@ pub struct Kernels {
     level: Level,
     coarse: CodeFn,
     fine: CodeFn,
+    keep: KeepFn,
+    count: CountFn,
     /// By element, then by sum.
     floats: [[FloatFn; 3]; 3],
 }
@@ -145,7 +153,14 @@ impl Kernels {
             #[cfg(target_arch = "aarch64")]
             Level::Neon => (neon::coarse, neon::fine, float_table!(neon)),
         };
-        Kernels { level, coarse, fine, floats }
+        let (keep, count): (KeepFn, CountFn) = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (sieve::keep, sieve::avx2::count),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (sieve::avx512::keep, sieve::avx512::count),
+            _ => (sieve::keep, sieve::count),
+        };
+        Kernels { level, coarse, fine, keep, count, floats }
     }
 
     pub fn level(&self) -> Level {
@@ -172,6 +187,27 @@ impl Kernels {
         assert!(query.len() == 2 * codes.plane && out.len() == nodes.len());
         // SAFETY: as above.
         unsafe { (self.fine)(query.as_ptr(), codes, nodes, out) }
+    }
+
+    /// Those of the nodes whose distance is in the range, to the front of `out`, in order; how many.
+    #[inline]
+    pub(super) fn keep(
+        &self,
+        nodes: &[u32],
+        distances: &[u32],
+        within: &Range<u32>,
+        out: &mut [u32],
+    ) -> usize {
+        assert!(distances.len() == nodes.len() && out.len() >= nodes.len() + SLACK);
+        // SAFETY: lengths are as asserted, and the level is proven.
+        unsafe { (self.keep)(nodes, distances, within, out) }
+    }
+
+    /// How many of the distances are below `limit`.
+    #[inline]
+    pub(super) fn count(&self, distances: &[u32], limit: u32) -> usize {
+        // SAFETY: the level is proven.
+        unsafe { (self.count)(distances, limit) }
     }
 
     /// Does what is plain Rust as compiled for the level: several numbers at a time, with the same results.
