@@ -3,19 +3,48 @@
 //! Words of bits rather than roaring bitmaps: a walk asks for single ordinals in random order, which is one
 //! load here and a search in a container there, and a segment's set is small beside its codes (a bit beside
 //! 100 bytes and more). Indexes over metadata keep roaring bitmaps and pour them in.
+//!
+//! A filter of few is a list instead. What it lets through is scanned, in order, and of 1,000 in 100,000 making
+//! the words and looking for their bits took as long as measuring what they stand for.
 
 use roaring::RoaringBitmap;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Ordinals {
-    words: Vec<u64>,
+    kept: Kept,
     count: usize,
 }
 
+#[derive(Clone, Debug)]
+enum Kept {
+    Words(Vec<u64>),
+    /// In order.
+    List(Vec<u32>),
+}
+
+impl Default for Ordinals {
+    fn default() -> Ordinals {
+        Ordinals::from_words(Vec::new())
+    }
+}
+
+impl PartialEq for Ordinals {
+    fn eq(&self, other: &Ordinals) -> bool {
+        self.count == other.count && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Ordinals {}
+
 impl Ordinals {
+    /// Lists are no longer: what a walk over survivors asks for all the time has to be words.
+    const LIST_MAX: u64 = 4096;
+    /// Nor are they longer than the words would be.
+    const BITS_A_PLACE: u64 = 32;
+
     /// None of `bound` ordinals.
     pub fn none(bound: usize) -> Ordinals {
-        Ordinals { words: vec![0; bound.div_ceil(64)], count: 0 }
+        Ordinals { kept: Kept::Words(vec![0; bound.div_ceil(64)]), count: 0 }
     }
 
     /// All below `bound`.
@@ -24,7 +53,7 @@ impl Ordinals {
         if let (Some(last), rest @ 1..) = (words.last_mut(), bound % 64) {
             *last = (1 << rest) - 1;
         }
-        Ordinals { words, count: bound }
+        Ordinals { kept: Kept::Words(words), count: bound }
     }
 
     /// How many there are, exactly.
@@ -34,17 +63,21 @@ impl Ordinals {
 
     #[inline]
     pub fn contains(&self, ordinal: u32) -> bool {
-        self.words.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+        match &self.kept {
+            Kept::Words(words) => is_set(words, ordinal),
+            Kept::List(list) => list.binary_search(&ordinal).is_ok(),
+        }
     }
 
     /// True when it is new.
     pub fn insert(&mut self, ordinal: u32) -> bool {
         let word = ordinal as usize / 64;
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+        let words = self.words_mut();
+        if word >= words.len() {
+            words.resize(word + 1, 0);
         }
-        let is_new = !self.contains(ordinal);
-        self.words[word] |= 1 << (ordinal % 64);
+        let is_new = words[word] >> (ordinal % 64) & 1 == 0;
+        words[word] |= 1 << (ordinal % 64);
         self.count += usize::from(is_new);
         is_new
     }
@@ -53,7 +86,7 @@ impl Ordinals {
     pub fn remove(&mut self, ordinal: u32) -> bool {
         let was_there = self.contains(ordinal);
         if was_there {
-            self.words[ordinal as usize / 64] &= !(1 << (ordinal % 64));
+            self.words_mut()[ordinal as usize / 64] &= !(1 << (ordinal % 64));
             self.count -= 1;
         }
         was_there
@@ -61,8 +94,29 @@ impl Ordinals {
 
     /// Takes away what is in `others`.
     pub fn remove_all(&mut self, others: &Ordinals) {
-        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= !other);
-        self.count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        let words = self.words_mut();
+        match &others.kept {
+            Kept::Words(others) => {
+                words.iter_mut().zip(others).for_each(|(word, other)| *word &= !other);
+            }
+            Kept::List(list) => list.iter().for_each(|ordinal| {
+                if let Some(word) = words.get_mut(*ordinal as usize / 64) {
+                    *word &= !(1 << (ordinal % 64));
+                }
+            }),
+        }
+        self.count = words.iter().map(|word| word.count_ones() as usize).sum();
+    }
+
+    /// How many of these are in `others` too.
+    pub fn count_in(&self, others: &Ordinals) -> usize {
+        match (&self.kept, &others.kept) {
+            (Kept::Words(words), Kept::Words(others)) => {
+                words.iter().zip(others).map(|(word, other)| (word & other).count_ones() as usize).sum()
+            }
+            (Kept::List(list), _) => list.iter().filter(|ordinal| others.contains(**ordinal)).count(),
+            (_, Kept::List(_)) => others.count_in(self),
+        }
     }
 
     /// Takes away what is not in `others`.
@@ -74,31 +128,48 @@ impl Ordinals {
 
     /// From `from` on, in order.
     pub fn iter_from(&self, from: u32) -> impl Iterator<Item = u32> {
+        let (words, list) = match &self.kept {
+            Kept::Words(words) => (words.as_slice(), [].as_slice()),
+            Kept::List(list) => ([].as_slice(), &list[list.partition_point(|ordinal| *ordinal < from)..]),
+        };
         let first = from as usize / 64;
-        let words = self.words.iter().enumerate().skip(first);
-        words.flat_map(move |(at, word)| {
+        let words = words.iter().enumerate().skip(first);
+        let of_words = words.flat_map(move |(at, word)| {
             let mut left = if at == first { word & (u64::MAX << (from % 64)) } else { *word };
             std::iter::from_fn(move || {
                 let bit = (left != 0).then(|| left.trailing_zeros())?;
                 left &= left - 1;
                 Some(at as u32 * 64 + bit)
             })
-        })
+        });
+        of_words.chain(list.iter().copied())
     }
 
     /// Appends what is not in `others`, in order, from `from` on, until `out` has `count`.
     pub(super) fn take_from(&self, from: u32, others: &Ordinals, count: usize, out: &mut Vec<u32>) {
-        let first = from as usize / 64;
-        let mut mask = u64::MAX << (from % 64);
-        for at in first..self.words.len() {
-            let mut left = self.words[at] & mask & !others.words.get(at).unwrap_or(&0);
-            mask = u64::MAX;
-            while left != 0 {
-                if out.len() == count {
-                    return;
+        match &self.kept {
+            Kept::List(list) => {
+                let list = &list[list.partition_point(|ordinal| *ordinal < from)..];
+                let wanted = count - out.len();
+                match others.count {
+                    0 => out.extend_from_slice(&list[..wanted.min(list.len())]),
+                    _ => out.extend(list.iter().filter(|ordinal| !others.contains(**ordinal)).take(wanted)),
                 }
-                out.push(at as u32 * 64 + left.trailing_zeros());
-                left &= left - 1;
+            }
+            Kept::Words(words) => {
+                let first = from as usize / 64;
+                let mut mask = u64::MAX << (from % 64);
+                for (at, word) in words.iter().enumerate().skip(first) {
+                    let mut left = word & mask & !others.word(at);
+                    mask = u64::MAX;
+                    while left != 0 {
+                        if out.len() == count {
+                            return;
+                        }
+                        out.push(at as u32 * 64 + left.trailing_zeros());
+                        left &= left - 1;
+                    }
+                }
             }
         }
     }
@@ -107,14 +178,54 @@ impl Ordinals {
         self.iter_from(0)
     }
 
-    pub fn words(&self) -> &[u64] {
-        &self.words
+    /// As bits, the lowest ordinal in the lowest bit of the first word.
+    pub fn into_words(mut self) -> Vec<u64> {
+        std::mem::take(self.words_mut())
     }
 
     pub fn from_words(words: Vec<u64>) -> Ordinals {
         let count = words.iter().map(|word| word.count_ones() as usize).sum();
-        Ordinals { words, count }
+        Ordinals { kept: Kept::Words(words), count }
     }
+
+    fn word(&self, at: usize) -> u64 {
+        match &self.kept {
+            Kept::Words(words) => words.get(at).copied().unwrap_or(0),
+            Kept::List(list) => {
+                let begin = list.partition_point(|ordinal| (*ordinal as usize) < at * 64);
+                let inside = list[begin..].iter().take_while(|ordinal| **ordinal as usize / 64 == at);
+                inside.fold(0, |word, ordinal| word | 1 << (ordinal % 64))
+            }
+        }
+    }
+
+    /// What changes is words from then on.
+    fn words_mut(&mut self) -> &mut Vec<u64> {
+        if let Kept::List(list) = &self.kept {
+            self.kept = Kept::Words(words_of(list.iter().copied()));
+        }
+        match &mut self.kept {
+            Kept::Words(words) => words,
+            Kept::List(_) => unreachable!("made words above"),
+        }
+    }
+}
+
+#[inline]
+fn is_set(words: &[u64], ordinal: u32) -> bool {
+    words.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+}
+
+fn words_of(ordinals: impl Iterator<Item = u32>) -> Vec<u64> {
+    let mut words = Vec::<u64>::new();
+    ordinals.for_each(|ordinal| {
+        let word = ordinal as usize / 64;
+        if word >= words.len() {
+            words.resize(word + 1, 0);
+        }
+        words[word] |= 1 << (ordinal % 64);
+    });
+    words
 }
 
 /// Of a bitmap in containers of 2^16 ordinals: those of many ordinals are words already, and iterating takes as long
@@ -122,11 +233,19 @@ impl Ordinals {
 impl From<&RoaringBitmap> for Ordinals {
     fn from(bitmap: &RoaringBitmap) -> Ordinals {
         let Some(most) = bitmap.max() else { return Ordinals::default() };
-        let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+        let (count, mut bytes) = (bitmap.len(), Vec::with_capacity(bitmap.serialized_size()));
         bitmap.serialize_into(&mut bytes).expect("memory takes everything");
-        let mut words = vec![0; most as usize / 64 + 1];
-        Containers::new(&bytes).pour(&mut words);
-        Ordinals { words, count: bitmap.len() as usize }
+        let containers = Containers::new(&bytes);
+        let is_few = count <= Ordinals::LIST_MAX && count * Ordinals::BITS_A_PLACE <= u64::from(most);
+        let kept = match is_few {
+            true => Kept::List(containers.list(count as usize)),
+            false => {
+                let mut words = vec![0; most as usize / 64 + 1];
+                containers.pour(&mut words);
+                Kept::Words(words)
+            }
+        };
+        Ordinals { kept, count: count as usize }
     }
 }
 
@@ -171,12 +290,12 @@ impl<'a> Containers<'a> {
         for (key, count, is_run) in std::mem::take(&mut self.heads) {
             let words = &mut words[usize::from(key) * 1024..];
             if is_run {
-                let runs = self.shorts(1)[0];
-                for [start, more] in self.shorts(2 * usize::from(runs)).as_chunks::<2>().0 {
-                    (*start..=start + more).for_each(|low| set(words, low));
+                let runs = self.shorts(1).next().unwrap_or_default();
+                for [start, more] in self.pairs(usize::from(runs)) {
+                    (start..=start + more).for_each(|low| set(words, low));
                 }
             } else if count <= Containers::ARRAY_MAX {
-                self.shorts(count).into_iter().for_each(|low| set(words, low));
+                self.shorts(count).for_each(|low| set(words, low));
             } else {
                 let (bitmap, rest) = self.bytes.split_at(Containers::BITMAP_BYTES);
                 let bitmap = bitmap.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
@@ -186,10 +305,34 @@ impl<'a> Containers<'a> {
         }
     }
 
-    fn shorts(&mut self, count: usize) -> Vec<u16> {
+    /// Of fewer than make a container of bits.
+    fn list(mut self, count: usize) -> Vec<u32> {
+        let mut list = Vec::with_capacity(count);
+        for (key, count, is_run) in std::mem::take(&mut self.heads) {
+            let whole = |low| u32::from(key) << 16 | u32::from(low);
+            if is_run {
+                let runs = self.shorts(1).next().unwrap_or_default();
+                let runs = self.pairs(usize::from(runs));
+                list.extend(runs.flat_map(|[start, more]| start..=start + more).map(whole));
+            } else {
+                assert!(count <= Containers::ARRAY_MAX, "bits are no list");
+                list.extend(self.shorts(count).map(whole));
+            }
+        }
+        list
+    }
+
+    fn shorts(&mut self, count: usize) -> impl Iterator<Item = u16> + use<'a> {
         let (shorts, rest) = self.bytes.split_at(2 * count);
         self.bytes = rest;
-        shorts.as_chunks().0.iter().map(|short| u16::from_le_bytes(*short)).collect()
+        shorts.as_chunks().0.iter().map(|short| u16::from_le_bytes(*short))
+    }
+
+    fn pairs(&mut self, count: usize) -> impl Iterator<Item = [u16; 2]> + use<'a> {
+        let (pairs, rest) = self.bytes.split_at(4 * count);
+        self.bytes = rest;
+        let half = |pair: &[u8; 4], at: usize| u16::from_le_bytes([pair[at], pair[at + 1]]);
+        pairs.as_chunks().0.iter().map(move |pair| [half(pair, 0), half(pair, 2)])
     }
 }
 
@@ -200,15 +343,7 @@ fn set(words: &mut [u64], low: u16) {
 
 impl FromIterator<u32> for Ordinals {
     fn from_iter<I: IntoIterator<Item = u32>>(ordinals: I) -> Ordinals {
-        let mut words = Vec::<u64>::new();
-        ordinals.into_iter().for_each(|ordinal| {
-            let word = ordinal as usize / 64;
-            if word >= words.len() {
-                words.resize(word + 1, 0);
-            }
-            words[word] |= 1 << (ordinal % 64);
-        });
-        Ordinals::from_words(words)
+        Ordinals::from_words(words_of(ordinals.into_iter()))
     }
 }
 
@@ -236,7 +371,7 @@ mod tests {
             set.take_from(from, &thirds, count, &mut some);
             assert!(some.into_iter().eq(model.range(from..).copied().filter(|at| at % 3 != 0).take(count)));
         }
-        assert_eq!(Ordinals::from_words(set.words().to_vec()), set);
+        assert_eq!(Ordinals::from_words(set.clone().into_words()), set);
         let mut rest = Ordinals::all(600);
         rest.remove_all(&set);
         assert!(rest.iter().eq((0..600).filter(|ordinal| !model.contains(ordinal))));
@@ -267,5 +402,51 @@ mod tests {
             assert!(all.iter().eq(0..bound as u32));
             assert_eq!(all.count(), bound);
         }
+    }
+
+    #[test]
+    fn a_list_is_the_same_set_as_its_words() {
+        let random = &mut Random::new(6);
+        for count in [1, 2, 100, 900] {
+            let bitmap: RoaringBitmap = (0..count).map(|_| random.below(100_000) as u32).collect();
+            let list = Ordinals::from(&bitmap);
+            let words = Ordinals::from_words(list.clone().into_words());
+            assert!(matches!((&list.kept, &words.kept), (Kept::List(_), Kept::Words(_))));
+            let half: Ordinals = (0..100_000).filter(|at| at % 2 == 0).collect();
+            let few = Ordinals::from(&bitmap.iter().step_by(3).collect::<RoaringBitmap>());
+            assert_eq!((&list, list.count()), (&words, bitmap.len() as usize));
+            let in_half = list.count_in(&half);
+            assert!([half.count_in(&list), words.count_in(&half)] == [in_half; 2]);
+            assert!([list.count_in(&few), words.count_in(&few), few.count_in(&list)] == [few.count(); 3]);
+            for _ in 0..300 {
+                let (from, count) = (random.below(100_100) as u32, random.below(7));
+                assert_eq!(list.contains(from), words.contains(from));
+                assert!(list.iter_from(from).eq(words.iter_from(from)));
+                for others in [&Ordinals::default(), &half, &few] {
+                    let (mut some, mut same) = (vec![7; count.min(2)], vec![7; count.min(2)]);
+                    list.take_from(from, others, count, &mut some);
+                    words.take_from(from, others, count, &mut same);
+                    assert_eq!(some, same);
+                }
+            }
+            for others in [&half, &few] {
+                let (mut less, mut same) = (list.clone(), words.clone());
+                less.remove_all(others);
+                same.remove_all(others);
+                assert_eq!((&less, less.count()), (&same, same.iter().count()));
+            }
+            let (mut changed, first) = (list.clone(), bitmap.min().unwrap());
+            assert!(!changed.insert(first) && changed.remove(first) && !changed.remove(first));
+            assert!(changed.count() + 1 == list.count() && changed.iter().eq(list.iter().skip(1)));
+            assert!(changed.insert(first) && changed == list);
+        }
+    }
+
+    #[test]
+    fn only_few_of_many_are_a_list() {
+        let is_list = |bitmap: RoaringBitmap| matches!(Ordinals::from(&bitmap).kept, Kept::List(_));
+        assert!(is_list((0..4096).map(|at| at * 40).collect()));
+        assert!(!is_list((0..4097).map(|at| at * 40).collect()));
+        assert!(!is_list((0..4096).map(|at| at * 30).collect()));
     }
 }

@@ -3,13 +3,12 @@
 
 use super::allowed::Ordinals;
 use super::element::{Element, Originals, Rows};
-use super::graph::Scratch;
 use super::graph::build::BuildOptions;
 use super::head::Head;
 use super::kernel::Kernels;
 use super::merge::{Merge, Origin};
 use super::metric::Metric;
-use super::search::{Search, SearchOptions, View};
+use super::search::{Scratch, Search, SearchOptions, View};
 use super::segment::Segment;
 use super::testing::Random;
 use super::tests::{bytes_of, clustered, graph_of};

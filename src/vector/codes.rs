@@ -16,7 +16,7 @@
 //! byte j of the lower plane   bits 0..4 of coordinate j << 4 | bits 0..4 of coordinate plane + j
 //! ```
 
-use super::kernel::PLANE_STEP_BYTES;
+use super::kernel::{PLANE_STEP_BYTES, Plain};
 use super::metric::{Metric, length};
 use super::training::Training;
 
@@ -94,30 +94,6 @@ impl Grid {
         is_whole
     }
 
-    /// A query in the form that the kernels take.
-    pub fn prepare(&self, query: &[f32]) -> CodeQuery {
-        let mut placed = Vec::with_capacity(self.low.len());
-        self.metric.place_query(query, self.longest, &mut placed);
-        let plane = self.plane();
-        let (mut fine, mut coarse) = (vec![0; 2 * plane], vec![0; 2 * plane]);
-        // One thing after the other: each is done for several coordinates at a time then.
-        placed.iter_mut().zip(&self.low).for_each(|(x, low)| *x = (*x - low) / self.step);
-        let levels = placed;
-        fine.iter_mut().zip(&levels).for_each(|(fine, level)| *fine = nearest(*level));
-        for ((coarse, level), rest) in coarse.iter_mut().zip(&levels).zip(&self.rest) {
-            *coarse = nearest(((level - rest) / 2.0).min(127.0));
-        }
-        let (rows, last) = levels.as_chunks::<8>();
-        let mut lost = [0.0_f32; 8];
-        for row in rows.iter().map(<[f32; 8]>::as_slice).chain([last]) {
-            let beyond = row.iter().map(|level| (level - level.clamp(0.0, LEVELS)).powi(2));
-            lost.iter_mut().zip(beyond).for_each(|(lost, beyond)| *lost += beyond);
-        }
-        let is_whole =
-            self.is_exact && fine.iter().zip(&levels).all(|(fine, level)| f32::from(*fine) == *level);
-        CodeQuery { fine, coarse, lost: lost.iter().sum(), is_whole }
-    }
-
     /// Whether a query is so far from the grid that its code says little of it: by 40 of 255 steps, on
     /// average, in every coordinate.
     pub(super) fn is_beyond(&self, query: &CodeQuery) -> bool {
@@ -182,15 +158,20 @@ impl Grid {
     }
 }
 
-/// Halves go up; beyond the ends, the nearest end. `round` would be a call for each number, and what ends at the
-/// ends by itself (`as u8`) is not done for several at a time.
-#[inline]
+/// Halves go up; beyond the ends, the nearest end. `round` would be a call for each number, and `as u8`, whatever it
+/// is of, is done one by one: what ends at the ends by itself is not compiled for several numbers at a time.
+#[inline(always)]
 fn nearest(level: f32) -> u8 {
-    (level + 0.5).clamp(0.0, LEVELS) as i32 as u8
+    /// Beside it there are whole numbers only, with the lowest bits of the fraction for what was added.
+    const WHOLE: f32 = (1 << 23) as f32;
+    let level = (level + 0.5).clamp(0.0, LEVELS);
+    let rounded = level + WHOLE - WHOLE;
+    let down = if rounded > level { rounded - 1.0 } else { rounded };
+    (down + WHOLE).to_bits() as u8
 }
 
 /// A query, at both resolutions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CodeQuery {
     pub(super) fine: Vec<u8>,
     pub(super) coarse: Vec<u8>,
@@ -206,7 +187,60 @@ impl CodeQuery {
     }
 }
 
+/// A query in the form that the kernels take, made of a vector.
+pub(super) struct Prepare<'a> {
+    pub grid: &'a Grid,
+    pub query: &'a [f32],
+}
+
+impl Plain for Prepare<'_> {
+    type Result = CodeQuery;
+
+    #[inline(always)]
+    fn run(self) -> CodeQuery {
+        let Prepare { grid, query } = self;
+        let mut placed = Vec::with_capacity(grid.low.len());
+        grid.metric.place_query(query, grid.longest, &mut placed);
+        let plane = grid.plane();
+        let (mut fine, mut coarse) = (vec![0; 2 * plane], vec![0; 2 * plane]);
+        // One thing after the other: each is done for several coordinates at a time then.
+        placed.iter_mut().zip(&grid.low).for_each(|(x, low)| *x = (*x - low) / grid.step);
+        let levels = placed;
+        fine.iter_mut().zip(&levels).for_each(|(fine, level)| *fine = nearest(*level));
+        for ((coarse, level), rest) in coarse.iter_mut().zip(&levels).zip(&grid.rest) {
+            *coarse = nearest(((level - rest) / 2.0).min(127.0));
+        }
+        let (rows, last) = levels.as_chunks::<8>();
+        let mut lost = [0.0_f32; 8];
+        let beyond = |level: &f32| (level - level.clamp(0.0, LEVELS)).powi(2);
+        for row in rows {
+            lost.iter_mut().zip(row).for_each(|(lost, level)| *lost += beyond(level));
+        }
+        lost.iter_mut().zip(last).for_each(|(lost, level)| *lost += beyond(level));
+        let same = |is: bool, (fine, level): (&u8, &f32)| is & (f32::from(*fine) == *level);
+        let is_whole = grid.is_exact && fine.iter().zip(&levels).fold(true, same);
+        CodeQuery { fine, coarse, lost: lost.iter().sum(), is_whole }
+    }
+}
+
 /// Length of the longest vector.
 pub fn longest<'a>(vectors: impl Iterator<Item = &'a [f32]>) -> f32 {
     vectors.map(length).fold(0.0, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_rounded_as_by_a_cast() {
+        let cast = |level: f32| (level + 0.5).clamp(0.0, LEVELS) as u8;
+        let near = |whole: i32| {
+            let halves = [0.0, 0.25, 0.5, 0.75].map(|part| whole as f32 + part);
+            halves.into_iter().flat_map(|level| [level.next_down(), level, level.next_up()])
+        };
+        for level in (-3..260).flat_map(near).chain([f32::MIN, f32::MAX, f32::MIN_POSITIVE, -0.0]) {
+            assert_eq!(nearest(level), cast(level), "{level}");
+        }
+    }
 }

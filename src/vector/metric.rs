@@ -57,6 +57,7 @@ impl Metric {
     }
 
     /// As `place`, for a query. Its length says nothing under cosine and dot.
+    #[inline(always)]
     pub(super) fn place_query(self, query: &[f32], longest: f32, out: &mut Vec<f32>) {
         out.clear();
         out.extend_from_slice(query);
@@ -79,12 +80,14 @@ pub struct ExactQuery {
 }
 
 impl ExactQuery {
+    #[inline(always)]
     pub fn new(numbers: &[f32]) -> ExactQuery {
         ExactQuery { numbers: numbers.to_vec(), inverse_length: 1.0 / length(numbers) }
     }
 }
 
 /// In f64: the square of a large f32 is no f32.
+#[inline(always)]
 pub(super) fn length(vector: &[f32]) -> f32 {
     // Several sums, or each addition would wait for the one before.
     let (rows, rest) = vector.as_chunks::<8>();
@@ -96,6 +99,7 @@ pub(super) fn length(vector: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest).sqrt() as f32
 }
 
+#[inline(always)]
 fn scale_to(vector: &mut [f32], wanted: f32) {
     let length = length(vector);
     if length > 0.0 {

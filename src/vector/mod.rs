@@ -16,8 +16,8 @@
 //!    makes of a sample. [`element`]: the originals, which the caller keeps.
 //! 3. [`plan`]: exact, scan, walk, or a walk over the survivors of a filter; a pure function. [`allowed`]: sets
 //!    of ordinals, for filters and deletes; [`shared`]: one that several cores know.
-//! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or scans), and ranks the best by their
-//!    originals; [`top`] keeps the best few.
+//! 4. [`search`]: one search as a state machine. It walks the [`graph`] (or makes a [`scan`]), and ranks the best
+//!    by their originals; [`top`] keeps the best few.
 //! 5. [`kernel`]: the distances, in four instruction sets. [`memory`]: nodes in whole cache lines.
 //!
 //! How it comes to be: vectors come into a [`head`], which is flat, then a graph. [`merge`] makes a sealed
@@ -39,6 +39,7 @@ pub mod merge;
 pub mod metric;
 pub mod plan;
 mod regrid;
+mod scan;
 pub mod search;
 pub mod segment;
 pub mod shared;

@@ -11,10 +11,11 @@ use super::codes::CodeQuery;
 use super::element::Originals;
 use super::graph::Graph;
 use super::graph::beam::{distance_of, entry, node_of};
-use super::graph::walk::{self, Effort, Scratch};
+use super::graph::walk::{self, Effort};
 use super::kernel::prefetch;
 use super::metric::ExactQuery;
 use super::plan::{Plan, Question, plan, plan_elsewhere};
+use super::scan::{Scan, Stretch};
 use super::top::{Hit, Top, hit_of, word_of};
 use crate::rmi::memory::LINE_BYTES;
 
@@ -26,8 +27,8 @@ const RANKED_A_HIT: usize = 2;
 const ORIGINAL_COST: u64 = 4;
 /// A walk measures all of what is not linked yet, up to so many.
 const UNLINKED_MAX: usize = 4096;
-/// Codes measured at a time in a scan.
-const SCAN_NODES: usize = 64;
+/// Originals scored at a time.
+const SCORED_NODES: usize = 64;
 
 /// What a search looks at.
 #[derive(Clone, Copy)]
@@ -50,20 +51,16 @@ impl View<'_> {
         match self.allowed {
             None => self.graph.len() - self.deleted.count(),
             Some(allowed) if self.deleted.count() == 0 => allowed.count(),
-            Some(allowed) => {
-                let dead = allowed.words().iter().zip(self.deleted.words());
-                allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
-            }
+            Some(allowed) => allowed.count() - allowed.count_in(self.deleted),
         }
     }
 
-    /// Up to `count` of them from `from` on, and where to go on.
-    fn stretch(&self, from: u32, count: usize, out: &mut Vec<u32>) -> Option<u32> {
-        out.clear();
+    /// Appends them, from `from` on, until `out` has `count`; where to go on.
+    pub(super) fn stretch(&self, from: u32, count: usize, out: &mut Vec<u32>) -> Option<u32> {
         let live = |ordinal: &u32| !self.deleted.contains(*ordinal);
         match self.allowed {
             Some(allowed) => allowed.take_from(from, self.deleted, count, out),
-            None => out.extend((from..self.graph.len() as u32).filter(live).take(count)),
+            None => out.extend((from..self.graph.len() as u32).filter(live).take(count - out.len())),
         }
         (out.len() == count).then(|| out[count - 1] + 1)
     }
@@ -83,10 +80,17 @@ pub struct SearchOptions {
 enum Phase {
     Begin,
     Walk { width: usize, is_two_hop: bool },
-    Scan { from: u32, top: Top },
+    Scan(Scan),
     Exact { from: u32, top: Top },
     Rank { candidates: Vec<u64>, next: usize, top: Top },
     Done(Vec<Hit>),
+}
+
+/// What a search needs besides what it searches; kept from search to search.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    walk: walk::Scratch,
+    stretch: Stretch,
 }
 
 /// How it went, for `explain`.
@@ -117,7 +121,7 @@ impl Search {
         let SearchOptions { limit, width, is_exact } = options;
         let graph = view.graph;
         let (nodes, unlinked) = (graph.linked(), graph.len() - graph.linked());
-        let codes = graph.grid().prepare(query);
+        let codes = graph.prepare(query);
         // A query far outside of what the grid was made for is not where its code is.
         let is_exact = is_exact || graph.is_provisional || graph.grid().is_beyond(&codes);
         let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });
@@ -164,7 +168,7 @@ impl Search {
             self.phase = match phase {
                 Phase::Begin => self.begin(view),
                 Phase::Walk { width, is_two_hop } => self.walk(view, width, is_two_hop, left),
-                Phase::Scan { from, top } => self.scan(view, from, top, left),
+                Phase::Scan(scan) => self.scan(view, scan, left),
                 Phase::Exact { from, top } => self.score(view, from, top, left),
                 Phase::Rank { candidates, next, top } => self.rank(view, candidates, next, top, left),
                 done => done,
@@ -204,21 +208,35 @@ impl Search {
         let Search { codes, scratch, account, .. } = self;
         match plan {
             Plan::Exact => Phase::Exact { from: 0, top: Top::new(self.options.limit) },
-            Plan::Scan => Phase::Scan { from: 0, top: Top::new(ranked) },
+            Plan::Scan => Phase::Scan(Scan::new(ranked, &mut scratch.stretch)),
             Plan::Walk { width } => {
-                walk::begin(view.graph, codes, (width, ranked), |_| false, scratch, &mut account.effort);
+                walk::begin(
+                    view.graph,
+                    codes,
+                    (width, ranked),
+                    |_| false,
+                    &mut scratch.walk,
+                    &mut account.effort,
+                );
                 Phase::Walk { width, is_two_hop: false }
             }
             Plan::TwoHop { width } => {
                 let admits = |node| view.admits(node);
-                walk::begin(view.graph, codes, (width, ranked), admits, scratch, &mut account.effort);
+                walk::begin(
+                    view.graph,
+                    codes,
+                    (width, ranked),
+                    admits,
+                    &mut scratch.walk,
+                    &mut account.effort,
+                );
                 Phase::Walk { width, is_two_hop: true }
             }
         }
     }
 
     fn walk(&mut self, view: View<'_>, width: usize, is_two_hop: bool, budget: u64) -> Phase {
-        let Search { codes, scratch, account, .. } = self;
+        let Search { codes, scratch: Scratch { walk: scratch, .. }, account, .. } = self;
         let (graph, effort) = (view.graph, &mut account.effort);
         let is_over = match is_two_hop {
             false => walk::step(graph, codes, DOUBT, budget, scratch, effort),
@@ -255,31 +273,14 @@ impl Search {
         }
     }
 
-    fn scan(&mut self, view: View<'_>, mut from: u32, mut top: Top, budget: u64) -> Phase {
+    fn scan(&mut self, view: View<'_>, mut scan: Scan, budget: u64) -> Phase {
         let end = self.account.effort.coarse.saturating_add(budget);
-        let (mut nodes, mut distances, mut near) = (Vec::new(), Vec::new(), Vec::new());
         while self.account.effort.coarse < end {
-            let next = view.stretch(from, SCAN_NODES, &mut nodes);
-            nodes.iter().for_each(|node| view.graph.prefetch_upper(*node));
-            view.graph.coarse(&self.codes, &nodes, &mut distances);
-            let limit = view.graph.grid().coarse_limit((top.limit() >> 32) as u32, DOUBT);
-            near.clear();
-            for (node, distance) in nodes.iter().zip(&distances) {
-                if *distance <= limit {
-                    view.graph.prefetch_lower(*node);
-                    near.push(*node);
-                }
-            }
-            view.graph.fine(&self.codes, &near, &mut distances);
-            near.iter().zip(&distances).for_each(|(node, distance)| top.offer(entry(*distance, *node)));
-            self.account.effort.coarse += nodes.len().max(1) as u64;
-            self.account.effort.fine += near.len() as u64;
-            match next {
-                Some(next) => from = next,
-                None => return self.rank_of(top.finish(), view),
+            if scan.step(view, &self.codes, &mut self.scratch.stretch, &mut self.account.effort) {
+                return self.rank_of(scan.finish(), view);
             }
         }
-        Phase::Scan { from, top }
+        Phase::Scan(scan)
     }
 
     fn rank_of(&self, mut candidates: Vec<u64>, view: View<'_>) -> Phase {
@@ -324,7 +325,8 @@ impl Search {
         let end = self.account.ranked.saturating_add((budget / ORIGINAL_COST).max(1));
         let mut nodes = Vec::new();
         while self.account.ranked < end {
-            let next = view.stretch(from, SCAN_NODES, &mut nodes);
+            nodes.clear();
+            let next = view.stretch(from, SCORED_NODES, &mut nodes);
             nodes.iter().for_each(|node| ask_for(view.originals.original(*node)));
             for node in &nodes {
                 top.offer(self.word(view, *node));

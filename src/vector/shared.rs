@@ -21,7 +21,7 @@ impl SharedOrdinals {
     }
 
     pub fn all(bound: usize) -> SharedOrdinals {
-        SharedOrdinals::from_words(Ordinals::all(bound).words())
+        SharedOrdinals::from_words(&Ordinals::all(bound).into_words())
     }
 
     fn word(&self, ordinal: u32) -> (&AtomicU64, u64) {

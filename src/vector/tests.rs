@@ -2,16 +2,16 @@
 
 use super::allowed::Ordinals;
 use super::codec::{DecodeError, decode, encode};
-use super::codes::{Grid, longest};
+use super::codes::{Grid, Prepare, longest};
 use super::element::{Element, Originals, Rows};
+use super::graph::Graph;
 use super::graph::build::{BuildOptions, Builder};
-use super::graph::{Graph, Scratch};
 use super::head::{GRID_VECTORS, Head};
-use super::kernel::{Kernels, Level};
+use super::kernel::{Kernels, Level, Plain};
 use super::merge::Merge;
 use super::metric::{ExactQuery, Metric};
 use super::plan::Plan;
-use super::search::{Account, Search, SearchOptions, View};
+use super::search::{Account, Scratch, Search, SearchOptions, View};
 use super::segment::Segment;
 use super::testing::Random;
 use super::top::Hit;
@@ -391,6 +391,29 @@ fn what_is_stored_comes_back() {
         for query in clustered(5, dimension, 29).chunks_exact(dimension) {
             let of = |segment: &Segment| search(segment.view(&originals, None), query, 10, false);
             assert_eq!(of(&one), of(&other));
+        }
+    }
+}
+
+#[test]
+fn a_query_is_prepared_the_same_on_all_levels() {
+    for (metric, dimension) in
+        METRICS.into_iter().flat_map(|metric| [2, 7, 33, 128, 385].map(|d| (metric, d)))
+    {
+        let vectors = clustered(50, dimension, 31);
+        let whole: Vec<f32> = vectors.iter().map(|x| (x * 3.0).round().clamp(-100.0, 100.0)).collect();
+        for vectors in [&vectors, &whole] {
+            let rows = || vectors.chunks_exact(dimension);
+            let grid = Grid::train(metric, dimension, longest(rows()), rows().take(40));
+            let far: Vec<f32> = vectors[..dimension].iter().map(|x| x * 40.0).collect();
+            for query in rows().chain([far.as_slice()]) {
+                let plain = Prepare { grid: &grid, query }.run();
+                for kernels in Level::available().into_iter().filter_map(Kernels::of) {
+                    let query = kernels.compiled(Prepare { grid: &grid, query });
+                    assert_eq!(query, plain, "{:?}, {metric:?} of {dimension}", kernels.level());
+                }
+                assert_eq!(plain.is_whole(), metric == Metric::L2 && vectors == &whole && query != far);
+            }
         }
     }
 }

@@ -34,7 +34,11 @@ pub(super) struct Top {
 
 impl Top {
     pub fn new(wanted: usize) -> Top {
-        Top { words: Vec::new(), wanted, limit: None }
+        Top { words: Vec::with_capacity(Top::room(wanted)), wanted, limit: None }
+    }
+
+    fn room(wanted: usize) -> usize {
+        2 * wanted.max(16)
     }
 
     /// What is not below has no chance any more.
@@ -49,9 +53,14 @@ impl Top {
             return;
         }
         self.words.push(word);
-        if self.words.len() >= 2 * self.wanted.max(16) {
+        if self.words.len() >= Top::room(self.wanted) {
             self.shrink();
         }
+    }
+
+    /// Makes the limit that of all that was offered; none while more are wanted.
+    pub fn settle(&mut self) {
+        self.shrink();
     }
 
     fn shrink(&mut self) {

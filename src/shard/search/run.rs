@@ -13,8 +13,7 @@ use crate::shard::record::Refusal;
 use crate::shard::tablet::Tablet;
 use crate::types::{Epoch, Mono, TabletId};
 use crate::vector::allowed::Ordinals;
-use crate::vector::graph::Scratch;
-use crate::vector::search::{Search, SearchOptions, View};
+use crate::vector::search::{Scratch, Search, SearchOptions, View};
 
 /// What only its owner searches of a tablet, as it is when the search begins, but what who asks knows. By another map than that of who asks,
 /// documents could be found twice or not at all: `Moved`.
@@ -102,10 +101,7 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
 fn matching(part: &Begun, allowed: Option<&Ordinals>) -> usize {
     match allowed {
         None => part.read(|contents| contents.len()) - part.hidden.count(),
-        Some(allowed) => {
-            let dead = allowed.words().iter().zip(part.hidden.words());
-            allowed.count() - dead.map(|(word, dead)| (word & dead).count_ones() as usize).sum::<usize>()
-        }
+        Some(allowed) => allowed.count() - allowed.count_in(&part.hidden),
     }
 }
 

@@ -46,7 +46,7 @@ impl Sealed {
     /// Of a head that is full, linked, and of this tablet.
     pub fn of_head(id: PartId, collection: CollectionId, tablet: TabletId, head: Part) -> Sealed {
         let (contents, graph, deleted) = head.into_sealed().expect("only heads are sealed");
-        let mut words = deleted.words().to_vec();
+        let mut words = deleted.into_words();
         words.resize(contents.len().div_ceil(64), 0);
         let deleted = SharedOrdinals::from_words(&words);
         let tablets = (0..contents.len()).map(|_| AtomicU32::new(tablet.0)).collect();

@@ -17,9 +17,9 @@ pub(super) mod visited;
 pub(super) mod walk;
 
 pub use insert::Workshop;
-pub use walk::{Effort, Scratch};
+pub use walk::Effort;
 
-use super::codes::{CodeQuery, Grid};
+use super::codes::{CodeQuery, Grid, Prepare};
 use super::kernel::{CodesAt, Kernels, prefetch};
 use super::memory::Blocks;
 use crate::rmi::memory::{LINE_BYTES, Memory};
@@ -170,19 +170,30 @@ impl Graph {
         ids[links.len()..].fill(NONE);
     }
 
-    /// Appends fine distances from a query to nodes.
+    /// A query for this graph.
+    pub(super) fn prepare(&self, query: &[f32]) -> CodeQuery {
+        self.kernels.compiled(Prepare { grid: &self.grid, query })
+    }
+
+    /// Fine distances from a query to nodes.
     #[inline]
     pub(super) fn fine(&self, query: &CodeQuery, nodes: &[u32], out: &mut Vec<u32>) {
-        debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         out.resize(nodes.len(), 0);
+        debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         // SAFETY: nodes are below the number of blocks, each of which begins with two planes; so does the query.
         unsafe { self.kernels.fine(&query.fine, self.codes(), nodes, out) };
     }
 
     #[inline]
     pub(super) fn coarse(&self, query: &CodeQuery, nodes: &[u32], out: &mut Vec<u32>) {
-        debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         out.resize(nodes.len(), 0);
+        self.coarse_to(query, nodes, out);
+    }
+
+    /// As `coarse`, to where there is room for as many.
+    #[inline]
+    pub(super) fn coarse_to(&self, query: &CodeQuery, nodes: &[u32], out: &mut [u32]) {
+        debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         // SAFETY: as of `fine`.
         unsafe { self.kernels.coarse(&query.coarse, self.codes(), nodes, out) };
     }

@@ -2,10 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use super::CodesAt;
 use super::scalar::{self, Number};
+use super::{CodesAt, Plain};
 
 const STEP: usize = 32;
+
+/// Whatever is inlined into it is compiled for the level.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn compiled<W: Plain>(work: W) -> W::Result {
+    work.run()
+}
 
 #[inline(always)]
 unsafe fn load(from: *const u8, at: usize) -> __m256i {

@@ -2,11 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{CodesAt, prefetch};
+use super::{CodesAt, Plain, prefetch};
 
 const STEP: usize = 64;
 /// How many nodes ahead the lines of a node are asked for, over lists that no search has prefetched.
 const AHEAD: usize = 4;
+
+/// Whatever is inlined into it is compiled for the level.
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn compiled<W: Plain>(work: W) -> W::Result {
+    work.run()
+}
 
 #[inline(always)]
 fn mask_of(left: usize) -> __mmask64 {

@@ -8,10 +8,15 @@
 //! - **Floats** ([`FloatFn`]): dot, squared L2, and dot with the norm, between an f32 query and an original in
 //!   f32, f16 or bf16. Levels differ in the order of additions; see [`error_bound`].
 //!
+//! And a third that looks at distances alone: [`sieve`].
+//!
 //! Codes come in two planes of 4 bits (see [`super::codes`]). *Coarse* reads the upper plane only, *fine* both.
 //! Coarse differences are made in 7 bits, so that their absolute values fit both operands of VPDPBUSD.
 
+use std::ops::Range;
+
 use super::element::Element;
+use sieve::{CountFn, KeepFn, SLACK};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,6 +25,7 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+pub(super) mod sieve;
 #[cfg(test)]
 mod tests;
 
@@ -95,12 +101,21 @@ type CodeFn = unsafe fn(*const u8, CodesAt, &[u32], &mut [u32]);
 /// alignment.
 type FloatFn = unsafe fn(&[f32], *const u8) -> [f32; 2];
 
+/// Work in plain Rust that [`Kernels::compiled`] does. `run`, and whatever it is made of, is `inline(always)`: what
+/// is called is not compiled for the level. (So is a closure, or a function that is passed.)
+pub(super) trait Plain {
+    type Result;
+    fn run(self) -> Self::Result;
+}
+
 /// The kernels of one level; there is no way to one that this machine does not have.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     level: Level,
     coarse: CodeFn,
     fine: CodeFn,
+    keep: KeepFn,
+    count: CountFn,
     /// By element, then by sum.
     floats: [[FloatFn; 3]; 3],
 }
@@ -138,7 +153,14 @@ impl Kernels {
             #[cfg(target_arch = "aarch64")]
             Level::Neon => (neon::coarse, neon::fine, float_table!(neon)),
         };
-        Kernels { level, coarse, fine, floats }
+        let (keep, count): (KeepFn, CountFn) = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (sieve::keep, sieve::avx2::count),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (sieve::avx512::keep, sieve::avx512::count),
+            _ => (sieve::keep, sieve::count),
+        };
+        Kernels { level, coarse, fine, keep, count, floats }
     }
 
     pub fn level(&self) -> Level {
@@ -165,6 +187,41 @@ impl Kernels {
         assert!(query.len() == 2 * codes.plane && out.len() == nodes.len());
         // SAFETY: as above.
         unsafe { (self.fine)(query.as_ptr(), codes, nodes, out) }
+    }
+
+    /// Those of the nodes whose distance is in the range, to the front of `out`, in order; how many.
+    #[inline]
+    pub(super) fn keep(
+        &self,
+        nodes: &[u32],
+        distances: &[u32],
+        within: &Range<u32>,
+        out: &mut [u32],
+    ) -> usize {
+        assert!(distances.len() == nodes.len() && out.len() >= nodes.len() + SLACK);
+        // SAFETY: lengths are as asserted, and the level is proven.
+        unsafe { (self.keep)(nodes, distances, within, out) }
+    }
+
+    /// How many of the distances are below `limit`.
+    #[inline]
+    pub(super) fn count(&self, distances: &[u32], limit: u32) -> usize {
+        // SAFETY: the level is proven.
+        unsafe { (self.count)(distances, limit) }
+    }
+
+    /// Does what is plain Rust as compiled for the level: several numbers at a time, with the same results.
+    #[inline]
+    pub(super) fn compiled<W: Plain>(&self, work: W) -> W::Result {
+        match self.level {
+            // SAFETY: the level is proven.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::compiled(work) },
+            // SAFETY: the level is proven.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::compiled(work) },
+            _ => work.run(),
+        }
     }
 
     /// The sum over the elements of an original, little-endian at any alignment. The second number is only

@@ -61,6 +61,32 @@ fn the_largest_distances_do_not_overflow() {
     }
 }
 
+#[test]
+fn sieves_keep_what_is_in_the_range_on_all_levels() {
+    const MOST: usize = 70;
+    let random = &mut Random::new(4);
+    let number = |random: &mut Random| match random.below(8) {
+        0 => u32::MAX - random.below(2) as u32,
+        1 => (1 << 31) - 1 + random.below(3) as u32,
+        _ => random.below(10) as u32,
+    };
+    for count in (0..MOST).flat_map(|count| [count; 20]) {
+        let nodes: Vec<u32> = (0..count).map(|_| random.next() as u32).collect();
+        let distances: Vec<u32> = (0..count).map(|_| number(random)).collect();
+        let within = number(random)..number(random);
+        let pairs = nodes.iter().zip(&distances);
+        let wanted: Vec<u32> = pairs.filter(|(_, d)| within.contains(d)).map(|(node, _)| *node).collect();
+        let below = distances.iter().filter(|distance| **distance < within.end).count();
+        for kernels in Level::available().into_iter().filter_map(Kernels::of) {
+            let mut out = [7; MOST + SLACK];
+            let kept = kernels.keep(&nodes, &distances, &within, &mut out);
+            assert_eq!(out[..kept], wanted, "{:?}, {within:?} of {distances:?}", kernels.level());
+            assert!(out[count + SLACK..].iter().all(|place| *place == 7), "beyond the room");
+            assert_eq!(kernels.count(&distances, within.end), below, "{:?}", kernels.level());
+        }
+    }
+}
+
 /// What is in the bytes, by another way than the kernels'.
 fn numbers(element: Element, bytes: &[u8]) -> Vec<f64> {
     let half = |pair: &[u8]| u16::from_le_bytes([pair[0], pair[1]]);
