@@ -125,13 +125,11 @@ fn kernel(release: &str) -> Finding {
 
 fn ring() -> Finding {
     match facts::ring_features() {
-        Err(error) => Finding::bad("io_uring", "no ring for a core", error),
+        Err(error) => Finding::bad("ring", "no ring for a core", error),
         Ok(features) if features.task_work == TaskWork::Deferred && features.multishot_receive => {
-            Finding::good("io_uring", features)
+            Finding::good("ring", features)
         }
-        Ok(features) => {
-            Finding::warning("io_uring", features, "Linux 6.1 or newer spends less on each request")
-        }
+        Ok(features) => Finding::warning("ring", features, "Linux 6.1 or newer spends less on each request"),
     }
 }
 

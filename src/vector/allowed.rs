@@ -121,9 +121,17 @@ impl Ordinals {
 
     /// Takes away what is not in `others`.
     pub fn keep_common(&mut self, others: &Ordinals) {
-        self.words.truncate(others.words.len());
-        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= other);
-        self.count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        self.count = self.count_in(others);
+        match (&mut self.kept, &others.kept) {
+            (Kept::Words(words), Kept::Words(others)) => {
+                words.truncate(others.len());
+                words.iter_mut().zip(others).for_each(|(word, other)| *word &= other);
+            }
+            (Kept::List(list), _) => list.retain(|ordinal| others.contains(*ordinal)),
+            (Kept::Words(words), Kept::List(list)) => {
+                *words = words_of(list.iter().copied().filter(|ordinal| is_set(words, *ordinal)));
+            }
+        }
     }
 
     /// From `from` on, in order.
@@ -434,6 +442,13 @@ mod tests {
                 less.remove_all(others);
                 same.remove_all(others);
                 assert_eq!((&less, less.count()), (&same, same.iter().count()));
+                for (mut common, others) in
+                    [(list.clone(), others), (words.clone(), others), (half.clone(), &list)]
+                {
+                    let model: Vec<u32> = common.iter().filter(|ordinal| others.contains(*ordinal)).collect();
+                    common.keep_common(others);
+                    assert!(common.count() == model.len() && common.iter().eq(model));
+                }
             }
             let (mut changed, first) = (list.clone(), bitmap.min().unwrap());
             assert!(!changed.insert(first) && changed.remove(first) && !changed.remove(first));
