@@ -37,7 +37,10 @@ pub use cores::{Core, CoreError, available_cores, spawn_core};
 pub use driver::RingDriver;
 pub use error::RingError;
 pub use file_work::DirectIoUnsupported;
-pub use host::{advise_huge_pages, huge_pages_only_where_advised, keep_freed_memory, require_open_files};
+pub use host::{
+    advise_huge_pages, forbid_core_dumps, huge_pages_only_where_advised, keep_freed_memory,
+    require_open_files,
+};
 pub use probe::{Features, TaskWork};
 pub use sockets::reserve_address;
 
