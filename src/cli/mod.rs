@@ -10,6 +10,7 @@
 //!
 //! Must not know: how the engine does anything. Its doors are in [`engine`].
 
+mod api_key;
 mod args;
 mod backup;
 pub mod bench;
@@ -28,6 +29,9 @@ mod files;
 mod import;
 mod input;
 mod key_file;
+mod key_store;
+mod key_watch;
+mod keys;
 mod line_file;
 mod logging;
 mod options;
@@ -93,6 +97,6 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Restore(args) => restore::restore(&args, out),
         Command::Backup(args) => backup::backup(&args, out),
         Command::Doctor(_) => Err(Failure::NotThereYet { command: "doctor" }),
-        Command::Key(_) => Err(Failure::NotThereYet { command: "key" }),
+        Command::Key(command) => keys::run(&command, out),
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 use super::config::Config;
 use super::data_dir::DataDir;
 use super::failure::Failure;
+use super::key_watch::KeyWatch;
 use super::logging;
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
@@ -64,6 +65,7 @@ struct Stop {
 pub fn serve(config: &Config) -> Result<(), Failure> {
     logging::init();
     let _data_dir = DataDir::claim(&config.data_dir)?;
+    let mut keys = KeyWatch::start(config)?;
     let address = reserve(config.listen)?;
     let files = config.shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64;
     if let Err(error) = require_open_files(files) {
@@ -83,10 +85,15 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     };
     watch_signals(events.clone())?;
     for mailbox in mailboxes(config.shards) {
-        start_core(config, mailbox, options.clone(), address, &stop, &events)?;
+        let http = server::Options {
+            log_requests: !config.disable_http_log,
+            connections_max: server::connections_max(config.shards),
+            access: keys.access().clone(),
+        };
+        start_core(config, mailbox, options.clone(), (address, http), &stop, &events)?;
     }
     drop(events);
-    supervise(config, &inbox, &stop)
+    supervise(config, &inbox, &stop, &mut keys)
 }
 
 fn reserve(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
@@ -122,17 +129,13 @@ fn start_core(
     config: &Config,
     mailbox: Mailbox,
     options: ShardOptions,
-    address: SocketAddr,
+    (address, http): (SocketAddr, server::Options),
     stop: &Arc<Stop>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
     let shard = mailbox.shard();
     let core = usize::from(shard.0) % available_cores();
     let (stop, events) = (stop.clone(), events.clone());
-    let http = server::Options {
-        log_requests: !config.disable_http_log,
-        connections_max: server::connections_max(config.shards),
-    };
     let drain_for = config.drain;
     let name = format!("shard-{:03}", shard.0);
     let started = spawn_core(Some(core), &name, move |executor| {
@@ -226,10 +229,20 @@ async fn close(node: &Node, stop: &Stop, drain_for: Duration) -> bool {
 }
 
 /// Waits for the cores to be ready, then for the end.
-fn supervise(config: &Config, inbox: &Receiver<Event>, stop: &Stop) -> Result<(), Failure> {
+fn supervise(
+    config: &Config,
+    inbox: &Receiver<Event>,
+    stop: &Stop,
+    keys: &mut KeyWatch,
+) -> Result<(), Failure> {
     let mut state = Supervision::new(config.shards);
     while state.running > 0 {
-        let Ok(event) = inbox.recv() else { break };
+        keys.look();
+        let event = match inbox.recv_timeout(limits::KEY_FILE_PERIOD) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         match event {
             Event::Bell(bell) => state.bells.push(bell),
             Event::Listening(Ok(address)) => state.address = Some(address),
