@@ -395,6 +395,27 @@ pub const DRAIN_SECONDS_DEFAULT: u64 = 5;
 pub const DRAIN_SECONDS_MAX: u64 = 3600;
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
+// ---- access
+
+pub const API_KEYS_MAX: usize = 4096;
+pub const API_KEY_NAME_BYTES_MAX: usize = 64;
+pub const KEY_SCOPE_COLLECTIONS_MAX: usize = 256;
+/// Read once a second by a thread beside the cores.
+pub const KEY_FILE_BYTES_MAX: usize = 2 * MIB;
+pub const KEY_FILE_PERIOD: Duration = Duration::from_secs(1);
+/// Addresses that have limits of their own; some 100 bytes each.
+pub const LIMITED_ADDRESS_ENTRIES_MAX: usize = 65_536;
+/// A look at all of them, under a lock, is not worth it more often.
+pub const LIMITED_ADDRESS_SWEEP: Duration = Duration::from_secs(1);
+/// Above 1 a ns a limiter could not tell the requests apart.
+pub const RATE_REQUESTS_PER_SECOND_MAX: u64 = 1_000_000_000;
+pub const DENIAL_LOG_LINES_PER_SECOND: u32 = 10;
+/// That may come at once.
+pub const DENIAL_LOG_LINES_AHEAD: u32 = 50;
+pub const CORS_ORIGIN_ENTRIES_MAX: usize = 64;
+/// How long a browser need not ask again.
+pub const CORS_MAX_AGE_SECONDS: u64 = 600;
+
 // ---- memory
 
 pub const MEMORY_BYTES_MIN: u64 = 64 * MIB as u64;

@@ -14,6 +14,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something wrong was fo
 
 /// What `--durability` takes.
 pub const LEVELS: [&str; 3] = ["fsync", "interval", "memory"];
+/// What `--role` takes.
+const ROLES: [&str; 3] = ["read", "write", "admin"];
 const VALUE_BYTES_MAX: i64 = crate::limits::VALUE_BYTES_MAX as i64;
 
 /// A time to live, as the server takes it.
@@ -77,8 +79,9 @@ pub enum Command {
     Backup(BackupArgs),
     /// Examine the machine for what `serve` with the same options would meet
     Doctor(ServeArgs),
-    /// Manage API keys (not there yet)
-    Key(RestArgs),
+    /// Make, list and revoke API keys; a running server takes them up within seconds
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 /// Whatever a command of a later release may take.
@@ -123,6 +126,26 @@ pub struct ServeArgs {
     /// No log line a request
     #[arg(long)]
     pub disable_http_log: bool,
+    /// API keys beside those of the data directory
+    #[arg(long, value_name = "FILE")]
+    pub keys_file: Option<String>,
+    /// Listen beyond this machine although keys and data travel in plain text
+    #[arg(long)]
+    pub insecure_plaintext: bool,
+    /// Origins whose pages may use the server, with commas between; * is every one
+    #[arg(long, value_name = "ORIGINS")]
+    pub cors_origins: Option<String>,
+    /// Requests for data a second that a key, or an address without one, may send [default: 0, no limit]
+    #[arg(long, value_name = "N")]
+    pub rl_data_rps: Option<String>,
+    /// So many of them at once [default: those of a second]
+    #[arg(long, value_name = "N")]
+    pub rl_data_burst: Option<String>,
+    /// The same for requests that steer the server
+    #[arg(long, value_name = "N")]
+    pub rl_admin_rps: Option<String>,
+    #[arg(long, value_name = "N")]
+    pub rl_admin_burst: Option<String>,
 }
 
 impl ServeArgs {
@@ -137,9 +160,19 @@ impl ServeArgs {
             ("durability", &self.durability),
             ("sync_interval_ms", &self.sync_interval_ms),
             ("drain_seconds", &self.drain_seconds),
+            ("keys_file", &self.keys_file),
+            ("cors_origins", &self.cors_origins),
+            ("rl_data_rps", &self.rl_data_rps),
+            ("rl_data_burst", &self.rl_data_burst),
+            ("rl_admin_rps", &self.rl_admin_rps),
+            ("rl_admin_burst", &self.rl_admin_burst),
         ];
         let given = texts.into_iter().filter_map(|(name, text)| text.clone().map(|text| (name, text)));
-        let switches = [("disable_http_log", self.disable_http_log), ("warm_on_start", self.warm_on_start)];
+        let switches = [
+            ("disable_http_log", self.disable_http_log),
+            ("warm_on_start", self.warm_on_start),
+            ("insecure_plaintext", self.insecure_plaintext),
+        ];
         let on = switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
         given.chain(on).collect()
     }
@@ -151,6 +184,9 @@ pub struct TargetArgs {
     /// The server
     #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
+    /// File with the API key to show
+    #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
     #[arg(long, short, default_value = "default")]
     pub collection: String,
 }
@@ -312,9 +348,56 @@ pub struct BackupArgs {
     /// The server
     #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
+    /// File with the API key to show: an admin's, for everything
+    #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
     /// The data directory of that server
     #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key and print it, once
+    Create(KeyCreateArgs),
+    /// Print the keys that there are, without their secrets
+    List(KeyPlaceArgs),
+    /// Make a key worthless
+    Revoke(KeyRevokeArgs),
+}
+
+/// Where keys are.
+#[derive(Debug, Args)]
+pub struct KeyPlaceArgs {
+    /// The data directory of the server, which may be running
+    #[arg(long, env = "KYRODB_DATA_DIR", default_value = "./kyrodb-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// A file of keys instead, for --keys-file of a server
+    #[arg(long, value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// For people: letters, digits and - _ . @ + : /
+    #[arg(long)]
+    pub name: String,
+    /// What the key may do; each includes those before it
+    #[arg(long, value_parser = ROLES)]
+    pub role: String,
+    /// Only for this collection; may be given several times
+    #[arg(long, short, value_name = "COLLECTION")]
+    pub collection: Vec<String>,
+    #[command(flatten)]
+    pub place: KeyPlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRevokeArgs {
+    /// The id of the key, as `key list` has it
+    pub id: String,
+    #[command(flatten)]
+    pub place: KeyPlaceArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -390,18 +473,23 @@ mod tests {
             "--drain-seconds=2",
             "--disable-http-log",
             "--warm-on-start",
+            "--keys-file=k",
+            "--insecure-plaintext",
+            "--cors-origins=*",
+            "--rl-data-rps=1",
+            "--rl-data-burst=2",
+            "--rl-admin-rps=3",
+            "--rl-admin-burst=4",
         ]);
         let Some(Command::Serve(serve)) = cli.command else { panic!("not serve") };
         let flags = serve.flags();
-        assert_eq!(flags.len(), 10);
+        assert_eq!(flags.len(), 17);
         assert!(flags.iter().all(|(name, _)| crate::cli::options::find(name).is_some()), "{flags:?}");
     }
 
     #[test]
     fn later_commands_take_anything() {
-        for line in
-            [&["kyrodb", "key", "create", "--scope", "x"][..], &["kyrodb", "bench", "rmi", "--keys", "f"]]
-        {
+        for line in [&["kyrodb", "doctor", "--scope", "x"][..], &["kyrodb", "bench", "rmi", "--keys", "f"]] {
             assert!(Cli::try_parse_from(line).is_ok(), "{line:?}");
         }
     }

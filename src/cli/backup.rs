@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::BackupArgs;
-use super::client::{Client, Server, percent_encoded};
+use super::client::{Client, percent_encoded};
 use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::files::{Copied, Tree, copy_file, description_of, same_run, sync_dir};
@@ -20,7 +20,7 @@ use crate::shard::snapshot::{self, DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
 const UNFINISHED: &str = ".tmp";
 
 pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
-    let client = Client::new(Server::parse(&args.url)?);
+    let client = Client::to(&args.url, args.api_key_file.as_deref())?;
     let _claim = DataDir::claim(&args.to)?;
     clear_up(args, &client)?;
     let snapshot: Snapshot = client.post("/v1/snapshot?wait=true")?.json()?;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use serde::Deserialize;
 
+use super::api_key::ApiKeyLine;
 use super::client::{Server, refused};
 use super::failure::{Failure, Refused};
 use super::wire::{BodyReader, read_head};
@@ -74,6 +75,7 @@ impl Batch {
 pub struct Target {
     pub server: Server,
     pub address: SocketAddr,
+    pub api_key: ApiKeyLine,
     /// Of the bulk route.
     pub path: String,
     pub durability: Option<String>,
@@ -177,13 +179,14 @@ impl<'a> Upload<'a> {
     }
 
     fn head(&self) -> String {
-        let Target { server, path, durability, .. } = self.target;
+        let Target { server, api_key, path, durability, .. } = self.target;
         let durability =
             durability.as_ref().map_or_else(String::new, |level| format!("Kyro-Durability: {level}\r\n"));
         format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n{durability}\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/x-ndjson\r\n{durability}\
              Transfer-Encoding: chunked\r\n\r\n",
-            server.authority
+            server.authority,
+            api_key.line()
         )
     }
 
@@ -394,7 +397,13 @@ mod tests {
     fn upload_to(listener: &TcpListener, lines: usize, counts: &Counts) -> Result<(), Failure> {
         let address = listener.local_addr().unwrap();
         let server = Server { authority: address.to_string() };
-        let target = Target { server, address, path: "/bulk".to_owned(), durability: None };
+        let target = Target {
+            server,
+            address,
+            api_key: ApiKeyLine::default(),
+            path: "/bulk".to_owned(),
+            durability: None,
+        };
         let (sender, receiver) = bounded(1000);
         batches(lines).into_iter().for_each(|batch| sender.send(batch).unwrap());
         drop(sender);

@@ -5,12 +5,14 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response};
 
+use super::api_key::ApiKeyLine;
 use super::args::{TargetArgs, resolve};
 use super::failure::{Failure, Refused, UsageError};
 use crate::limits;
@@ -30,6 +32,7 @@ pub struct Server {
 
 pub struct Client {
     server: Server,
+    api_key: ApiKeyLine,
     agent: ureq::Agent,
 }
 
@@ -76,18 +79,27 @@ impl Server {
 }
 
 impl Client {
-    pub fn new(server: Server) -> Client {
+    pub fn new(server: Server, api_key: ApiKeyLine) -> Client {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
-        Client { server, agent: config.new_agent() }
+        Client { server, api_key, agent: config.new_agent() }
     }
 
     pub fn of(target: &TargetArgs) -> Result<Client, Failure> {
-        Server::parse(&target.url).map(Client::new)
+        Client::to(&target.url, target.api_key_file.as_deref())
+    }
+
+    pub fn to(url: &str, api_key_file: Option<&Path>) -> Result<Client, Failure> {
+        Ok(Client::new(Server::parse(url)?, ApiKeyLine::read(api_key_file)?))
+    }
+
+    /// For those that write their requests themselves.
+    pub fn api_key(&self) -> &ApiKeyLine {
+        &self.api_key
     }
 
     pub fn server(&self) -> &Server {
@@ -129,6 +141,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.server.url()));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(value) = self.api_key.value() {
+            request = request.header("authorization", value);
         }
         // The only input that can fail here is the user's: a host or a content type of odd characters.
         request.body(body).map_err(|_| Failure::Usage(UsageError::Url { url: self.server.url() }))

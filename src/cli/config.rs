@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use super::options::{self, OPTIONS, OptionSpec};
 use super::size;
+use crate::net::access::cors::Cors;
+use crate::net::access::limiter::{Rate, Rates};
 use crate::shard::record::Durability;
 
 /// What the server runs with.
@@ -27,6 +29,11 @@ pub struct Config {
     pub drain: Duration,
     pub disable_http_log: bool,
     pub warm_on_start: bool,
+    /// Keys beside those of the data directory.
+    pub keys_file: Option<PathBuf>,
+    pub insecure_plaintext: bool,
+    pub cors: Cors,
+    pub rates: Rates,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +88,8 @@ const ENV_PREFIX: &str = "KYRODB_";
 const ENV_CONFIG: &str = "KYRODB_CONFIG";
 /// Which server the commands ask; no option of the server itself.
 const ENV_URL: &str = "KYRODB_URL";
+/// The key with which they ask it.
+const ENV_API_KEY_FILE: &str = "KYRODB_API_KEY_FILE";
 
 impl Settings {
     /// `file` is the one named by a flag; without it `KYRODB_CONFIG` may name one. `flags` are names
@@ -117,7 +126,9 @@ impl Settings {
             .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         for (name, value) in table {
             let origin = Origin::File(path.to_owned());
-            match scalar_text(&value) {
+            let takes_list = options::find(&name).is_some_and(|option| option.kind == options::Kind::Origins);
+            let text = if takes_list { list_text(&value) } else { scalar_text(&value) };
+            match text {
                 Some(text) => self.set(&name, text, origin)?,
                 None if options::find(&name).is_none() => return Err(unknown(&name, origin)),
                 None => return Err(ConfigError::NotOneValue { name, origin }),
@@ -127,7 +138,8 @@ impl Settings {
     }
 
     fn apply_env(&mut self, env: &[(String, String)]) -> Result<(), ConfigError> {
-        let is_other = |name: &str| name == ENV_CONFIG || name == ENV_URL || is_from_kubernetes(name);
+        let is_other =
+            |name: &str| [ENV_CONFIG, ENV_URL, ENV_API_KEY_FILE].contains(&name) || is_from_kubernetes(name);
         for (name, text) in env.iter().filter(|(name, _)| !is_other(name)) {
             let option = name[ENV_PREFIX.len()..].to_ascii_lowercase();
             self.set(&option, text.clone(), Origin::Environment(name.clone()))?;
@@ -181,7 +193,20 @@ impl Settings {
             drain: Duration::from_secs(self.number("drain_seconds")),
             disable_http_log: self.switch("disable_http_log"),
             warm_on_start: self.switch("warm_on_start"),
+            keys_file: Some(self.text("keys_file")).filter(|path| !path.is_empty()).map(PathBuf::from),
+            insecure_plaintext: self.switch("insecure_plaintext"),
+            cors: Cors::parse(self.text("cors_origins")).expect("checked when it was set"),
+            rates: Rates {
+                data: self.rate("rl_data_rps", "rl_data_burst"),
+                admin: self.rate("rl_admin_rps", "rl_admin_burst"),
+            },
         }
+    }
+
+    fn rate(&self, per_second: &str, burst: &str) -> Option<Rate> {
+        // Both are bounded below this.
+        let number = |name| u32::try_from(self.number(name)).unwrap_or(u32::MAX);
+        Rate::new(number(per_second), number(burst))
     }
 }
 
@@ -204,6 +229,13 @@ fn scalar_text(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(switch) => Some(switch.to_string()),
         _ => None,
     }
+}
+
+/// Texts with commas between.
+fn list_text(value: &toml::Value) -> Option<String> {
+    let Some(list) = value.as_array() else { return scalar_text(value) };
+    let texts: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
+    texts.map(|texts| texts.join(","))
 }
 
 fn unknown(name: &str, origin: Origin) -> ConfigError {
@@ -306,18 +338,35 @@ mod tests {
     }
 
     #[test]
+    fn origins_are_a_text_or_a_list() {
+        let wanted = Cors::parse("https://a,https://b");
+        for file in ["cors_origins = 'https://a, https://b'", "cors_origins = ['https://a', 'https://b']"] {
+            assert_eq!(Some(gather(file, &[], &[]).unwrap().config().cors), wanted, "{file}");
+        }
+        assert!(error("cors_origins = [1]", &[], &[]).contains("takes one value"));
+        assert!(error("cors_origins = 'a.example'", &[], &[]).contains("wanted is origins as"));
+        assert!(error("keys_file = ['a']", &[], &[]).contains("takes one value"));
+    }
+
+    #[test]
     fn names_of_the_first_release_are_taken_and_reported_as_without_effect() {
         let env = [
             ("KYRODB_WARM_ON_START", "1"),
             ("KYRODB_RL_DATA_RPS", "100"),
+            ("KYRODB_RL_ADMIN_RPS", "10"),
+            ("KYRODB_RL_ADMIN_BURST", "25"),
+            ("KYRODB_SYNC_INTERVAL_MS", "5"),
             ("KYRODB_DISABLE_HTTP_LOG", "1"),
+            ("KYRODB_API_KEY_FILE", "key"),
             ("KYRODB_URL", "http://127.0.0.1:4040"),
             ("KYRODB_SERVICE_HOST", "10.0.0.1"),
             ("KYRODB_PORT_3030_TCP", "tcp://10.0.0.1:3030"),
         ];
         let settings = gather("", &env, &[]).unwrap();
         let idle: Vec<_> = settings.without_effect().map(|setting| setting.option.name).collect();
-        assert_eq!(idle, ["rl_data_rps"]);
+        assert_eq!(idle, ["sync_interval_ms"]);
+        let rates = Rates { data: Rate::new(100, 100), admin: Rate::new(10, 25) };
+        assert_eq!(settings.config().rates, rates);
         assert!(settings.config().disable_http_log && settings.config().warm_on_start);
     }
 }

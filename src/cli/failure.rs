@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use super::config::ConfigError;
 use super::described::Misfit;
 use super::document_line::DocumentLineError;
+use super::key_store::KeyStoreError;
 use super::vector_file::RowsError;
 use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
@@ -60,6 +62,12 @@ pub enum Failure {
     Found {
         count: u64,
         what: &'static str,
+    },
+    /// A file of API keys cannot be used.
+    KeyStore(KeyStoreError),
+    /// `key revoke` of a key that is not there.
+    NoKey {
+        id: String,
     },
     /// Something is in the way that the command does not touch.
     Conflict {
@@ -118,6 +126,18 @@ pub enum UsageError {
     /// A collection with embeddings has a metric, of which a file says nothing.
     CreateWithoutMetric,
     VerifyDocuments,
+    /// A file without the text of a key in it, which is not told.
+    ApiKeyFile {
+        path: PathBuf,
+    },
+    /// An address beyond this machine, and no keys.
+    OpenToAll {
+        listen: SocketAddr,
+    },
+    /// The same with keys, which anybody on the way could read.
+    Plaintext {
+        listen: SocketAddr,
+    },
     /// No snapshot, or not even a directory.
     NoSnapshot {
         dir: PathBuf,
@@ -179,7 +199,7 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
-            Failure::NoCollection { .. } => 3,
+            Failure::NoCollection { .. } | Failure::NoKey { .. } => 3,
             Failure::Conflict { .. } => 4,
             Failure::Unreachable { .. } | Failure::Unavailable { .. } => 5,
             Failure::Start { error: StartError::ShardCount { .. }, .. } => 2,
@@ -235,6 +255,10 @@ impl fmt::Display for Failure {
             Failure::Input { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
             Failure::Output(source) => write!(f, "standard output: {source}"),
             Failure::Found { count, what } => write!(f, "{count} {what}"),
+            Failure::KeyStore(error) => error.fmt(f),
+            Failure::NoKey { id } => {
+                write!(f, "there is no key {id}; `kyrodb key list` names those there are")
+            }
             Failure::Conflict { what } | Failure::Unavailable { what } => f.write_str(what),
             Failure::Start { shard, error } => write!(f, "shard {shard} does not start: {error}"),
             Failure::CoreLost => f.write_str("a core stopped; the log has everything acknowledged"),
@@ -282,6 +306,23 @@ impl fmt::Display for UsageError {
             UsageError::CreateFromStream => {
                 f.write_str("--create looks into the file first, which standard input and pipes do not allow")
             }
+            UsageError::ApiKeyFile { path } => {
+                write!(
+                    f,
+                    "{}: wanted is a file with one key, as `kyrodb key create` prints it",
+                    path.display()
+                )
+            }
+            UsageError::OpenToAll { listen } => write!(
+                f,
+                "listening on {listen} would let everybody in, as no API keys are set: make one with \
+                 `kyrodb key create --name NAME --role admin --data-dir DIR`, or listen on 127.0.0.1"
+            ),
+            UsageError::Plaintext { listen } => write!(
+                f,
+                "on {listen} keys and data would travel in plain text, as there is no TLS yet: listen on \
+                 127.0.0.1 behind a proxy that has it, or say --insecure-plaintext"
+            ),
             UsageError::NoSnapshot { dir } => {
                 write!(
                     f,

@@ -75,6 +75,7 @@ fn load(
     let target = Target {
         server: client.server().clone(),
         address: client.server().address()?,
+        api_key: client.api_key().clone(),
         path: format!("{route}/bulk"),
         durability: args.durability.clone(),
     };

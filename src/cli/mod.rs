@@ -10,6 +10,7 @@
 //!
 //! Must not know: how the engine does anything. Its doors are in [`engine`].
 
+mod api_key;
 mod args;
 mod backup;
 pub mod bench;
@@ -30,6 +31,9 @@ mod freed_memory;
 mod import;
 mod input;
 mod key_file;
+mod key_store;
+mod key_watch;
+mod keys;
 mod line_file;
 mod logging;
 mod options;
@@ -96,6 +100,6 @@ fn run(command: Option<Command>, out: &mut Output) -> Result<(), Failure> {
         Command::Restore(args) => restore::restore(&args, out),
         Command::Backup(args) => backup::backup(&args, out),
         Command::Doctor(args) => doctor::run(&settings::of(&args)?.config(), out),
-        Command::Key(_) => Err(Failure::NotThereYet { command: "key" }),
+        Command::Key(command) => keys::run(&command, out),
     }
 }

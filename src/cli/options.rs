@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::size;
 use crate::io::buf::BLOCK_BYTES;
 use crate::limits;
+use crate::net::access::cors::Cors;
 use crate::shard::record::Durability;
 
 /// What an option's text must be.
@@ -30,6 +31,10 @@ pub enum Kind {
     },
     Switch,
     Durability,
+    /// A path, or nothing.
+    OptionalPath,
+    /// Origins with commas between, or nothing.
+    Origins,
 }
 
 pub struct OptionSpec {
@@ -49,7 +54,8 @@ const fn later(name: &'static str, kind: Kind, default: fn() -> String) -> Optio
     OptionSpec { name, kind, default, is_used: false }
 }
 
-const RATE: Kind = Kind::Number { min: 0, max: u32::MAX as u64 };
+const RATE: Kind = Kind::Number { min: 0, max: limits::RATE_REQUESTS_PER_SECOND_MAX };
+const BURST: Kind = Kind::Number { min: 0, max: u32::MAX as u64 };
 const LOG_SEGMENT: Kind = Kind::Bytes {
     min: limits::LOG_SEGMENT_BYTES_MIN as u64,
     max: limits::LOG_SEGMENT_BYTES_MAX as u64,
@@ -57,7 +63,7 @@ const LOG_SEGMENT: Kind = Kind::Bytes {
     step: BLOCK_BYTES as u64,
 };
 
-pub static OPTIONS: [OptionSpec; 14] = [
+pub static OPTIONS: [OptionSpec; 17] = [
     option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
     option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
     option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
@@ -75,10 +81,13 @@ pub static OPTIONS: [OptionSpec; 14] = [
     }),
     option("disable_http_log", Kind::Switch, || "false".to_owned()),
     option("warm_on_start", Kind::Switch, || "false".to_owned()),
-    later("rl_data_rps", RATE, || "0".to_owned()),
-    later("rl_data_burst", RATE, || "0".to_owned()),
-    later("rl_admin_rps", RATE, || "0".to_owned()),
-    later("rl_admin_burst", RATE, || "0".to_owned()),
+    option("keys_file", Kind::OptionalPath, String::new),
+    option("insecure_plaintext", Kind::Switch, || "false".to_owned()),
+    option("cors_origins", Kind::Origins, String::new),
+    option("rl_data_rps", RATE, || "0".to_owned()),
+    option("rl_data_burst", BURST, || "0".to_owned()),
+    option("rl_admin_rps", RATE, || "0".to_owned()),
+    option("rl_admin_burst", BURST, || "0".to_owned()),
 ];
 
 /// Cores that this process may run on, as far as shards can use them.
@@ -119,6 +128,8 @@ impl Kind {
             }
             Kind::Switch => switch(text).is_some(),
             Kind::Durability => Durability::parse(text).is_some(),
+            Kind::OptionalPath => true,
+            Kind::Origins => Cors::parse(text).is_some(),
         }
     }
 }
@@ -147,6 +158,8 @@ impl fmt::Display for Kind {
             }
             Kind::Switch => f.write_str("true or false"),
             Kind::Durability => f.write_str("fsync, interval or memory"),
+            Kind::OptionalPath => f.write_str("a path, or nothing"),
+            Kind::Origins => f.write_str("origins as https://example.com with commas between, or *"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! A core reports through a channel; the word to stop reaches it by its doorbell.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use super::config::Config;
 use super::data_dir::DataDir;
 use super::failure::Failure;
+use super::key_watch::KeyWatch;
 use super::service::{LastLook, Pulse, Service};
 use super::{freed_memory, logging};
 use crate::io::driver::Doorbell;
@@ -93,9 +94,12 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let _logs = logging::init();
     let _data_dir = DataDir::claim(&config.data_dir)?;
     let service = Service::of_this_process();
-    let place = match service.inherited_socket()? {
+    let inherited = service.inherited_socket()?;
+    let listen = inherited.as_ref().map_or(Ok(config.listen), address_of)?;
+    let mut keys = KeyWatch::start(config, listen)?;
+    let place = match inherited {
         Some(socket) => Place::Inherited(Arc::new(socket)),
-        None => Place::Address(reserve(config.listen)?),
+        None => Place::Address(reserve(listen)?),
     };
     if let Err(error) = require_open_files(files_wanted(config.shards)) {
         tracing::warn!(%error, "fewer connections than the limit can be open at a time");
@@ -115,15 +119,26 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     watch_signals(events.clone())?;
     freed_memory::watch();
     for mailbox in mailboxes(config.shards) {
-        start_core(config, mailbox, options.clone(), place.clone(), &stop, &events)?;
+        let http = server::Options {
+            log_requests: !config.disable_http_log,
+            connections_max: server::connections_max(config.shards),
+            access: keys.access().clone(),
+        };
+        start_core(config, mailbox, options.clone(), (place.clone(), http), &stop, &events)?;
     }
     drop(events);
-    supervise(config, &inbox, &stop, &service)
+    supervise(config, &inbox, &stop, &service, &mut keys)
 }
 
 /// Open files of a server with as many connections as it takes.
 pub fn files_wanted(shards: usize) -> u64 {
     shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64
+}
+
+fn address_of(socket: &OwnedFd) -> Result<SocketAddr, Failure> {
+    let listener = socket.try_clone().map(TcpListener::from);
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.map_err(|source| engine("the socket of the service manager", source))
 }
 
 fn reserve(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
@@ -159,17 +174,13 @@ fn start_core(
     config: &Config,
     mailbox: Mailbox,
     options: ShardOptions,
-    place: Place,
+    (place, http): (Place, server::Options),
     stop: &Arc<Stop>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
     let shard = mailbox.shard();
     let core = usize::from(shard.0) % available_cores();
     let (stop, events) = (stop.clone(), events.clone());
-    let http = server::Options {
-        log_requests: !config.disable_http_log,
-        connections_max: server::connections_max(config.shards),
-    };
     let drain_for = config.drain;
     let name = format!("shard-{:03}", shard.0);
     let started = spawn_core(Some(core), &name, move |executor| {
@@ -269,15 +280,15 @@ fn supervise(
     inbox: &Receiver<Event>,
     stop: &Stop,
     service: &Service,
+    keys: &mut KeyWatch,
 ) -> Result<(), Failure> {
     let mut state = Supervision::new(config.shards);
     while state.running > 0 {
-        let event = match inbox.recv_timeout(service.period()) {
+        keys.look();
+        state.look(&stop.pulse, service);
+        let event = match inbox.recv_timeout(service.period().min(limits::KEY_FILE_PERIOD)) {
             Ok(event) => event,
-            Err(RecvTimeoutError::Timeout) => {
-                state.watch(&stop.pulse, service);
-                continue;
-            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
         match event {
@@ -322,6 +333,7 @@ struct Supervision {
     bells: Vec<Arc<dyn Doorbell>>,
     failure: Option<Failure>,
     last_look: LastLook,
+    looked: Instant,
 }
 
 impl Supervision {
@@ -336,11 +348,17 @@ impl Supervision {
             bells: Vec::new(),
             failure: None,
             last_look: LastLook::default(),
+            looked: Instant::now(),
         }
     }
 
-    /// Tells the service manager that all is well, as long as no core hangs. An end has its own deadlines.
-    fn watch(&mut self, pulse: &Pulse, service: &Service) {
+    /// Tells the service manager, when it is time to, that all is well: as long as no core hangs. An end has its own
+    /// deadlines.
+    fn look(&mut self, pulse: &Pulse, service: &Service) {
+        if self.looked.elapsed() < service.period() {
+            return;
+        }
+        self.looked = Instant::now();
         if self.last_look.all_turned(pulse) || self.stopping {
             service.alive();
         } else {

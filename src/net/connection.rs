@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use super::access::caller::{Caller, Trail, Verdict};
 use super::bulk::Bulk;
 use super::note::Note;
 use super::parser::head::{Head, Method};
@@ -31,6 +32,7 @@ struct Shell {
     is_http10: bool,
     head_only: bool,
     note: Option<Box<Note>>,
+    trail: Trail,
 }
 
 /// How a turn's parsing ended.
@@ -56,6 +58,7 @@ enum Ending {
 pub struct Connection {
     node: Node,
     wire: Wire,
+    caller: Caller,
     reader: RequestReader,
     /// Started and not yet answered.
     open: VecDeque<(Work, Shell)>,
@@ -64,11 +67,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(node: Node, wire: Wire, log_requests: bool) -> Connection {
+    pub fn new(node: Node, wire: Wire, caller: Caller, log_requests: bool) -> Connection {
         let reader = RequestReader::new(routes::streams);
         Connection {
             node: node.for_client(),
             wire,
+            caller,
             reader,
             open: VecDeque::new(),
             log_requests,
@@ -140,9 +144,15 @@ impl Connection {
             return ControlFlow::Break(Turn::Again);
         }
         *class = Some(own_class);
-        let shell = shell_of(&request, self.log_requests, &self.wire);
+        let mut shell = shell_of(&request, self.log_requests, &self.wire);
         let streams = request.body == RequestBody::Stream;
-        let started = routes::start(&self.node, &request);
+        let (verdict, trail) = self.caller.admit(&request.head, own_class, self.wire.now());
+        shell.trail = trail;
+        let started = match verdict {
+            Verdict::Pass => routes::start(&self.node, &request, self.caller.permit()),
+            Verdict::Preflight => Ok(Started::Work(Work::Ready(Response::empty(204)))),
+            Verdict::Refused(problem) => Err(problem),
+        };
         self.wire.inbound.consume(used);
         self.open_or_hand_over(started, shell, streams)
     }
@@ -259,6 +269,8 @@ impl Connection {
         if let Some(note) = note {
             note.log_answer(response.status, frame.now);
         }
+        response.lines.extend_from_slice(&shell.trail.lines);
+        self.caller.audit(&shell.trail, response.status);
         response.encode(&frame, &mut self.wire.out)
     }
 
@@ -412,17 +424,18 @@ impl Connection {
     async fn take_more_lines(&mut self, bulk: &mut Bulk) -> Option<BulkEnd> {
         bulk.finish(&mut self.wire).await;
         self.wire.flush().await;
-        if !self.wire.inbound.is_empty() {
-            return None;
+        if self.wire.inbound.is_empty() {
+            if !self.wire.may_hold(bulk.held_bytes()) {
+                return Some(BulkEnd::Broken(Some(too_many_bodies())));
+            }
+            match self.wire.fill(Doing::Body).await {
+                Filled::More => {}
+                Filled::Expired => return Some(BulkEnd::Broken(Some(timed_out()))),
+                Filled::Ended | Filled::Drained => return Some(BulkEnd::Broken(None)),
+            }
         }
-        if !self.wire.may_hold(bulk.held_bytes()) {
-            return Some(BulkEnd::Broken(Some(too_many_bodies())));
-        }
-        match self.wire.fill(Doing::Body).await {
-            Filled::More => None,
-            Filled::Expired => Some(BulkEnd::Broken(Some(timed_out()))),
-            Filled::Ended | Filled::Drained => Some(BulkEnd::Broken(None)),
-        }
+        // A bulk may go on for hours.
+        (!self.caller.is_still_admitted()).then(|| BulkEnd::Broken(Some(revoked())))
     }
 }
 
@@ -447,11 +460,16 @@ fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
         is_http10: head.is_http10,
         head_only: head.method == Method::Head,
         note: Note::of(head, log_requests, wire.now(), || wire.random()),
+        trail: Trail::default(),
     }
 }
 
 fn timed_out() -> Problem {
     Problem::new(408, "request_timeout", "the request did not arrive in time")
+}
+
+fn revoked() -> Problem {
+    Problem::new(401, "unauthorized", "the API key was revoked")
 }
 
 fn too_many_answers() -> Problem {

@@ -4,13 +4,14 @@
 //! listener; no connection ever leaves its core.
 //!
 //! Reading order: [`server`] takes connections; [`connection`] runs one, over a [`wire`], with requests
-//! from the [`parser`]; [`routes`] turns each into a call of the [`Node`](crate::shard::node::Node) and
+//! from the [`parser`]; [`access`] says whether it may go on; [`routes`] turns each into a call of the [`Node`](crate::shard::node::Node) and
 //! its outcome into a [`response`], or a [`problem`]. Parser, routes and encoding are pure.
 //!
 //! Must not know: the log, runs, other cores.
 //!
 //! Invariant: answers leave in the order of their requests, and none that was read goes unanswered.
 
+pub mod access;
 pub mod bulk;
 pub mod connection;
 pub mod cursor;

@@ -192,6 +192,9 @@ impl From<Problem> for Response {
         if let Some(allow) = problem.allow {
             response = response.line("Allow", allow);
         }
+        if problem.status == 401 {
+            response = response.line("WWW-Authenticate", "Bearer");
+        }
         if problem.status == 503 {
             number_line(b"Retry-After: ", limits::RETRY_AFTER_SECONDS, b"\r\n", &mut response.lines);
         }

@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::access::caller::Caller;
+use super::access::shared::Access;
 use super::connection::Connection;
 use super::drain::Drain;
 use super::seat::Seats;
@@ -18,12 +20,14 @@ use crate::shard::node::Node;
 /// Pause after an accept that failed, for want of file descriptors for example.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// One log line per answer, at the level info.
     pub log_requests: bool,
     /// Connections of this core; see [`connections_max`].
     pub connections_max: usize,
+    /// The same for all cores.
+    pub access: Access,
 }
 
 /// A core's part of the bound on connections.
@@ -70,7 +74,8 @@ impl Server {
         }
         let seat = self.seats.take(self.runtime.turn_start());
         let wire = Wire::new(self.runtime.clone(), socket, seat);
-        let connection = Connection::new(self.node.clone(), wire, self.options.log_requests);
+        let caller = Caller::new(self.options.access.clone(), wire.peer(), self.runtime.turn_start());
+        let connection = Connection::new(self.node.clone(), wire, caller, self.options.log_requests);
         if taken >= self.options.connections_max {
             self.runtime.spawn(Class::Foreground, connection.refuse());
         } else {

@@ -5,6 +5,7 @@
 //! [`limits::UNREAD_BYTES_MAX`].
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -56,6 +57,11 @@ impl Wire {
 
     pub fn now(&self) -> Mono {
         self.runtime.turn_start()
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer()
     }
 
     pub fn random(&self) -> u64 {

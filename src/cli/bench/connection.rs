@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::super::api_key::ApiKeyLine;
 use super::super::client::kv_path;
 use super::super::values::mix;
 use super::super::wire::{parse_body, parse_head};
@@ -44,6 +45,7 @@ pub struct Settings {
     pub authority: String,
     pub collection: String,
     pub pipeline: usize,
+    pub api_key: ApiKeyLine,
     /// A whole header line, or nothing.
     pub durability_header: String,
 }
@@ -132,18 +134,20 @@ impl<'a> Connection<'a> {
 
     fn start(&mut self, request: Request, since: Mono) {
         self.in_flight.push_back((request, since));
-        let (host, path) = (&self.settings.authority, &self.path);
+        let (host, path, key) = (&self.settings.authority, &self.path, self.settings.api_key.line());
         match request {
             Request::Read { record, .. } => {
                 append(
                     &mut self.out,
-                    format_args!("GET {path}/{} HTTP/1.1\r\nHost: {host}\r\n\r\n", mix(record)),
+                    format_args!("GET {path}/{} HTTP/1.1\r\nHost: {host}\r\n{key}\r\n", mix(record)),
                 );
             }
             Request::Scan { start, limit } => {
                 append(
                     &mut self.out,
-                    format_args!("GET {path}?start={start}&limit={limit} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+                    format_args!(
+                        "GET {path}?start={start}&limit={limit} HTTP/1.1\r\nHost: {host}\r\n{key}\r\n"
+                    ),
                 );
             }
             Request::Put { record, version } => {
@@ -152,7 +156,7 @@ impl<'a> Connection<'a> {
                 append(
                     &mut self.out,
                     format_args!(
-                        "PUT {path}/{} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n{}\r\n",
+                        "PUT {path}/{} HTTP/1.1\r\nHost: {host}\r\n{key}Content-Length: {}\r\n{}\r\n",
                         mix(record),
                         self.value.len(),
                         self.settings.durability_header

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::args::LEVELS;
-use super::super::client::{Client, Server, percent_encoded};
+use super::super::client::{Client, percent_encoded};
 use super::super::engine::with_executor;
 use super::super::failure::Failure;
 use super::super::output::Output;
@@ -37,6 +38,9 @@ pub struct KvArgs {
     /// The server
     #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
+    /// File with the API key to show
+    #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
     /// Created when it does not exist; its records are overwritten
     #[arg(long, short, default_value = "bench")]
     pub collection: String,
@@ -112,11 +116,11 @@ struct Phase {
 
 /// Prints a [`Report`]; fails with exit code 1 when an answer was wrong or missing.
 pub fn run(args: &KvArgs, out: &mut Output) -> Result<(), Failure> {
-    let client = Client::new(Server::parse(&args.url)?);
+    let client = Client::to(&args.url, args.api_key_file.as_deref())?;
     let info: BuildInfo = client.get("/build_info", &[])?.json()?;
-    let shards = Router::ask(&client)?.shards as u64;
+    let shards = Router::ask(&client)?.map_or(1, |router| router.shards as u64);
     create_collection(&client, &args.collection, shards)?;
-    let report = with_executor(|executor| measure(args, client.server(), info.pid, executor))??;
+    let report = with_executor(|executor| measure(args, &client, info.pid, executor))??;
     out.object(&report)?;
     match report.errors {
         0 => Ok(()),
@@ -131,25 +135,25 @@ fn create_collection(client: &Client, name: &str, shards: u64) -> Result<(), Fai
     let path = format!("/v1/collections/{}", percent_encoded(name));
     match client.put(&path, &[("content-type", "application/json")], definition.into_bytes()) {
         Ok(_) => Ok(()),
-        // There already, cut in another way.
-        Err(Failure::Refused(refused)) if refused.status == 409 => Ok(()),
+        // There already, cut in another way; or, if it is there, it was made with another key.
+        Err(Failure::Refused(refused)) if [403, 409].contains(&refused.status) => Ok(()),
         Err(other) => Err(other),
     }
 }
 
 fn measure(
     args: &KvArgs,
-    server: &Server,
+    client: &Client,
     pid: Option<u32>,
     executor: &mut Executor,
 ) -> Result<Report, Failure> {
-    let address = server.address()?;
+    let address = client.server().address()?;
     let value_bytes = args.value_bytes as usize;
     let mut ledger = Ledger::default();
     let mut loaded = Vec::new();
     if args.workload.needs_load() {
         let load = Load::new(Script::Fill { next: 0 }, ledger, args.records, value_bytes);
-        let filled = run_phase(args, server, address, executor, load, None)?;
+        let filled = run_phase(args, client, address, executor, load, None)?;
         if filled.load.errors > 0 {
             return Err(Failure::Found { count: filled.load.errors, what: "records could not be loaded" });
         }
@@ -165,7 +169,7 @@ fn measure(
     load.loaded = loaded;
     let pid = args.pid.or(pid);
     let cpu_before = pid.and_then(process_cpu_us);
-    let phase = run_phase(args, server, address, executor, load, args.rate)?;
+    let phase = run_phase(args, client, address, executor, load, args.rate)?;
     let cpu_after = pid.and_then(process_cpu_us);
     let cpu_us = cpu_before.zip(cpu_after).map(|(before, after)| after.saturating_sub(before));
     Ok(report(args, distribution, &phase, cpu_us))
@@ -174,7 +178,7 @@ fn measure(
 /// Runs all connections until the load is used up.
 fn run_phase(
     args: &KvArgs,
-    server: &Server,
+    client: &Client,
     address: SocketAddr,
     executor: &mut Executor,
     load: Load,
@@ -182,7 +186,7 @@ fn run_phase(
 ) -> Result<Phase, Failure> {
     let runtime = executor.runtime();
     let load = Rc::new(RefCell::new(load));
-    let settings = settings(args, server);
+    let settings = settings(args, client);
     let began = runtime.now();
     let start = |index| {
         let (promise, ended) = promise();
@@ -199,7 +203,7 @@ fn run_phase(
         }
         io::Result::Ok(())
     });
-    ended.map_err(|source| server.unreachable(source))?;
+    ended.map_err(|source| client.server().unreachable(source))?;
     let seconds = runtime.now().since(began) as f64 / 1e9;
     let load = Rc::into_inner(load).expect("every connection has ended").into_inner();
     Ok(Phase { load, seconds })
@@ -216,12 +220,13 @@ async fn drive(
     Connection::new(&runtime, &socket, settings, load, pace).run().await
 }
 
-fn settings(args: &KvArgs, server: &Server) -> Settings {
+fn settings(args: &KvArgs, client: &Client) -> Settings {
     let header = |level: &String| format!("Kyro-Durability: {level}\r\n");
     Settings {
-        authority: server.authority.clone(),
+        authority: client.server().authority.clone(),
         collection: args.collection.clone(),
         pipeline: usize::from(args.pipeline),
+        api_key: client.api_key().clone(),
         durability_header: args.durability.as_ref().map_or_else(String::new, header),
     }
 }

@@ -76,6 +76,14 @@ pub fn huge_pages_only_where_advised() -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, PR_THP_DISABLE_EXCEPT_ADVISED, none, none) == 0 }
 }
 
+/// Keeps the memory of this process out of core dumps, and from other processes of its user. False when the kernel
+/// does not let it.
+pub fn forbid_core_dumps() -> bool {
+    let (off, none): (libc::c_ulong, libc::c_ulong) = (0, 0);
+    // SAFETY: a call without pointers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, off, none, none, none) == 0 }
+}
+
 pub(super) fn open_files_limit() -> u64 {
     resource_limit(libc::RLIMIT_NOFILE).rlim_cur
 }
@@ -120,6 +128,17 @@ mod tests {
         keep_freed_memory();
         tidy_memory_seldom();
         assert_eq!((value(PURGE_DELAY), value(GENERIC_COLLECT)), (YEAR_MS, 1_000_000));
+    }
+
+    #[test]
+    fn the_kernel_is_told_to_make_no_core_dump() {
+        // SAFETY: a call without pointers.
+        let dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+        assert!(forbid_core_dumps());
+        assert_eq!(dumpable(), 0);
+        // SAFETY: as above. The other tests of this process may be dumped again.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1 as libc::c_ulong) };
+        assert_eq!(dumpable(), 1);
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub use driver::RingDriver;
 pub use error::RingError;
 pub use file_work::DirectIoUnsupported;
 pub use host::{
-    advise_huge_pages, give_back_freed_memory, huge_pages_only_where_advised, keep_freed_memory,
-    require_open_files, serve_others_first, tidy_memory_seldom,
+    advise_huge_pages, forbid_core_dumps, give_back_freed_memory, huge_pages_only_where_advised,
+    keep_freed_memory, require_open_files, serve_others_first, tidy_memory_seldom,
 };
 pub use probe::{Features, TaskWork};
 pub use sockets::{inherited_listener, reserve_address};

@@ -21,7 +21,7 @@ pub enum Method<'a> {
 }
 
 impl<'a> Method<'a> {
-    fn of(name: &'a str) -> Method<'a> {
+    pub fn named(name: &'a str) -> Method<'a> {
         match name.as_bytes() {
             b"GET" => Method::Get,
             b"HEAD" => Method::Head,
@@ -55,6 +55,22 @@ pub enum Framing {
     Chunked,
 }
 
+/// The value of a field that nobody but its reader may see: it cannot be printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hidden<'a>(&'a str);
+
+impl<'a> Hidden<'a> {
+    pub fn reveal(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hidden")
+    }
+}
+
 /// The fields that any route looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
@@ -66,6 +82,10 @@ pub struct Fields<'a> {
     pub durability: Option<&'a str>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
+    pub authorization: Option<Hidden<'a>>,
+    pub origin: Option<&'a str>,
+    /// `Access-Control-Request-Method`.
+    pub requested_method: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +121,7 @@ impl<'a> Head<'a> {
         for header in raw.headers.iter() {
             reading.take(header.name, header.value)?;
         }
-        reading.finish(Method::of(method), path, query, minor == 0)
+        reading.finish(Method::named(method), path, query, minor == 0)
     }
 }
 
@@ -172,6 +192,7 @@ impl<'a> FieldReader<'a> {
             4 if name.eq_ignore_ascii_case("host") => self.host(value),
             6 if name.eq_ignore_ascii_case("accept") => accept_first(&mut self.fields.accept, value),
             6 if name.eq_ignore_ascii_case("expect") => self.expect(value),
+            6 if name.eq_ignore_ascii_case("origin") => only(&mut self.fields.origin, value),
             8 if name.eq_ignore_ascii_case("if-match") => only(&mut self.fields.if_match, value),
             10 if name.eq_ignore_ascii_case("connection") => self.connection(value),
             11 if name.eq_ignore_ascii_case("traceparent") => {
@@ -181,6 +202,7 @@ impl<'a> FieldReader<'a> {
             12 if name.eq_ignore_ascii_case("x-request-id") => {
                 accept_first(&mut self.fields.request_id, value)
             }
+            13 if name.eq_ignore_ascii_case("authorization") => self.authorization(value),
             13 if name.eq_ignore_ascii_case("if-none-match") => only(&mut self.fields.if_none_match, value),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
             15 if name.eq_ignore_ascii_case("kyro-durability") => only(&mut self.fields.durability, value),
@@ -188,6 +210,9 @@ impl<'a> FieldReader<'a> {
                 only(&mut self.fields.content_encoding, value)
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => self.transfer_encoding(value),
+            29 if name.eq_ignore_ascii_case("access-control-request-method") => {
+                only(&mut self.fields.requested_method, value)
+            }
             _ => Ok(()),
         }
     }
@@ -201,6 +226,15 @@ impl<'a> FieldReader<'a> {
             Err(Fault::Malformed("the Host is malformed"))
         } else {
             Ok(())
+        }
+    }
+
+    fn authorization(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+        let mut text = None;
+        only(&mut text, value)?;
+        match self.fields.authorization.replace(Hidden(text.unwrap_or_default())) {
+            None => Ok(()),
+            Some(_) => Err(Fault::Malformed("a field that may be given once is given twice")),
         }
     }
 

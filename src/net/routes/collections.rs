@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Work, collection, json_body, no_parameters, whole_body};
 use crate::limits;
+use crate::net::access::caller::Permit;
 use crate::net::json::object::{self, JsonObject};
 use crate::net::json::value;
 use crate::net::parser::Request;
@@ -187,14 +188,15 @@ pub fn describe(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Proble
     }))
 }
 
-pub fn list(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+/// Those that the caller's key is for.
+pub fn list(node: &Node, head: &Head<'_>, permit: Permit<'_>) -> Result<Work, Problem> {
     no_parameters(head)?;
     if !node.is_serving() {
         return Err(Refusal::NotReady.into());
     }
     let catalogue = node.catalogue();
-    let collections: Vec<Value> =
-        catalogue.collections.values().map(|collection| describe_json(collection, None)).collect();
+    let shown = catalogue.collections.values().filter(|collection| permit.shows(&collection.name));
+    let collections: Vec<Value> = shown.map(|collection| describe_json(collection, None)).collect();
     Ok(Work::Ready(Response::json(200, &json!({ "collections": collections }))))
 }
 

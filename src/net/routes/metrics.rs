@@ -10,6 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Work, no_parameters};
+use crate::net::access::caller::Permit;
+use crate::net::access::numbers::Numbers;
 use crate::net::parser::head::Head;
 use crate::net::problem::Problem;
 use crate::net::response::Response;
@@ -21,17 +23,18 @@ use crate::shard::stats::{LATENCY_BUCKETS, Latency, Phase, ShardStats};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub fn scrape(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+pub fn scrape(node: &Node, head: &Head<'_>, permit: Permit<'_>) -> Result<Work, Problem> {
     no_parameters(head)?;
     let openmetrics =
         head.fields.accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
-    let node = node.clone();
-    Ok(Work::task(async move { Ok(render(node.stats().await, openmetrics)) }))
+    let (node, access) = (node.clone(), permit.access().numbers());
+    Ok(Work::task(async move { Ok(render(node.stats().await, access, openmetrics)) }))
 }
 
-fn render(shards: Vec<ShardStats>, openmetrics: bool) -> Response {
+fn render(shards: Vec<ShardStats>, access: Numbers, openmetrics: bool) -> Response {
     let mut registry = Registry::with_prefix("kyrodb");
     registry.register_collector(Box::new(Shards(shards)));
+    registry.register_collector(Box::new(access));
     let mut out = String::with_capacity(16 * 1024);
     text::encode(&mut out, &registry).expect("a string takes every character");
     if openmetrics {
@@ -353,7 +356,9 @@ mod tests {
         let mut shard = ShardStats { shard: ShardId(3), gets: 7, log_bytes: 4096, ..Default::default() };
         shard.write_latency.observe(1_500);
         shard.write_latency.observe(100_000_000_000);
-        let Body::Bytes { bytes, .. } = render(vec![shard], openmetrics).body else { panic!("text") };
+        let Body::Bytes { bytes, .. } = render(vec![shard], Numbers::default(), openmetrics).body else {
+            panic!("text")
+        };
         String::from_utf8(bytes).unwrap()
     }
 

@@ -28,6 +28,7 @@ use accept::is_ndjson;
 pub use large_put::LargePut;
 pub use work::Work;
 
+use super::access::caller::Permit;
 use super::json::object::JsonObject;
 use super::parser::head::{Framing, Head, Method};
 use super::parser::target::{Query, decode_segment};
@@ -271,8 +272,8 @@ pub enum Started {
     LargePut(Box<LargePut>),
 }
 
-/// Starts a request. A problem means that nothing was started.
-pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
+/// Starts a request that was admitted. A problem means that nothing was started.
+pub fn start(node: &Node, request: &Request<'_>, permit: Permit<'_>) -> Result<Started, Problem> {
     let head = &request.head;
     let resource = Resource::find(head.path, head.method).ok_or_else(Problem::no_such_route)?;
     if let (Resource::Bulk { collection }, Method::Post) = (resource, head.method) {
@@ -286,10 +287,15 @@ pub fn start(node: &Node, request: &Request<'_>) -> Result<Started, Problem> {
     {
         return LargePut::plan(node, head, collection, key).map(|put| Started::LargePut(Box::new(put)));
     }
-    start_work(node, request, resource).map(Started::Work)
+    start_work(node, request, resource, permit).map(Started::Work)
 }
 
-fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Result<Work, Problem> {
+fn start_work(
+    node: &Node,
+    request: &Request<'_>,
+    resource: Resource<'_>,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     use Method::{Delete, Get, Head, Patch, Post, Put};
     let head = &request.head;
     if resource.answers_json() && resource.has(head.method) {
@@ -305,7 +311,7 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::CoreLookupFast { key }, Get | Head) => core_v1::lookup_fast(node, head, key),
         (Resource::CoreLookup, Get | Head) => core_v1::lookup(node, head),
         (Resource::CorePut, Post) => core_v1::put(node, request),
-        (Resource::Collections, Get | Head) => collections::list(node, head),
+        (Resource::Collections, Get | Head) => collections::list(node, head, permit),
         (Resource::Collection { name }, Get | Head) => collections::describe(node, head, name),
         (Resource::Collection { name }, Put) => collections::create(node, request, name),
         (Resource::Collection { name }, Delete) => collections::remove(node, head, name),
@@ -329,7 +335,7 @@ fn start_work(node: &Node, request: &Request<'_>, resource: Resource<'_>) -> Res
         (Resource::Live, Get | Head) => health::live(head),
         (Resource::Ready, Get | Head) => health::ready(node, head),
         (Resource::BuildInfo, Get | Head) => health::build_info(head),
-        (Resource::Metrics, Get | Head) => metrics::scrape(node, head),
+        (Resource::Metrics, Get | Head) => metrics::scrape(node, head, permit),
         (Resource::Missing { what, .. }, method) if resource.has(method) => {
             Err(Problem::not_implemented(what))
         }
