@@ -437,7 +437,7 @@ fn denials_are_counted_and_no_answer_has_a_key() {
     let access = Access::default();
     let (admin, wrong) = (made(1, Role::Admin, &[]), made(2, Role::Admin, &[]));
     serve_with(12, access.clone(), async move |talk| {
-        access.publish(vec![admin.key]);
+        access.publish(vec![admin.key.clone()]);
         let said = Rc::new(RefCell::new(String::new()));
         let ask = async |method: &str, target: &str, line: &str| {
             let answer = talk.ask(method, target, line, "").await;

@@ -7,6 +7,7 @@ mod support;
 use http::{Client, Served, Talk, request};
 use kyrodb::io::sim::Rng;
 use kyrodb::limits;
+use kyrodb::net::access::shared::Access;
 use kyrodb::net::server::Options;
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -266,7 +267,11 @@ fn a_trickle_does_not_keep_a_request_alive() {
 
 #[test]
 fn connections_over_the_bound_are_told_so_and_places_come_free() {
-    let mut served = Served::start_with(9, 1, Options { log_requests: false, connections_max: 2 });
+    let mut served = Served::start_with(
+        9,
+        1,
+        Options { log_requests: false, connections_max: 2, access: Access::default() },
+    );
     served.talk(|talk| async move {
         let (first, second) = (talk.connect().await, talk.connect().await);
         for client in [&first, &second] {

@@ -11,6 +11,7 @@ use kyrodb::io::executor::Class;
 use kyrodb::io::op::SendBuf;
 use kyrodb::io::runtime::{Runtime, Socket};
 use kyrodb::io::sim::{Disk, SimConfig};
+use kyrodb::net::access::shared::Access;
 use kyrodb::net::drain::Drain;
 use kyrodb::net::server::{Options, serve};
 
@@ -27,7 +28,11 @@ pub struct Served {
 impl Served {
     /// A node on `cores` cores, each listening at the same address.
     pub fn start(seed: u64, cores: usize) -> Served {
-        Served::start_with(seed, cores, Options { log_requests: false, connections_max: 64 })
+        Served::start_with(
+            seed,
+            cores,
+            Options { log_requests: false, connections_max: 64, access: Access::default() },
+        )
     }
 
     pub fn start_with(seed: u64, cores: usize, http: Options) -> Served {
@@ -41,7 +46,7 @@ impl Served {
         let running = Rc::new(Cell::new(0));
         let drains = (0..cores).map(|_| Drain::default()).collect();
         let mut served = Served { cluster, drains, running, address };
-        (0..cores).for_each(|core| served.serve_on(core, http));
+        (0..cores).for_each(|core| served.serve_on(core, http.clone()));
         served
     }
 
