@@ -84,13 +84,6 @@ pub enum Command {
     Key(KeyCommand),
 }
 
-/// Whatever a command of a later release may take.
-#[derive(Debug, Args)]
-pub struct RestArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
-}
-
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     /// TOML file with options

@@ -24,10 +24,6 @@ use crate::vector::door::VectorError;
 pub enum Failure {
     /// The command line asks for what the command does not take.
     Usage(UsageError),
-    /// A command of a later release.
-    NotThereYet {
-        command: &'static str,
-    },
     Config(ConfigError),
     /// The server answered with an error.
     Refused(Refused),
@@ -197,7 +193,7 @@ impl Failure {
 
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Usage(_) | Failure::NotThereYet { .. } | Failure::Config(_) => 2,
+            Failure::Usage(_) | Failure::Config(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
             Failure::NoCollection { .. } | Failure::NoKey { .. } => 3,
             Failure::Conflict { .. } => 4,
@@ -232,9 +228,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Usage(error) => error.fmt(f),
-            Failure::NotThereYet { command } => {
-                write!(f, "`kyrodb {command}` is not there yet: it comes with a later release")
-            }
             Failure::Config(error) => error.fmt(f),
             Failure::Refused(refused) => refused.fmt(f),
             Failure::Unreachable { url, source } => {
