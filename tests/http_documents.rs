@@ -10,12 +10,16 @@ use std::rc::Rc;
 use http::{Answer, Served, Talk};
 use kyrodb::io::executor::Class;
 use kyrodb::io::sim::{CrashPolicy, Rng};
+use kyrodb::net::access::shared::Access;
 use kyrodb::net::server::Options;
 use serde_json::{Value, json};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
-const HTTP: Options = Options { log_requests: false, connections_max: 64 };
+
+fn served() -> Options {
+    Options { log_requests: false, connections_max: 64, access: Access::default() }
+}
 
 fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {
     Served::start(seed, 2).talk(|talk| test(talk));
@@ -274,7 +278,7 @@ fn searches_find_what_brute_force_finds() {
     // The index is made anew of the records.
     let disk = served.cluster.sim.crash(CrashPolicy::KeepNothing);
     drop(served);
-    Served::start_on(4, 2, disk, HTTP).talk(async move |talk: Talk| {
+    Served::start_on(4, 2, disk, served()).talk(async move |talk: Talk| {
         assert_finds(&talk, &mut Rng::new(8), &model, 40).await;
     });
 }
