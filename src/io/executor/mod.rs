@@ -101,6 +101,8 @@ pub struct Executor {
     bell: Arc<dyn Doorbell>,
     completions: Vec<Completion>,
     stall: StallDetector,
+    /// Since background work was put off for tasks that stood back.
+    turns_without_background: u32,
 }
 
 impl Executor {
@@ -127,6 +129,7 @@ impl Executor {
             bell,
             completions: Vec::new(),
             stall,
+            turns_without_background: 0,
         }
     }
 
@@ -166,8 +169,10 @@ impl Executor {
         self.wake_expired();
         (self.hook)();
         self.run_foreground(&mut work);
-        self.run_stood_back(&mut work);
-        self.run_background(&mut work);
+        let stood_back = self.run_stood_back(&mut work);
+        if !stood_back || self.is_background_due() {
+            self.run_background(&mut work);
+        }
         work.outside_ring_ns = self.shared.driver.borrow().now().since(self.shared.turn_start.get());
         let cpu_ns = self.stall.turn_ends(&**self.shared.driver.borrow());
         self.shared.stats.borrow_mut().record(cpu_ns, work);
@@ -269,13 +274,26 @@ impl Executor {
         self.run_until(self.shared.turn_start.get().after(limits::TURN_BUDGET), work);
     }
 
-    /// Goes on with tasks that stood back, one by one. One at least, so that they come to an end beside any load.
-    fn run_stood_back(&mut self, work: &mut TurnWork) {
+    /// Goes on with tasks that stood back, one by one. One at least, so that they come to an end beside any load. True
+    /// when some have still to wait.
+    fn run_stood_back(&mut self, work: &mut TurnWork) -> bool {
         if self.shared.standing_back.borrow().is_empty() {
-            return;
+            return false;
         }
         let deadline = self.shared.driver.borrow().now().after(limits::STOOD_BACK_BUDGET);
         while self.wake_stood_back() && self.run_until(deadline, work) {}
+        !self.shared.standing_back.borrow().is_empty()
+    }
+
+    /// While tasks that stood back wait for their next turn, background work has to be content with one of several: their
+    /// time in a turn is short for the sake of others, not of background work.
+    fn is_background_due(&mut self) -> bool {
+        self.turns_without_background += 1;
+        let is_due = self.turns_without_background >= limits::BACKGROUND_TURNS_MAX;
+        if is_due {
+            self.turns_without_background = 0;
+        }
+        is_due
     }
 
     fn wake_stood_back(&self) -> bool {

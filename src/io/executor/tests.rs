@@ -126,3 +126,31 @@ fn what_stands_back_lets_others_go_first_and_comes_to_an_end() {
     }
     busy.set(false);
 }
+
+/// A search that scans for milliseconds beside a merge.
+#[test]
+fn background_work_leaves_most_of_the_time_to_what_stands_back() {
+    let clock = WorkClock::default();
+    let mut executor = Executor::new(Box::new(clock.clone()));
+    let (searched, merged) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (runtime, work, done) = (executor.runtime(), clock.clone(), searched.clone());
+    executor.runtime().spawn(Class::Foreground, async move {
+        let mut slice = runtime.slice_behind_others().await;
+        loop {
+            work.work(limits::LONG_REQUEST_SLICE);
+            done.set(done.get() + limits::LONG_REQUEST_SLICE.as_micros());
+            slice.checkpoint().await;
+        }
+    });
+    let (runtime, work, done) = (executor.runtime(), clock.clone(), merged.clone());
+    executor.runtime().spawn(Class::Background, async move {
+        loop {
+            work.work(limits::BACKGROUND_SLICE);
+            done.set(done.get() + limits::BACKGROUND_SLICE.as_micros());
+            runtime.yield_now().await;
+        }
+    });
+    (0..400).for_each(|_| executor.turn());
+    let (searched, merged) = (searched.get(), merged.get());
+    assert!(searched > merged && merged * 4 > searched, "{searched} us and {merged} us");
+}
