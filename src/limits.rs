@@ -217,6 +217,8 @@ pub const SEARCH_HITS_MAX: usize = 1000;
 pub const SEARCH_DEPTH_HITS_MAX: usize = 10_000;
 pub const SEARCH_WIDTH_ENTRIES_MAX: usize = 10_000;
 pub const SEARCH_ATTEMPTS_MAX: usize = 4;
+/// Of a count, which is exact only when nothing was sealed meanwhile.
+pub const COUNT_ATTEMPTS_MAX: usize = 16;
 /// Codes that a search looks at before the core may do something else.
 pub const SEARCH_STEP_CODES: u64 = 1000;
 pub const FILTER_STEP_DOCUMENTS: usize = 64;

@@ -125,11 +125,12 @@ pub async fn find(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>)
 type FoundByMap = Result<(Arc<Collection>, Found), Refusal>;
 
 async fn find_by_map(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> FoundByMap {
-    for _ in 1..limits::SEARCH_ATTEMPTS_MAX {
+    let is_count = query.vector.is_none();
+    for _ in 1..if is_count { limits::COUNT_ATTEMPTS_MAX } else { limits::SEARCH_ATTEMPTS_MAX } {
         match find_once(node, collection, query).await {
             // A range is on its way to another shard.
             Err(Refusal::Moved) => node.runtime().sleep(limits::INDEX_WAIT_STEP).await,
-            Ok((_, found)) if found.counts_twice && query.vector.is_none() => {}
+            Ok((_, found)) if found.counts_twice && is_count => {}
             found => return found,
         }
     }
