@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
-fn served() -> Options {
+fn plain_http() -> Options {
     Options { log_requests: false, connections_max: 64, access: Access::default() }
 }
 
@@ -278,7 +278,7 @@ fn searches_find_what_brute_force_finds() {
     // The index is made anew of the records.
     let disk = served.cluster.sim.crash(CrashPolicy::KeepNothing);
     drop(served);
-    Served::start_on(4, 2, disk, served()).talk(async move |talk: Talk| {
+    Served::start_on(4, 2, disk, plain_http()).talk(async move |talk: Talk| {
         assert_finds(&talk, &mut Rng::new(8), &model, 40).await;
     });
 }
