@@ -122,6 +122,15 @@ pub struct ServeArgs {
     /// API keys beside those of the data directory
     #[arg(long, value_name = "FILE")]
     pub keys_file: Option<String>,
+    /// Speak TLS: the certificate in PEM, with those that vouch for it; read anew when the file changes
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<String>,
+    /// The key of the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Take only clients with a certificate of one of these authorities (mutual TLS)
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
     /// Listen beyond this machine although keys and data travel in plain text
     #[arg(long)]
     pub insecure_plaintext: bool,
@@ -154,6 +163,9 @@ impl ServeArgs {
             ("sync_interval_ms", &self.sync_interval_ms),
             ("drain_seconds", &self.drain_seconds),
             ("keys_file", &self.keys_file),
+            ("tls_certificate", &self.tls_certificate),
+            ("tls_key", &self.tls_key),
+            ("tls_client_ca", &self.tls_client_ca),
             ("cors_origins", &self.cors_origins),
             ("rl_data_rps", &self.rl_data_rps),
             ("rl_data_burst", &self.rl_data_burst),

@@ -14,6 +14,7 @@ use super::options::{self, OPTIONS, OptionSpec};
 use super::size;
 use crate::net::access::cors::Cors;
 use crate::net::access::limiter::{Rate, Rates};
+use crate::net::tls::identity::TlsFiles;
 use crate::shard::record::Durability;
 
 /// What the server runs with.
@@ -31,6 +32,8 @@ pub struct Config {
     pub warm_on_start: bool,
     /// Keys beside those of the data directory.
     pub keys_file: Option<PathBuf>,
+    /// Certificate and key, when the port speaks TLS.
+    pub tls: Option<TlsFiles>,
     pub insecure_plaintext: bool,
     pub cors: Cors,
     pub rates: Rates,
@@ -76,6 +79,11 @@ pub enum ConfigError {
         name: String,
         origin: Origin,
     },
+    /// An option that means nothing without another.
+    Alone {
+        name: &'static str,
+        needs: &'static str,
+    },
     OutOfBounds {
         name: &'static str,
         text: String,
@@ -110,7 +118,7 @@ impl Settings {
         for (name, text) in flags {
             settings.set(name, text, Origin::Flag)?;
         }
-        Ok(settings)
+        settings.check()
     }
 
     fn defaults() -> Settings {
@@ -193,7 +201,8 @@ impl Settings {
             drain: Duration::from_secs(self.number("drain_seconds")),
             disable_http_log: self.switch("disable_http_log"),
             warm_on_start: self.switch("warm_on_start"),
-            keys_file: Some(self.text("keys_file")).filter(|path| !path.is_empty()).map(PathBuf::from),
+            keys_file: self.path("keys_file"),
+            tls: self.tls(),
             insecure_plaintext: self.switch("insecure_plaintext"),
             cors: Cors::parse(self.text("cors_origins")).expect("checked when it was set"),
             rates: Rates {
@@ -201,6 +210,31 @@ impl Settings {
                 admin: self.rate("rl_admin_rps", "rl_admin_burst"),
             },
         }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// `None` without a certificate; the rest means nothing then, and [`Settings::check`] says so.
+    fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.path("tls_certificate")?, self.path("tls_key")?);
+        Some(TlsFiles { certificate, key, client_ca: self.path("tls_client_ca") })
+    }
+
+    /// Options that need one another.
+    fn check(self) -> Result<Settings, ConfigError> {
+        let given = |name| self.path(name).is_some();
+        for (name, needs) in [
+            ("tls_certificate", "tls_key"),
+            ("tls_key", "tls_certificate"),
+            ("tls_client_ca", "tls_certificate"),
+        ] {
+            if given(name) && !given(needs) {
+                return Err(ConfigError::Alone { name, needs });
+            }
+        }
+        Ok(self)
     }
 
     fn rate(&self, per_second: &str, burst: &str) -> Option<Rate> {
@@ -274,6 +308,7 @@ impl fmt::Display for ConfigError {
                 }
             }
             ConfigError::NotOneValue { name, origin } => write!(f, "{origin}: `{name}` takes one value"),
+            ConfigError::Alone { name, needs } => write!(f, "`{name}` needs `{needs}`"),
             ConfigError::OutOfBounds { name, text, origin, wanted } => {
                 write!(f, "{name} = {text:?} ({origin}): wanted is {wanted}")
             }
@@ -346,6 +381,17 @@ mod tests {
         assert!(error("cors_origins = [1]", &[], &[]).contains("takes one value"));
         assert!(error("cors_origins = 'a.example'", &[], &[]).contains("wanted is origins as"));
         assert!(error("keys_file = ['a']", &[], &[]).contains("takes one value"));
+    }
+
+    #[test]
+    fn a_certificate_goes_with_its_key() {
+        let all = "tls_certificate = 'a.pem'\ntls_key = 'a.key'\ntls_client_ca = 'ca.pem'";
+        let tls = gather(all, &[], &[]).unwrap().config().tls.expect("TLS");
+        assert_eq!((tls.key, tls.client_ca), (PathBuf::from("a.key"), Some(PathBuf::from("ca.pem"))));
+        assert_eq!(gather("", &[], &[]).unwrap().config().tls, None);
+        assert_eq!(error("tls_certificate = 'a.pem'", &[], &[]), "`tls_certificate` needs `tls_key`");
+        assert_eq!(error("", &[("KYRODB_TLS_KEY", "a")], &[]), "`tls_key` needs `tls_certificate`");
+        assert_eq!(error("", &[], &[("tls_client_ca", "a")]), "`tls_client_ca` needs `tls_certificate`");
     }
 
     #[test]

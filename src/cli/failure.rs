@@ -15,6 +15,7 @@ use super::described::Misfit;
 use super::document_line::DocumentLineError;
 use super::key_store::KeyStoreError;
 use super::vector_file::RowsError;
+use crate::net::tls::identity::TlsError;
 use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
 use crate::types::ShardId;
@@ -61,6 +62,8 @@ pub enum Failure {
     },
     /// A file of API keys cannot be used.
     KeyStore(KeyStoreError),
+    /// Certificate or key cannot be used.
+    Tls(TlsError),
     /// `key revoke` of a key that is not there.
     NoKey {
         id: String,
@@ -193,7 +196,7 @@ impl Failure {
 
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Usage(_) | Failure::Config(_) => 2,
+            Failure::Usage(_) | Failure::Config(_) | Failure::Tls(_) => 2,
             Failure::Refused(refused) => refused.exit_code(),
             Failure::NoCollection { .. } | Failure::NoKey { .. } => 3,
             Failure::Conflict { .. } => 4,
@@ -249,6 +252,7 @@ impl fmt::Display for Failure {
             Failure::Output(source) => write!(f, "standard output: {source}"),
             Failure::Found { count, what } => write!(f, "{count} {what}"),
             Failure::KeyStore(error) => error.fmt(f),
+            Failure::Tls(error) => error.fmt(f),
             Failure::NoKey { id } => {
                 write!(f, "there is no key {id}; `kyrodb key list` names those there are")
             }
@@ -313,8 +317,8 @@ impl fmt::Display for UsageError {
             ),
             UsageError::Plaintext { listen } => write!(
                 f,
-                "on {listen} keys and data would travel in plain text, as there is no TLS yet: listen on \
-                 127.0.0.1 behind a proxy that has it, or say --insecure-plaintext"
+                "on {listen} keys and data would travel in plain text: give --tls-certificate and --tls-key, listen \
+                 on 127.0.0.1, or say --insecure-plaintext"
             ),
             UsageError::NoSnapshot { dir } => {
                 write!(

@@ -49,7 +49,8 @@ impl KeyWatch {
             seen: Ok(contents),
             next_look: Instant::now() + limits::KEY_FILE_PERIOD,
         };
-        require_safe_address(listen, !keys.is_empty(), config.insecure_plaintext)?;
+        let is_sealed = config.tls.is_some() || config.insecure_plaintext;
+        require_safe_address(listen, !keys.is_empty(), is_sealed)?;
         match keys.len() {
             0 => tracing::warn!(
                 "no API keys are set: everybody on this machine may do everything. `kyrodb key create` makes one"
@@ -130,8 +131,9 @@ fn unlike(path: &Path, error: crate::net::access::key_file::KeyFileError) -> Key
 }
 
 /// Nobody beyond this machine may come in without a key, nor overhear one.
-fn require_safe_address(listen: SocketAddr, has_keys: bool, insecure_plaintext: bool) -> Result<(), Failure> {
-    let reason = match (listen.ip().to_canonical().is_loopback(), has_keys, insecure_plaintext) {
+/// `is_sealed`: by TLS, or somebody said that plain text will do.
+fn require_safe_address(listen: SocketAddr, has_keys: bool, is_sealed: bool) -> Result<(), Failure> {
+    let reason = match (listen.ip().to_canonical().is_loopback(), has_keys, is_sealed) {
         (true, _, _) | (false, true, true) => return Ok(()),
         (false, false, _) => UsageError::OpenToAll { listen },
         (false, true, false) => UsageError::Plaintext { listen },

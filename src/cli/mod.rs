@@ -51,6 +51,7 @@ mod source;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod tls_watch;
 mod value_line;
 mod values;
 mod vector_file;

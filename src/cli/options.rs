@@ -63,7 +63,7 @@ const LOG_SEGMENT: Kind = Kind::Bytes {
     step: BLOCK_BYTES as u64,
 };
 
-pub static OPTIONS: [OptionSpec; 17] = [
+pub static OPTIONS: [OptionSpec; 20] = [
     option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
     option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
     option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
@@ -82,6 +82,9 @@ pub static OPTIONS: [OptionSpec; 17] = [
     option("disable_http_log", Kind::Switch, || "false".to_owned()),
     option("warm_on_start", Kind::Switch, || "false".to_owned()),
     option("keys_file", Kind::OptionalPath, String::new),
+    option("tls_certificate", Kind::OptionalPath, String::new),
+    option("tls_key", Kind::OptionalPath, String::new),
+    option("tls_client_ca", Kind::OptionalPath, String::new),
     option("insecure_plaintext", Kind::Switch, || "false".to_owned()),
     option("cors_origins", Kind::Origins, String::new),
     option("rl_data_rps", RATE, || "0".to_owned()),

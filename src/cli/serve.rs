@@ -19,6 +19,7 @@ use super::data_dir::DataDir;
 use super::failure::Failure;
 use super::key_watch::KeyWatch;
 use super::service::{LastLook, Pulse, Service};
+use super::tls_watch::TlsWatch;
 use super::{freed_memory, logging};
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
@@ -97,6 +98,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let inherited = service.inherited_socket()?;
     let listen = inherited.as_ref().map_or(Ok(config.listen), address_of)?;
     let mut keys = KeyWatch::start(config, listen)?;
+    let mut tls = TlsWatch::start(config)?;
     let place = match inherited {
         Some(socket) => Place::Inherited(Arc::new(socket)),
         None => Place::Address(reserve(listen)?),
@@ -123,11 +125,16 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
             log_requests: !config.disable_http_log,
             connections_max: server::connections_max(config.shards),
             access: keys.access().clone(),
+            tls: tls.identity().cloned(),
         };
         start_core(config, mailbox, options.clone(), (place.clone(), http), &stop, &events)?;
     }
     drop(events);
-    supervise(config, &inbox, &stop, &service, &mut keys)
+    let files = || {
+        keys.look();
+        tls.look();
+    };
+    supervise(config, &inbox, &stop, &service, files)
 }
 
 /// Open files of a server with as many connections as it takes.
@@ -280,11 +287,11 @@ fn supervise(
     inbox: &Receiver<Event>,
     stop: &Stop,
     service: &Service,
-    keys: &mut KeyWatch,
+    mut look_at_files: impl FnMut(),
 ) -> Result<(), Failure> {
     let mut state = Supervision::new(config.shards);
     while state.running > 0 {
-        keys.look();
+        look_at_files();
         state.look(&stop.pulse, service);
         let event = match inbox.recv_timeout(service.period().min(limits::KEY_FILE_PERIOD)) {
             Ok(event) => event,
@@ -383,10 +390,11 @@ impl Supervision {
         service.ready(address, self.shards);
         let cores = available_cores();
         let mut out = std::io::stdout().lock();
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
         let line = if cores < self.shards {
-            writeln!(out, "ready http://{address} shards={} cores={cores}", self.shards)
+            writeln!(out, "ready {scheme}://{address} shards={} cores={cores}", self.shards)
         } else {
-            writeln!(out, "ready http://{address} shards={}", self.shards)
+            writeln!(out, "ready {scheme}://{address} shards={}", self.shards)
         };
         line.and_then(|()| out.flush()).map_err(Failure::Output)
     }

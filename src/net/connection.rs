@@ -103,7 +103,7 @@ impl Connection {
 
     /// Sends what is left and makes sure that it arrives.
     async fn end(&mut self) {
-        self.wire.flush().await;
+        self.wire.finish().await;
         if self.ending == Some(Ending::Unread) && !self.wire.is_gone() {
             self.wire.inbound.clear();
             self.wire.linger().await;

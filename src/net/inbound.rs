@@ -65,8 +65,13 @@ impl Inbound {
 
     /// Takes bytes that have to wait.
     pub fn add_copied(&mut self, bytes: &[u8]) {
+        self.room().extend_from_slice(bytes);
+    }
+
+    /// Where bytes that have to wait are appended.
+    pub fn room(&mut self) -> &mut Vec<u8> {
         self.settle();
-        self.copied.extend_from_slice(bytes);
+        &mut self.copied
     }
 
     /// Gives the lease back, its unread bytes copied.

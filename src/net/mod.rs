@@ -29,5 +29,6 @@ pub mod search_cursor;
 pub mod seat;
 pub mod server;
 pub mod status;
+pub mod tls;
 pub mod ttl;
 pub mod wire;

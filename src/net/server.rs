@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::access::shared::Access;
 use super::connection::Connection;
 use super::drain::Drain;
 use super::seat::Seats;
+use super::tls::identity::Identity;
+use super::tls::session::TlsSession;
 use super::wire::Wire;
 use crate::io::executor::Class;
 use crate::io::runtime::{Listener, Runtime, Socket};
@@ -20,7 +23,7 @@ use crate::shard::node::Node;
 /// Pause after an accept that failed, for want of file descriptors for example.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// One log line per answer, at the level info.
     pub log_requests: bool,
@@ -28,6 +31,8 @@ pub struct Options {
     pub connections_max: usize,
     /// The same for all cores.
     pub access: Access,
+    /// What TLS connections use; without it the port speaks plain HTTP.
+    pub tls: Option<Arc<Identity>>,
 }
 
 /// A core's part of the bound on connections.
@@ -72,8 +77,12 @@ impl Server {
         if taken >= self.options.connections_max + limits::REFUSALS_MAX {
             return; // closed unanswered: even refusals are bounded
         }
+        let Ok(tls) = self.new_session().inspect_err(|error| tracing::error!(%error, "no TLS session"))
+        else {
+            return;
+        };
         let seat = self.seats.take(self.runtime.turn_start());
-        let wire = Wire::new(self.runtime.clone(), socket, seat);
+        let wire = Wire::new(self.runtime.clone(), socket, seat, tls);
         let caller = Caller::new(self.options.access.clone(), wire.peer(), self.runtime.turn_start());
         let connection = Connection::new(self.node.clone(), wire, caller, self.options.log_requests);
         if taken >= self.options.connections_max {
@@ -81,6 +90,10 @@ impl Server {
         } else {
             self.runtime.spawn(Class::Foreground, connection.run());
         }
+    }
+
+    fn new_session(&self) -> Result<Option<TlsSession>, rustls::Error> {
+        self.options.tls.as_ref().map(|identity| TlsSession::new(identity.current())).transpose()
     }
 
     async fn rest_after(&self, error: &io::Error) {

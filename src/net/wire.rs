@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use super::inbound::Inbound;
 use super::seat::{Doing, SeatGuard};
+use super::tls::session::TlsSession;
 use crate::io::op::SendBuf;
 use crate::io::runtime::{Runtime, Socket};
 use crate::limits;
@@ -33,6 +34,8 @@ pub struct Wire {
     runtime: Runtime,
     socket: Socket,
     seat: SeatGuard,
+    /// Between the socket and everything here, when the port speaks TLS.
+    tls: Option<Box<TlsSession>>,
     pub inbound: Inbound,
     /// Answers to be sent.
     pub out: Vec<u8>,
@@ -43,11 +46,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(runtime: Runtime, socket: Socket, seat: SeatGuard) -> Wire {
+    pub fn new(runtime: Runtime, socket: Socket, seat: SeatGuard, tls: Option<TlsSession>) -> Wire {
         Wire {
             runtime,
             socket,
             seat,
+            tls: tls.map(Box::new),
             inbound: Inbound::default(),
             out: Vec::new(),
             ended: false,
@@ -88,14 +92,27 @@ impl Wire {
 
     /// Waits for more bytes.
     pub async fn fill(&mut self, doing: Doing) -> Filled {
-        if self.ended || self.gone {
-            return Filled::Ended;
+        loop {
+            if self.ended || self.gone {
+                return Filled::Ended;
+            }
+            if doing == Doing::Idle {
+                self.give_back_room();
+            }
+            // A handshake has the time of a head: who never ends one holds no place for longer.
+            let shaking = self.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
+            let doing = if shaking { Doing::Head } else { doing };
+            self.seat.enter(doing, self.runtime.turn_start());
+            let filled = poll_fn(|cx| self.poll_fill(cx, doing)).await;
+            if self.tls.is_none() {
+                return filled;
+            }
+            self.send_of_protocol().await;
+            // What came may be a part of a record, or the protocol's own.
+            if filled != Filled::More || !self.inbound.is_empty() {
+                return filled;
+            }
         }
-        if doing == Doing::Idle {
-            self.give_back_room();
-        }
-        self.seat.enter(doing, self.runtime.turn_start());
-        poll_fn(|cx| self.poll_fill(cx, doing)).await
     }
 
     /// Room for large answers must not stay with every connection that once had some.
@@ -109,7 +126,10 @@ impl Wire {
         match self.socket.poll_receive(cx) {
             Poll::Ready(Ok(Some(lease))) => {
                 self.seat.made_progress(lease.len(), self.runtime.turn_start());
-                self.inbound.add(lease);
+                match &mut self.tls {
+                    None => self.inbound.add(lease),
+                    Some(tls) => self.ended = open(tls, &lease, &mut self.inbound),
+                }
                 Poll::Ready(Filled::More)
             }
             Poll::Ready(Ok(None) | Err(_)) => {
@@ -130,7 +150,7 @@ impl Wire {
         poll_fn(|cx| {
             let polled = future.as_mut().poll(cx);
             if polled.is_pending() {
-                absorb(&self.socket, &mut self.inbound, &mut self.ended, cx);
+                absorb(&self.socket, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
             }
             polled
         })
@@ -143,15 +163,23 @@ impl Wire {
             return;
         }
         let out = std::mem::take(&mut self.out);
+        if self.tls.is_some() {
+            self.send_sealed(&out).await;
+            return self.keep_room(out);
+        }
         if out.len() > limits::SEND_PIECE_BYTES {
             return self.send_pieces(out.into(), 0).await;
         }
-        if let Some(SendBuf::Owned(mut sent)) = self.send(SendBuf::Owned(out)).await {
+        if let Some(SendBuf::Owned(sent)) = self.send(SendBuf::Owned(out)).await {
+            self.keep_room(sent);
+        }
+    }
+
+    /// For the next answers. A page of large records must not stay with every connection that once sent one.
+    fn keep_room(&mut self, mut sent: Vec<u8>) {
+        if sent.capacity() <= 2 * limits::SEND_BATCH_BYTES_MAX {
             sent.clear();
-            // A page of large records must not stay with every connection that once sent one.
-            if sent.capacity() <= 2 * limits::SEND_BATCH_BYTES_MAX {
-                self.out = sent;
-            }
+            self.out = sent;
         }
     }
 
@@ -165,7 +193,42 @@ impl Wire {
     /// Sends a value from where it lies, behind what was appended before.
     pub async fn send_shared(&mut self, bytes: Arc<[u8]>, start: usize) {
         self.flush().await;
-        self.send_pieces(bytes, start).await;
+        match self.tls {
+            None => self.send_pieces(bytes, start).await,
+            Some(_) => self.send_sealed(&bytes[start..]).await,
+        }
+    }
+
+    /// Sends bytes in records.
+    async fn send_sealed(&mut self, plain: &[u8]) {
+        for piece in plain.chunks(limits::SEND_PIECE_BYTES) {
+            let mut records = Vec::new();
+            match &mut self.tls {
+                Some(tls) if !self.gone => tls.seal(piece, &mut records),
+                _ => return,
+            }
+            self.send(SendBuf::Owned(records)).await;
+        }
+    }
+
+    /// Sends what TLS itself has to say.
+    async fn send_of_protocol(&mut self) {
+        let mut records = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            tls.take_output(&mut records);
+        }
+        if !records.is_empty() {
+            self.send(SendBuf::Owned(records)).await;
+        }
+    }
+
+    /// Sends what is left; under TLS also that nothing follows.
+    pub async fn finish(&mut self) {
+        self.flush().await;
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            self.send_of_protocol().await;
+        }
     }
 
     /// Each piece has its own time, so that a slow reader's progress counts.
@@ -190,7 +253,7 @@ impl Wire {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(sent.ok());
             }
-            absorb(&self.socket, &mut self.inbound, &mut self.ended, cx);
+            absorb(&self.socket, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
             if self.seat.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
@@ -210,12 +273,27 @@ impl Wire {
 }
 
 /// Takes in what has arrived, up to the bound.
-fn absorb(socket: &Socket, inbound: &mut Inbound, ended: &mut bool, cx: &mut Context<'_>) {
+fn absorb(
+    socket: &Socket,
+    tls: &mut Option<Box<TlsSession>>,
+    inbound: &mut Inbound,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+) {
     while !*ended && inbound.len() < limits::UNREAD_BYTES_MAX {
-        match socket.poll_receive(cx) {
-            Poll::Ready(Ok(Some(lease))) => inbound.add_copied(&lease),
-            Poll::Ready(Ok(None) | Err(_)) => *ended = true,
-            Poll::Pending => break,
+        match (socket.poll_receive(cx), &mut *tls) {
+            (Poll::Ready(Ok(Some(lease))), None) => inbound.add_copied(&lease),
+            (Poll::Ready(Ok(Some(lease))), Some(tls)) => *ended = open(tls, &lease, inbound),
+            (Poll::Ready(Ok(None) | Err(_)), _) => *ended = true,
+            (Poll::Pending, _) => break,
         }
     }
+}
+
+/// Takes bytes out of their records. True when nothing follows, also because of a fault: then an alert waits to be sent.
+fn open(tls: &mut TlsSession, sealed: &[u8], inbound: &mut Inbound) -> bool {
+    tls.open(sealed, inbound.room()).unwrap_or_else(|fault| {
+        tracing::debug!(%fault, "a TLS connection ends");
+        true
+    })
 }

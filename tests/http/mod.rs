@@ -31,7 +31,7 @@ impl Served {
         Served::start_with(
             seed,
             cores,
-            Options { log_requests: false, connections_max: 64, access: Access::default() },
+            Options { log_requests: false, connections_max: 64, access: Access::default(), tls: None },
         )
     }
 

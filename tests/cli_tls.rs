@@ -1,0 +1,163 @@
+//! The real program behind TLS: a client of another library, a certificate that changes, clients that have none.
+
+mod program;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use program::{code, kyrodb, said};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new([]).expect("valid");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed")
+}
+
+/// Writes a certificate for `localhost` and its key.
+fn issue(by: &Authority, dir: &Path) {
+    let own = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["localhost".to_owned()]).expect("valid");
+    fs::write(dir.join("server.key"), own.serialize_pem()).expect("written");
+    fs::write(dir.join("server.pem"), params.signed_by(&own, by).expect("signed").pem()).expect("written");
+}
+
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(dir: &Path, more: &[&str]) -> Server {
+    let mut process = kyrodb()
+        .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--disable-http-log"])
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .arg("--tls-certificate")
+        .arg(dir.join("server.pem"))
+        .arg("--tls-key")
+        .arg(dir.join("server.key"))
+        .args(more)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let address = line.strip_prefix("ready https://").and_then(|rest| rest.split(' ').next());
+    Server { process, address: address.expect("a ready line").to_owned() }
+}
+
+type Client = StreamOwned<ClientConnection, TcpStream>;
+
+fn client(server: &Server, trusts: &Authority) -> Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusts.der().clone()).expect("a certificate");
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("valid");
+    let stream = TcpStream::connect(&server.address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    StreamOwned::new(connection, stream)
+}
+
+/// One request; the answer until the server closes, and says so.
+fn ask(client: &mut Client, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let length = body.len();
+    write!(
+        client,
+        "{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    )?;
+    client.write_all(body)?;
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn values_small_and_large_travel_sealed() {
+    let (dir, authority) = (tempfile::tempdir().expect("a directory"), authority());
+    issue(&authority, dir.path());
+    let server = start(dir.path(), &[]);
+    for (key, len) in [(1, 100), (2, 100_000), (3, 5_000_000)] {
+        let value: Vec<u8> = (0..len).map(|at: usize| (at * 31 % 251) as u8).collect();
+        let put = ask(&mut client(&server, &authority), &format!("PUT /v1/kv/default/{key}"), &value);
+        assert!(put.expect("answered").starts_with(b"HTTP/1.1 201"));
+        let got = ask(&mut client(&server, &authority), &format!("GET /v1/kv/default/{key}"), b"");
+        let got = got.expect("answered, to an end that the server has sealed too");
+        assert!(got.starts_with(b"HTTP/1.1 200") && got.ends_with(&value), "{len}");
+    }
+    // Many requests in few records, and answers in order.
+    let mut piped = client(&server, &authority);
+    piped.write_all("GET /v1/get_fast/1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(200).as_bytes()).expect("sent");
+    let answers = ask(&mut piped, "GET /health", b"").expect("answered");
+    assert_eq!(answers.windows(15).filter(|part| part == b"HTTP/1.1 200 OK").count(), 201);
+}
+
+#[test]
+fn plain_text_and_strangers_get_nothing_and_the_server_goes_on() {
+    let (dir, authority, other) = (tempfile::tempdir().expect("a directory"), authority(), self::authority());
+    issue(&authority, dir.path());
+    fs::write(dir.path().join("ca.pem"), other.pem()).expect("written");
+    let ca = dir.path().join("ca.pem");
+    let server = start(dir.path(), &[]);
+    let mut plain = TcpStream::connect(&server.address).expect("it listens");
+    plain.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.windows(4).any(|part| part == b"HTTP"), "{answer:?}");
+    assert!(ask(&mut client(&server, &other), "GET /health", b"").is_err(), "it shows another's certificate");
+    assert!(ask(&mut client(&server, &authority), "GET /health", b"").is_ok());
+    drop(server);
+
+    let server = start(dir.path(), &["--tls-client-ca", ca.to_str().expect("letters")]);
+    assert!(ask(&mut client(&server, &authority), "GET /health", b"").is_err(), "no certificate was shown");
+}
+
+#[test]
+fn a_new_certificate_is_served_without_a_restart() {
+    let (dir, first, second) = (tempfile::tempdir().expect("a directory"), authority(), authority());
+    issue(&first, dir.path());
+    let server = start(dir.path(), &[]);
+    let mut open = client(&server, &first);
+    open.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    issue(&second, dir.path());
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask(&mut client(&server, &second), "GET /health", b"").is_err() {
+        assert!(Instant::now() < until, "the new certificate is not served");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(ask(&mut open, "GET /health", b"").is_ok(), "who was there goes on");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    issue(&authority(), dir.path());
+    fs::write(dir.path().join("server.pem"), "nothing").expect("written");
+    let refused = kyrodb()
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .arg("--tls-certificate")
+        .arg(dir.path().join("server.pem"))
+        .arg("--tls-key")
+        .arg(dir.path().join("server.key"))
+        .output()
+        .expect("it runs");
+    assert_eq!(code(&refused), 2, "{}", said(&refused));
+    assert!(said(&refused).contains("server.pem"), "{}", said(&refused));
+}
