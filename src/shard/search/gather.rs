@@ -143,6 +143,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     let core = node.core()?;
     let claims = core.library.claims(map.id);
     // First what all cores share, as it is now; then what else the owners have, as it is then.
+    let slice = core.runtime.slice_behind_others().await;
     let shared = begin_shared(core, &map, &[]).await?;
     let known: Arc<[PartId]> = shared.iter().filter_map(Begun::id).collect();
     let ask = |tablet: &Tablet| {
@@ -151,7 +152,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     };
     let has_own = |tablet: &&Tablet| !core.library.has_all_of(tablet.id, tablet.epoch);
     let calls: Vec<_> = map.tablets.iter().filter(has_own).map(ask).collect();
-    let mut found = run::search(&core.runtime, shared, query).await;
+    let mut found = run::search(&core.runtime, slice, shared, query).await;
     let mut failed = None;
     for call in calls {
         match call.await {
@@ -168,10 +169,11 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
         return Err(Refusal::Moved);
     }
     // What an owner shared in between, before it was asked.
+    let slice = core.runtime.slice_behind_others().await;
     let late = begin_shared(core, &map, &found.shared).await?;
     if !late.is_empty() {
         found.counts_twice = true;
-        found.add(run::search(&core.runtime, late, query).await, query.limit);
+        found.add(run::search(&core.runtime, slice, late, query).await, query.limit);
     }
     Ok((map, found))
 }

@@ -23,15 +23,17 @@ pub async fn search_own(
     query: &Query,
     known: &[PartId],
 ) -> Result<Found, Refusal> {
+    let slice = core.runtime.slice_behind_others().await;
     let mut begun = ready_parts(core, tablet, epoch).await?;
     begun.retain(|part| part.id().is_none_or(|id| !known.contains(&id)));
-    let found = search(&core.runtime, begun, query).await;
+    let found = search(&core.runtime, slice, begun, query).await;
     // A new map takes out of the parts what moved away.
     check_range(core, tablet, epoch).map(|()| found)
 }
 
-pub async fn search(runtime: &Runtime, parts: Vec<Begun>, query: &Query) -> Found {
-    let mut slice = runtime.slice_behind_others().await;
+/// Whoever searches has stood back for the slice before the parts were begun: what is hidden in them is as of then, and a
+/// pause before they are counted would count what was replaced meanwhile twice.
+pub async fn search(runtime: &Runtime, mut slice: Slice, parts: Vec<Begun>, query: &Query) -> Found {
     let mut found = Found::default();
     let mut scratch = Scratch::default();
     for part in parts {
