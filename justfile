@@ -34,6 +34,10 @@ nightly seeds="100000" first="1":
 skew seconds="30":
     tools/skew.sh {{seconds}}
 
+# The server against its description, its metrics against promtool
+interface examples="100":
+    tools/schemathesis.sh {{examples}}
+
 # A full 512 MiB disk (root)
 full-disk:
     tools/full_disk.sh

@@ -666,10 +666,28 @@ fn the_router_tells_loads_and_evens_out_when_asked() {
 }
 
 #[test]
-fn what_is_to_come_says_so() {
+fn the_description_is_served() {
     serve_and(13, async |talk| {
         let answer = get(&talk, "/openapi.json").await;
-        assert_eq!((answer.status, &answer.json()["code"]), (501, &json!("not_implemented")));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.json()["openapi"], "3.1.0");
+        let head = talk.ask("HEAD", "/openapi.json", "", "").await;
+        assert_eq!(head.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        assert_eq!(talk.ask("PUT", "/openapi.json", "", "").await.header("allow"), Some("GET, HEAD"));
+        // What other methods of such a path would be.
+        let allow = talk.ask("PATCH", "/v1/kv/default/mget", "", "").await;
+        assert_eq!(allow.header("allow"), Some("GET, HEAD, PUT, DELETE, POST"));
+    });
+}
+
+#[test]
+fn a_trace_is_no_reason_to_refuse() {
+    serve_and(17, async |talk| {
+        let client = talk.connect().await;
+        client.send(b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: \xe9\r\n\r\n".as_slice()).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-request-id").map(str::len), Some(16), "an id made up");
     });
 }
 

@@ -8,13 +8,16 @@ use crate::types::Seq;
 /// No record ever reaches this version: a tag that is not ours matches nothing.
 const NO_VERSION: Seq = Seq(u64::MAX);
 
+/// Space around the commas of a list.
+const BLANK: [char; 2] = [' ', '\t'];
+
 /// The tags of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Tags {
     /// `*`
     Any,
-    /// The versions named; tags that cannot be a version are left out.
-    Versions(Vec<Seq>),
+    /// One of each tag; `None` of one that cannot be a version.
+    Versions(Vec<Option<Seq>>),
 }
 
 impl Tags {
@@ -23,22 +26,26 @@ impl Tags {
         if text == "*" {
             return Some(Tags::Any);
         }
-        let mut versions = Vec::new();
-        for tag in text.split(',').map(str::trim) {
-            let (tag, is_weak) = tag.strip_prefix("W/").map_or((tag, false), |tag| (tag, true));
-            let opaque = tag.strip_prefix('"')?.strip_suffix('"')?;
-            if opaque.contains('"') {
+        let (mut versions, mut rest) = (Vec::new(), text);
+        loop {
+            let (tag, is_weak) = rest.strip_prefix("W/").map_or((rest, false), |tag| (tag, true));
+            let (opaque, behind) = tag.strip_prefix('"')?.split_once('"')?;
+            if !opaque.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return None;
             }
-            versions.extend(version(opaque).filter(|_| weak_counts || !is_weak));
+            versions.push(version(opaque).filter(|_| weak_counts || !is_weak));
+            let behind = behind.trim_start_matches(BLANK);
+            if behind.is_empty() {
+                return Some(Tags::Versions(versions));
+            }
+            rest = behind.strip_prefix(',')?.trim_start_matches(BLANK);
         }
-        Some(Tags::Versions(versions))
     }
 
     fn matches(&self, seq: Seq) -> bool {
         match self {
             Tags::Any => true,
-            Tags::Versions(versions) => versions.contains(&seq),
+            Tags::Versions(versions) => versions.contains(&Some(seq)),
         }
     }
 }
@@ -55,20 +62,23 @@ fn malformed(name: &str) -> Problem {
 
 /// The condition of a PUT or DELETE.
 pub fn write_condition(fields: &Fields<'_>) -> Result<Condition, Problem> {
-    match (fields.if_match, fields.if_none_match) {
+    let present = fields.if_match.map(present).transpose()?;
+    match (present, fields.if_none_match) {
+        (_, Some(other)) if other != "*" => Err(Problem::header("If-None-Match", "takes only * on a write")),
         (None, None) => Ok(Condition::None),
-        (Some(_), Some(_)) => {
-            Err(Problem::header("If-Match", "cannot be combined with If-None-Match on a write"))
-        }
-        (None, Some("*")) => Ok(Condition::Absent),
-        (None, Some(_)) => Err(Problem::header("If-None-Match", "takes only * on a write")),
-        (Some(text), None) => match Tags::parse(text, false).ok_or_else(|| malformed("If-Match"))? {
-            Tags::Any => Ok(Condition::Present),
-            Tags::Versions(versions) => match versions[..] {
-                [] => Ok(Condition::SeqIs(NO_VERSION)),
-                [seq] => Ok(Condition::SeqIs(seq)),
-                _ => Err(Problem::header("If-Match", "takes one entity tag on a write")),
-            },
+        (None, Some(_)) => Ok(Condition::Absent),
+        (Some(condition), None) => Ok(condition),
+        // To be there and not to be there: nothing is so.
+        (Some(_), Some(_)) => Ok(Condition::SeqIs(NO_VERSION)),
+    }
+}
+
+fn present(if_match: &str) -> Result<Condition, Problem> {
+    match Tags::parse(if_match, false).ok_or_else(|| malformed("If-Match"))? {
+        Tags::Any => Ok(Condition::Present),
+        Tags::Versions(versions) => match versions[..] {
+            [seq] => Ok(Condition::SeqIs(seq.unwrap_or(NO_VERSION))),
+            _ => Err(Problem::header("If-Match", "takes one entity tag on a write")),
         },
     }
 }
@@ -128,16 +138,21 @@ mod tests {
         assert_eq!(condition(None, None), Ok(Condition::None));
         assert_eq!(condition(Some("*"), None), Ok(Condition::Present));
         assert_eq!(condition(Some("\"7\""), None), Ok(Condition::SeqIs(Seq(7))));
-        for foreign in ["\"abc\"", "W/\"7\"", "\"07\"", "\"+7\"", "\"\""] {
+        for foreign in ["\"abc\"", "W/\"7\"", "\"07\"", "\"+7\"", "\"\"", "\"7,\""] {
             assert_eq!(condition(Some(foreign), None), Ok(Condition::SeqIs(NO_VERSION)), "{foreign}");
         }
         assert_eq!(condition(None, Some("*")), Ok(Condition::Absent));
+        assert_eq!(condition(Some("*"), Some("*")), Ok(Condition::SeqIs(NO_VERSION)));
         for (m, n) in [
             (Some("7"), None),
             (Some("\"7"), None),
             (Some("\"1\", \"2\""), None),
+            (Some("\"a\", W/\"2\""), None),
+            (Some("\"a b\""), None),
+            (Some("\"1\" \"2\""), None),
+            (Some("\"1\","), None),
+            (Some("7"), Some("*")),
             (None, Some("\"7\"")),
-            (Some("*"), Some("*")),
             (Some(""), None),
         ] {
             assert_eq!(condition(m, n), Err(400), "{m:?} {n:?}");
@@ -153,6 +168,7 @@ mod tests {
         assert_eq!(judge(None, Some("W/\"5\""), Some(5)), Verdict::NotModified);
         assert_eq!(judge(None, Some("\"4\", \"5\""), Some(5)), Verdict::NotModified);
         assert_eq!(judge(None, Some("\"4\""), Some(5)), Verdict::Send);
+        assert_eq!(judge(None, Some("\"4,5\"\t, W/\"5\""), Some(5)), Verdict::NotModified);
         assert_eq!(judge(None, Some("*"), None), Verdict::Send);
         assert_eq!(judge(Some("\"5\""), None, Some(5)), Verdict::Send);
         assert_eq!(judge(Some("W/\"5\""), None, Some(5)), Verdict::Failed);

@@ -4,8 +4,9 @@
 //! listener; no connection ever leaves its core.
 //!
 //! Reading order: [`server`] takes connections; [`connection`] runs one, over a [`wire`], with requests
-//! from the [`parser`]; [`access`] says whether it may go on; [`routes`] turns each into a call of the [`Node`](crate::shard::node::Node) and
-//! its outcome into a [`response`], or a [`problem`]. Parser, routes and encoding are pure.
+//! from the [`parser`]; [`access`] says whether it may go on; [`routes`] turns each into a call of the
+//! [`Node`](crate::shard::node::Node) and its outcome into a [`response`], or a [`problem`]. Parser, routes and encoding
+//! are pure. [`openapi`] says all of that to clients.
 //!
 //! Must not know: the log, runs, other cores.
 //!
@@ -21,6 +22,7 @@ pub mod inbound;
 pub mod json;
 pub mod lines;
 pub mod note;
+pub mod openapi;
 pub mod parser;
 pub mod problem;
 pub mod response;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::json::object;
+use super::openapi::codes;
 use super::parser::Fault;
 use super::parser::target::{DecodeError, QueryError};
 use super::status;
@@ -57,7 +58,9 @@ struct Document<'a> {
 }
 
 impl Problem {
+    /// Status and code are among those that the description of the interface knows.
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+        debug_assert!(codes::is_known(status, code), "openapi/codes.rs does not know {status} {code}");
         let detail = detail.into();
         Problem { status, code, detail, errors: Vec::new(), allow: None, current: None, more: None }
     }
@@ -84,11 +87,6 @@ impl Problem {
     pub fn malformed_json(error: &serde_json::Error) -> Problem {
         let detail = format!("the body is not JSON: {error}");
         Problem::new(400, "malformed_json", detail.clone()).at("", detail)
-    }
-
-    /// A part of the contract that this version does not carry out.
-    pub fn not_implemented(what: &str) -> Problem {
-        Problem::new(501, "not_implemented", format!("{what} is not implemented yet"))
     }
 
     pub fn no_such_route() -> Problem {

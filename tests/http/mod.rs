@@ -1,5 +1,9 @@
-//! A whole node with its HTTP servers in the simulator, and a client that reads answers strictly.
+//! A whole node with its HTTP servers in the simulator, and a client that reads answers strictly, and compares them
+//! with what the server says of itself in `/openapi.json`.
 #![allow(dead_code)]
+
+mod contract;
+mod json_schema;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -90,9 +94,7 @@ impl Talk {
 
     /// One request on a connection of its own.
     pub async fn ask(&self, method: &str, target: &str, lines: &str, body: impl AsRef<[u8]>) -> Answer {
-        let client = self.connect().await;
-        client.send(request(method, target, lines, body)).await;
-        client.answer_to(method).await
+        self.connect().await.ask(method, target, lines, body).await
     }
 
     pub async fn sleep(&self, seconds: u64) {
@@ -152,7 +154,9 @@ impl Client {
 
     pub async fn ask(&self, method: &str, target: &str, lines: &str, body: impl AsRef<[u8]>) -> Answer {
         self.send(request(method, target, lines, body)).await;
-        self.answer_to(method).await
+        let answer = self.answer_to(method).await;
+        contract::check(method, target, &answer);
+        answer
     }
 
     pub async fn answer(&self) -> Answer {
@@ -183,7 +187,9 @@ impl Client {
         }
         let has_body = method != "HEAD" && !matches!(status, 100 | 204 | 304);
         let body = if has_body { self.body(&headers).await? } else { Vec::new() };
-        Some(Answer { status, headers, body })
+        let answer = Answer { status, headers, body };
+        contract::check_problem(&answer);
+        Some(answer)
     }
 
     async fn body(&self, headers: &BTreeMap<String, String>) -> Option<Vec<u8>> {

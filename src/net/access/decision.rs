@@ -98,11 +98,9 @@ pub fn need_of<'a>(resource: Resource<'a>, method: Method<'_>, query: &str) -> N
                 Need::NoSuchMethod
             }
         },
-        R::Health | R::Live | R::BuildInfo => reading(method, Need::Public),
+        R::Health | R::Live | R::BuildInfo | R::OpenApi => reading(method, Need::Public),
         R::Ready => reading(method, if is_verbose(query) { server(read) } else { Need::Public }),
         R::Metrics => reading(method, server(read)),
-        // The answer is that it is missing.
-        R::Missing { .. } => reading(method, Need::Public),
     }
 }
 

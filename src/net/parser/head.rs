@@ -195,13 +195,9 @@ impl<'a> FieldReader<'a> {
             6 if name.eq_ignore_ascii_case("origin") => only(&mut self.fields.origin, value),
             8 if name.eq_ignore_ascii_case("if-match") => only(&mut self.fields.if_match, value),
             10 if name.eq_ignore_ascii_case("connection") => self.connection(value),
-            11 if name.eq_ignore_ascii_case("traceparent") => {
-                accept_first(&mut self.fields.traceparent, value)
-            }
+            11 if name.eq_ignore_ascii_case("traceparent") => take_any(&mut self.fields.traceparent, value),
             12 if name.eq_ignore_ascii_case("content-type") => only(&mut self.fields.content_type, value),
-            12 if name.eq_ignore_ascii_case("x-request-id") => {
-                accept_first(&mut self.fields.request_id, value)
-            }
+            12 if name.eq_ignore_ascii_case("x-request-id") => take_any(&mut self.fields.request_id, value),
             13 if name.eq_ignore_ascii_case("authorization") => self.authorization(value),
             13 if name.eq_ignore_ascii_case("if-none-match") => only(&mut self.fields.if_none_match, value),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
@@ -314,6 +310,12 @@ fn only<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {
         return Err(Fault::Malformed("a field that may be given once is given twice"));
     }
     accept_first(slot, value)
+}
+
+/// A field that is no reason to refuse a request: what is not UTF-8 is there, but empty.
+fn take_any<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {
+    slot.get_or_insert(std::str::from_utf8(value).unwrap_or_default());
+    Ok(())
 }
 
 fn accept_first<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {

@@ -1,12 +1,13 @@
-//! `/health`, `/livez`, `/readyz` and `/build_info`.
+//! `/health`, `/livez`, `/readyz`, `/build_info` and `/openapi.json`.
 
 use serde_json::{Value, json};
 
 use super::{Work, flag, no_parameters};
+use crate::net::openapi;
 use crate::net::parser::head::Head;
 use crate::net::parser::target::Query;
 use crate::net::problem::Problem;
-use crate::net::response::Response;
+use crate::net::response::{JSON, Response};
 use crate::shard::node::Node;
 use crate::shard::stats::{Phase, ShardStats};
 
@@ -31,6 +32,11 @@ pub fn build_info(head: &Head<'_>) -> Result<Work, Problem> {
         "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
     });
     Ok(Work::Ready(Response::json(200, &info)))
+}
+
+pub fn openapi(head: &Head<'_>) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    Ok(Work::Ready(Response::bytes(200, JSON, openapi::TEXT.into())))
 }
 
 pub fn ready(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -98,9 +98,6 @@ const COUNTERS: &[(&str, &str, Option<Unit>, Read)] = &[
     ("compaction_written", "Bytes of runs that came out of compactions", Some(Unit::Bytes), |s| {
         s.compaction_written_bytes
     }),
-    ("log_paused_us", "Microseconds for which the log paused so that compaction keeps up", None, |s| {
-        s.log_paused_us
-    }),
     ("expired_records", "Records removed because their time to live was over", None, |s| s.expired_records),
     ("index_misses", "Lookups in indexes of runs for keys that are not there", None, |s| s.drift.misses()),
     ("turns", "Turns of the executor", None, |s| s.turns.turns),
@@ -165,8 +162,11 @@ impl Collector for Shards {
         self.encode_requests(&mut encoder)?;
         self.encode_upkeep(&mut encoder)?;
         for (name, help, unit, read) in COUNTERS {
-            self.encode_counter(&mut encoder, (name, help, unit.as_ref()), *read)?;
+            self.encode_counter(&mut encoder, (name, help, unit.as_ref()), read)?;
         }
+        let paused =
+            ("log_paused", "Time for which the log paused so that compaction keeps up", Some(&Unit::Seconds));
+        self.encode_counter(&mut encoder, paused, |shard| shard.log_paused_us as f64 / 1e6)?;
         for (name, help, unit, read) in GAUGES {
             self.encode_gauge(&mut encoder, (name, help, unit.as_ref()), |shard| read(shard) as i64)?;
         }
@@ -286,16 +286,16 @@ impl Shards {
             .encode_gauge(&writer.largest_to_mean)
     }
 
-    fn encode_counter(
+    fn encode_counter<V: EncodeCounterValue>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         (name, help, unit): Named<'_>,
-        read: Read,
+        read: impl Fn(&ShardStats) -> V,
     ) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
         for (shard, id) in self.labelled() {
             let labels = [("shard", id.as_str())];
-            metric.encode_family(&labels)?.encode_counter::<NoLabels, u64, u64>(&read(shard), None)?;
+            metric.encode_family(&labels)?.encode_counter::<NoLabels, V, u64>(&read(shard), None)?;
         }
         Ok(())
     }
@@ -353,7 +353,13 @@ mod tests {
     use crate::types::ShardId;
 
     fn rendered(openmetrics: bool) -> String {
-        let mut shard = ShardStats { shard: ShardId(3), gets: 7, log_bytes: 4096, ..Default::default() };
+        let mut shard = ShardStats {
+            shard: ShardId(3),
+            gets: 7,
+            log_bytes: 4096,
+            log_paused_us: 1_500_000,
+            ..Default::default()
+        };
         shard.write_latency.observe(1_500);
         shard.write_latency.observe(100_000_000_000);
         let Body::Bytes { bytes, .. } = render(vec![shard], Numbers::default(), openmetrics).body else {
@@ -369,6 +375,7 @@ mod tests {
             for line in [
                 "kyrodb_requests_total{shard=\"3\",kind=\"get\"} 7",
                 "kyrodb_log_written_bytes_total{shard=\"3\"} 4096",
+                "kyrodb_log_paused_seconds_total{shard=\"3\"} 1.5",
                 "kyrodb_write_latency_seconds_count{shard=\"3\"} 2",
                 "kyrodb_write_latency_seconds_bucket{le=\"0.000002\",shard=\"3\"} 1",
                 "kyrodb_write_latency_seconds_bucket{le=\"+Inf\",shard=\"3\"} 2",

@@ -3,7 +3,7 @@
 //! Everything up to that call is pure. A call starts at once and its answer is awaited elsewhere, so
 //! that the requests of a pipeline overlap.
 //!
-//! Invariant: what the contract names but this version lacks is answered 501, never 404.
+//! Invariant: every resource is described in [`openapi`](super::openapi).
 
 mod accept;
 pub mod bulk;
@@ -43,43 +43,19 @@ use crate::shard::record::{Durability, Refusal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource<'a> {
     CorePut,
-    CoreGet {
-        key: &'a str,
-    },
-    CoreLookupFast {
-        key: &'a str,
-    },
+    CoreGet { key: &'a str },
+    CoreLookupFast { key: &'a str },
     CoreLookup,
-    Record {
-        collection: &'a str,
-        key: &'a str,
-    },
-    MultiGet {
-        collection: &'a str,
-    },
-    Bulk {
-        collection: &'a str,
-    },
-    Range {
-        collection: &'a str,
-    },
+    Record { collection: &'a str, key: &'a str },
+    MultiGet { collection: &'a str },
+    Bulk { collection: &'a str },
+    Range { collection: &'a str },
     Collections,
-    Collection {
-        name: &'a str,
-    },
-    Document {
-        collection: &'a str,
-        id: &'a str,
-    },
-    DocumentBulk {
-        collection: &'a str,
-    },
-    Search {
-        collection: &'a str,
-    },
-    Count {
-        collection: &'a str,
-    },
+    Collection { name: &'a str },
+    Document { collection: &'a str, id: &'a str },
+    DocumentBulk { collection: &'a str },
+    Search { collection: &'a str },
+    Count { collection: &'a str },
     Router,
     Rebalance,
     Compact,
@@ -87,22 +63,14 @@ pub enum Resource<'a> {
     BuildIndexes,
     Snapshot,
     Snapshots,
-    OneSnapshot {
-        id: &'a str,
-    },
-    Operation {
-        id: &'a str,
-    },
+    OneSnapshot { id: &'a str },
+    Operation { id: &'a str },
     Health,
     Live,
     Ready,
     BuildInfo,
     Metrics,
-    /// In the contract, but not in this version.
-    Missing {
-        what: &'static str,
-        allow: &'static str,
-    },
+    OpenApi,
 }
 
 impl<'a> Resource<'a> {
@@ -125,7 +93,6 @@ impl<'a> Resource<'a> {
             Resource::MultiGet { .. } | Resource::Bulk { .. } => "GET, HEAD, PUT, DELETE, POST",
             Resource::Record { .. } => "GET, HEAD, PUT, DELETE",
             Resource::Collection { .. } => "GET, HEAD, PUT, DELETE, POST",
-            Resource::Missing { allow, .. } => allow,
             _ => "GET, HEAD",
         }
     }
@@ -165,7 +132,7 @@ fn find_service(path: &str) -> Option<Resource<'_>> {
         "/readyz" => Resource::Ready,
         "/build_info" => Resource::BuildInfo,
         "/metrics" => Resource::Metrics,
-        "/openapi.json" => Resource::Missing { what: "the OpenAPI document", allow: "GET, HEAD" },
+        "/openapi.json" => Resource::OpenApi,
         _ => return None,
     })
 }
@@ -198,8 +165,12 @@ fn find_kv<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
         return one_segment(rest).map(|collection| Resource::Range { collection });
     };
     match (key, method) {
-        ("mget", Method::Post) => Some(Resource::MultiGet { collection }),
-        ("bulk", Method::Post) => Some(Resource::Bulk { collection }),
+        // With these methods it is a record of that name.
+        ("mget" | "bulk", Method::Get | Method::Head | Method::Put | Method::Delete) => {
+            Some(Resource::Record { collection, key })
+        }
+        ("mget", _) => Some(Resource::MultiGet { collection }),
+        ("bulk", _) => Some(Resource::Bulk { collection }),
         _ if key.contains('/') => None,
         _ => Some(Resource::Record { collection, key }),
     }
@@ -336,9 +307,7 @@ fn start_work(
         (Resource::Ready, Get | Head) => health::ready(node, head),
         (Resource::BuildInfo, Get | Head) => health::build_info(head),
         (Resource::Metrics, Get | Head) => metrics::scrape(node, head, permit),
-        (Resource::Missing { what, .. }, method) if resource.has(method) => {
-            Err(Problem::not_implemented(what))
-        }
+        (Resource::OpenApi, Get | Head) => health::openapi(head),
         (resource, _) => Err(Problem::method_not_allowed(resource.allow())),
     }
 }

@@ -1,0 +1,37 @@
+//! The path of each resource. A resource without one does not compile.
+
+use crate::net::routes::Resource;
+
+pub fn template(resource: Resource<'_>) -> &'static str {
+    match resource {
+        Resource::CorePut => "/v1/put",
+        Resource::CoreGet { .. } => "/v1/get_fast/{key}",
+        Resource::CoreLookupFast { .. } => "/v1/lookup_fast/{key}",
+        Resource::CoreLookup => "/v1/lookup",
+        Resource::Record { .. } => "/v1/kv/{collection}/{key}",
+        Resource::MultiGet { .. } => "/v1/kv/{collection}/mget",
+        Resource::Bulk { .. } => "/v1/kv/{collection}/bulk",
+        Resource::Range { .. } => "/v1/kv/{collection}",
+        Resource::Collections => "/v1/collections",
+        Resource::Collection { .. } => "/v1/collections/{collection}",
+        Resource::Document { .. } => "/v1/collections/{collection}/docs/{id}",
+        Resource::DocumentBulk { .. } => "/v1/collections/{collection}/bulk",
+        Resource::Search { .. } => "/v1/collections/{collection}/search",
+        Resource::Count { .. } => "/v1/collections/{collection}/count",
+        Resource::Router => "/v1/router",
+        Resource::Rebalance => "/v1/router/rebalance",
+        Resource::Compact => "/v1/compact",
+        Resource::WarmUp => "/v1/warmup",
+        Resource::BuildIndexes => "/v1/rmi/build",
+        Resource::Snapshot => "/v1/snapshot",
+        Resource::Snapshots => "/v1/snapshots",
+        Resource::OneSnapshot { .. } => "/v1/snapshots/{id}",
+        Resource::Operation { .. } => "/v1/operations/{id}",
+        Resource::Health => "/health",
+        Resource::Live => "/livez",
+        Resource::Ready => "/readyz",
+        Resource::BuildInfo => "/build_info",
+        Resource::Metrics => "/metrics",
+        Resource::OpenApi => "/openapi.json",
+    }
+}
