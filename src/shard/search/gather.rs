@@ -169,10 +169,10 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
         return Err(Refusal::Moved);
     }
     // What an owner shared in between, before it was asked.
-    let slice = core.runtime.slice_behind_others().await;
     let late = begin_shared(core, &map, &found.shared).await?;
     if !late.is_empty() {
         found.counts_twice = true;
+        let slice = core.runtime.slice_behind_others().await;
         found.add(run::search(&core.runtime, slice, late, query).await, query.limit);
     }
     Ok((map, found))
