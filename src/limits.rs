@@ -11,8 +11,8 @@ use std::time::Duration;
 pub const TURN_BUDGET: Duration = Duration::from_micros(500);
 /// Then tasks that stood back run for this long: what came in meanwhile waits for no more.
 pub const STOOD_BACK_BUDGET: Duration = Duration::from_micros(100);
-/// While they wait, background work runs in one turn of so many.
-pub const BACKGROUND_TURNS_MAX: u32 = 4;
+/// While they wait, background work runs in one round of them of so many.
+pub const BACKGROUND_WAIT_ROUNDS_MAX: u32 = 4;
 /// A request that takes longer than others lets these go first after this long.
 pub const LONG_REQUEST_SLICE: Duration = Duration::from_micros(50);
 /// How long a core that expects the answer of another looks for it before it parks.

@@ -289,7 +289,7 @@ impl Executor {
     /// time in a turn is short for the sake of others, not of background work.
     fn is_background_due(&mut self) -> bool {
         self.turns_without_background += 1;
-        let is_due = self.turns_without_background >= limits::BACKGROUND_TURNS_MAX;
+        let is_due = self.turns_without_background >= limits::BACKGROUND_WAIT_ROUNDS_MAX;
         if is_due {
             self.turns_without_background = 0;
         }
