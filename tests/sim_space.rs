@@ -163,6 +163,8 @@ fn a_quiet_shard_gives_back_what_writes_have_left_behind() {
                 carry_out(&node, DEFAULT_COLLECTION, (0..RECORDS).map(|key| put(key, 3 * version + round)))
                     .await;
             }
+            // They were answered before they were in the log.
+            node.runtime().sleep(Duration::from_secs(1)).await;
             assert!(log_files(&node).await > limits::LOG_AHEAD_SEGMENTS + 1, "{version}");
             node.runtime().sleep(PATIENCE).await;
             assert_eq!(
