@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::options::{self, OPTIONS, OptionSpec};
 use super::size;
+use super::tls_watch::TlsFiles;
 use crate::net::access::cors::Cors;
 use crate::net::access::limiter::{Rate, Rates};
-use crate::net::tls::identity::TlsFiles;
 use crate::shard::record::Durability;
 
 /// What the server runs with.

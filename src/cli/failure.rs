@@ -14,8 +14,8 @@ use super::config::ConfigError;
 use super::described::Misfit;
 use super::document_line::DocumentLineError;
 use super::key_store::KeyStoreError;
+use super::tls_watch::TlsFileError;
 use super::vector_file::RowsError;
-use crate::net::tls::identity::TlsError;
 use crate::shard::repair::RepairError;
 use crate::shard::start_error::StartError;
 use crate::types::ShardId;
@@ -63,7 +63,7 @@ pub enum Failure {
     /// A file of API keys cannot be used.
     KeyStore(KeyStoreError),
     /// Certificate or key cannot be used.
-    Tls(TlsError),
+    Tls(TlsFileError),
     /// `key revoke` of a key that is not there.
     NoKey {
         id: String,

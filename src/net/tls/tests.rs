@@ -1,6 +1,4 @@
-use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -8,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::identity::{Identity, TlsError, TlsFiles};
+use super::identity::{Identity, TlsError, TlsText, TlsTexts};
 use super::session::TlsSession;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -19,28 +17,24 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Writes a certificate for `localhost` and its key.
-fn issue(by: &Authority, certificate: &Path, key: &Path) {
+/// A certificate for `localhost` and its key.
+fn issue(by: &Authority) -> TlsTexts {
     let own = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    fs::write(certificate, params.signed_by(&own, by).unwrap().pem()).unwrap();
-    fs::write(key, own.serialize_pem()).unwrap();
+    let certificate = params.signed_by(&own, by).unwrap().pem();
+    TlsTexts { certificate: certificate.into(), key: own.serialize_pem().into(), client_ca: None }
 }
 
-fn files(dir: &Path) -> TlsFiles {
-    TlsFiles { certificate: dir.join("server.pem"), key: dir.join("server.key"), client_ca: None }
-}
-
-/// A client that trusts `authority`, and shows the certificate that is in these files.
-fn client(authority: &Authority, shows: Option<&TlsFiles>) -> ClientConnection {
+/// A client that trusts `authority`, and shows this certificate.
+fn client(authority: &Authority, shows: Option<&TlsTexts>) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match shows {
         None => builder.with_no_client_auth(),
-        Some(files) => {
-            let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        Some(texts) => {
+            let chain = vec![CertificateDer::from_pem_slice(&texts.certificate).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(&texts.key).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     };
@@ -76,9 +70,8 @@ fn talk(client: &mut ClientConnection, server: &mut TlsSession, piece: usize) ->
 
 #[test]
 fn bytes_come_out_as_they_went_in_however_they_are_cut() {
-    let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
-    issue(&authority, &files(dir.path()).certificate, &files(dir.path()).key);
-    let identity = Identity::load(files(dir.path())).unwrap();
+    let authority = authority();
+    let identity = Identity::new(&issue(&authority)).unwrap();
     for piece in [1, 7, 4096, usize::MAX] {
         let mut client = client(&authority, None);
         let mut server = TlsSession::new(identity.current()).unwrap();
@@ -117,9 +110,8 @@ fn bytes_come_out_as_they_went_in_however_they_are_cut() {
 
 #[test]
 fn what_is_no_tls_is_a_fault_with_an_alert() {
-    let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
-    issue(&authority, &files(dir.path()).certificate, &files(dir.path()).key);
-    let identity = Identity::load(files(dir.path())).unwrap();
+    let authority = authority();
+    let identity = Identity::new(&issue(&authority)).unwrap();
     let mut server = TlsSession::new(identity.current()).unwrap();
     let (mut heard, mut alert) = (Vec::new(), Vec::new());
     assert!(server.open(b"GET /v1/kv/default/1 HTTP/1.1\r\nHost: a\r\n\r\n", &mut heard).is_err());
@@ -129,17 +121,10 @@ fn what_is_no_tls_is_a_fault_with_an_alert() {
 
 #[test]
 fn under_mutual_tls_a_client_without_a_certificate_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
     let (authority, other) = (authority(), authority());
-    let at = |name: &str| dir.path().join(name);
-    let own = TlsFiles { client_ca: Some(at("ca.pem")), ..files(dir.path()) };
-    issue(&authority, &own.certificate, &own.key);
-    fs::write(at("ca.pem"), authority.pem()).unwrap();
-    let identity = Identity::load(own).unwrap();
-    let known = TlsFiles { certificate: at("known.pem"), key: at("known.key"), client_ca: None };
-    issue(&authority, &known.certificate, &known.key);
-    let stranger = TlsFiles { certificate: at("stranger.pem"), key: at("stranger.key"), client_ca: None };
-    issue(&other, &stranger.certificate, &stranger.key);
+    let identity =
+        Identity::new(&TlsTexts { client_ca: Some(authority.pem().into()), ..issue(&authority) }).unwrap();
+    let (known, stranger) = (issue(&authority), issue(&other));
     for (shows, wanted) in [(None, false), (Some(&known), true), (Some(&stranger), false)] {
         let mut server = TlsSession::new(identity.current()).unwrap();
         let talked = talk(&mut client(&authority, shows), &mut server, usize::MAX);
@@ -148,29 +133,23 @@ fn under_mutual_tls_a_client_without_a_certificate_is_refused() {
 }
 
 #[test]
-fn files_that_changed_are_taken_up_and_bad_ones_are_not() {
-    let (dir, first, second) = (tempfile::tempdir().unwrap(), authority(), authority());
-    let own = files(dir.path());
-    issue(&first, &own.certificate, &own.key);
-    let identity = Identity::load(own.clone()).unwrap();
+fn a_new_certificate_is_taken_up_and_a_bad_one_is_not() {
+    let (first, second) = (authority(), authority());
+    let identity = Identity::new(&issue(&first)).unwrap();
     let is_served = |authority: &Authority| {
         let mut server = TlsSession::new(identity.current()).unwrap();
         talk(&mut client(authority, None), &mut server, usize::MAX).is_ok()
     };
     assert!(is_served(&first) && !is_served(&second));
-    assert!(!identity.refresh().unwrap(), "nothing has changed");
-
-    fs::write(&own.certificate, "no certificate").unwrap();
-    assert!(matches!(identity.refresh(), Err(TlsError::Pem { .. })));
-    assert!(is_served(&first));
+    let fresh = issue(&second);
+    let bad = TlsTexts { certificate: b"no certificate".to_vec(), ..fresh.clone() };
+    assert!(matches!(identity.replace(&bad), Err(TlsError::Pem { text: TlsText::Certificate, .. })));
+    let bad = TlsTexts { key: b"no key".to_vec(), ..fresh.clone() };
+    assert!(matches!(identity.replace(&bad), Err(TlsError::Pem { text: TlsText::Key, .. })));
     // A key that does not go with it.
-    issue(&second, &own.certificate, &dir.path().join("another.key"));
-    assert!(matches!(identity.refresh(), Err(TlsError::Unusable { .. })));
-    fs::remove_file(&own.key).unwrap();
-    assert!(matches!(identity.refresh(), Err(TlsError::Unreadable { .. })));
+    let bad = TlsTexts { key: issue(&second).key, ..fresh.clone() };
+    assert!(matches!(identity.replace(&bad), Err(TlsError::Unusable { .. })));
     assert!(is_served(&first));
-
-    issue(&second, &own.certificate, &own.key);
-    assert!(identity.refresh().unwrap());
+    identity.replace(&fresh).unwrap();
     assert!(is_served(&second) && !is_served(&first));
 }
