@@ -405,3 +405,14 @@ fn traced_requests_are_answered_with_their_id() {
         }
     });
 }
+
+#[test]
+fn a_trace_is_no_reason_to_refuse() {
+    Served::start(17, 2).talk(|talk| async move {
+        let client = talk.connect().await;
+        client.send(b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: \xe9\r\n\r\n".as_slice()).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-request-id").map(str::len), Some(16), "an id made up");
+    });
+}

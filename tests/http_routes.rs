@@ -681,17 +681,6 @@ fn the_description_is_served() {
 }
 
 #[test]
-fn a_trace_is_no_reason_to_refuse() {
-    serve_and(17, async |talk| {
-        let client = talk.connect().await;
-        client.send(b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: \xe9\r\n\r\n".as_slice()).await;
-        let answer = client.answer().await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("x-request-id").map(str::len), Some(16), "an id made up");
-    });
-}
-
-#[test]
 fn the_service_routes_tell_how_the_node_is() {
     serve_and(14, async |talk| {
         assert_eq!(get(&talk, "/health").await.json(), json!({"status": "ok"}));

@@ -1,3 +1,5 @@
+//! A server and a client that talk in memory.
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 
