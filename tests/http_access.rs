@@ -28,7 +28,6 @@ const OUTSIDE: &str = "outside";
 const JSON: &str = "Content-Type: application/json\r\n";
 
 /// A key with the header line that shows it.
-#[derive(Clone)]
 struct Made {
     line: String,
     secret: String,
@@ -44,7 +43,7 @@ fn made(seed: u8, role: Role, collections: &[&str]) -> Made {
     Made { line: format!("Authorization: Bearer {}\r\n", new.reveal()), secret, key }
 }
 
-fn keys(made: &[Made]) -> Vec<ApiKey> {
+fn keys(made: &[&Made]) -> Vec<ApiKey> {
     made.iter().map(|made| made.key.clone()).collect()
 }
 
@@ -107,7 +106,7 @@ fn every_route_by_role_and_scope() {
     let unknown = made(99, Role::Admin, &[]);
     serve_with(1, access.clone(), async move |talk| {
         create_collections(&talk).await;
-        let all: Vec<Made> = callers.iter().map(|(_, _, made)| made.clone()).collect();
+        let all: Vec<&Made> = callers.iter().map(|(_, _, made)| made).collect();
         access.publish(keys(&all));
         for route in ROUTES {
             let ask = async |key: &str| {
@@ -207,12 +206,12 @@ fn keys_come_and_go_on_open_connections() {
         };
         let get = async |made: &Made| client.ask("GET", "/v1/kv/default/1", &made.line, "").await.status;
         assert_eq!(put(None).await, 201);
-        access.publish(keys(&[first.clone()]));
+        access.publish(keys(&[&first]));
         assert_eq!(put(None).await, 401);
         assert_eq!((put(Some(&first)).await, put(Some(&first)).await, get(&second).await), (204, 204, 401));
-        access.publish(keys(&[first.clone(), second.clone()]));
+        access.publish(keys(&[&first, &second]));
         assert_eq!((put(Some(&second)).await, get(&second).await, put(Some(&first)).await), (403, 200, 204));
-        access.publish(keys(&[second.clone()]));
+        access.publish(keys(&[&second]));
         assert_eq!((put(Some(&first)).await, get(&second).await), (401, 200));
         access.publish(Vec::new());
         assert_eq!((get(&second).await, put(None).await), (401, 401), "without keys left nobody comes in");
@@ -224,7 +223,7 @@ fn a_bulk_under_way_ends_with_its_key() {
     let access = Access::default();
     let (writer, other) = (made(1, Role::Write, &[]), made(2, Role::Read, &[]));
     serve_with(5, access.clone(), async move |talk| {
-        access.publish(keys(&[writer.clone(), other.clone()]));
+        access.publish(keys(&[&writer, &other]));
         let client = talk.connect().await;
         let head = format!(
             "POST /v1/kv/default/bulk HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-ndjson\r\n{}\
@@ -238,10 +237,10 @@ fn a_bulk_under_way_ends_with_its_key() {
         };
         client.send(line(1)).await;
         talk.sleep(1).await;
-        access.publish(keys(&[writer.clone()]));
+        access.publish(keys(&[&writer]));
         client.send(line(2)).await;
         talk.sleep(1).await;
-        access.publish(keys(&[other.clone()]));
+        access.publish(keys(&[&other]));
         client.send(line(3)).await;
         talk.sleep(1).await;
         client.send(format!("{}0\r\n\r\n", line(4))).await;
@@ -257,7 +256,7 @@ fn nothing_of_a_refused_body_is_acted_on() {
     let access = Access::default();
     let (reader, writer) = (made(1, Role::Read, &[]), made(2, Role::Write, &[]));
     serve_with(6, access.clone(), async move |talk| {
-        access.publish(keys(&[reader.clone(), writer.clone()]));
+        access.publish(keys(&[&reader, &writer]));
         // Bodies that are requests themselves, should somebody take them for such.
         let inner = String::from_utf8(request("PUT", "/v1/kv/default/7", &writer.line, "smuggled"));
         let small = inner.expect("text");
@@ -332,7 +331,7 @@ fn rates_hold_by_the_clock_and_budgets_are_apart() {
     let access = Access::new(Settings { rates, ..Settings::default() });
     let (one, two) = (made(1, Role::Admin, &[]), made(2, Role::Admin, &[]));
     serve_with(8, access.clone(), async move |talk| {
-        access.publish(keys(&[one.clone(), two.clone()]));
+        access.publish(keys(&[&one, &two]));
         let get = async |line: &str| talk.ask("GET", "/v1/kv/default/1", line, "").await;
         let policy = Some("\"data\";q=4;w=2");
         let first = get(&one.line).await;
