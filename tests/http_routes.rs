@@ -666,21 +666,6 @@ fn the_router_tells_loads_and_evens_out_when_asked() {
 }
 
 #[test]
-fn the_description_is_served() {
-    serve_and(13, async |talk| {
-        let answer = get(&talk, "/openapi.json").await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-        assert_eq!(answer.json()["openapi"], "3.1.0");
-        let head = talk.ask("HEAD", "/openapi.json", "", "").await;
-        assert_eq!(head.header("content-length"), Some(answer.body.len().to_string().as_str()));
-        assert_eq!(talk.ask("PUT", "/openapi.json", "", "").await.header("allow"), Some("GET, HEAD"));
-        // What other methods of such a path would be.
-        let allow = talk.ask("PATCH", "/v1/kv/default/mget", "", "").await;
-        assert_eq!(allow.header("allow"), Some("GET, HEAD, PUT, DELETE, POST"));
-    });
-}
-
-#[test]
 fn the_service_routes_tell_how_the_node_is() {
     serve_and(14, async |talk| {
         assert_eq!(get(&talk, "/health").await.json(), json!({"status": "ok"}));

@@ -30,9 +30,10 @@ pub fn check_problem(answer: &Answer) {
     }
 }
 
-fn judge(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
+/// What is other than described.
+pub fn judge(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
     let path = target.split('?').next().unwrap_or_default();
-    let Some(resource) = Resource::find(path, method_of(method)) else {
+    let Some(resource) = Resource::find(path, Method::named(method)) else {
         return is_one_of(answer, &[(404, "no_such_route"), (414, "target_too_long")]);
     };
     let described = &DOCUMENT["paths"][openapi::template(resource)];
@@ -66,18 +67,6 @@ fn judge(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
     check_body(response, answer)
 }
 
-fn method_of(name: &str) -> Method<'_> {
-    match name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "PATCH" => Method::Patch,
-        other => Method::Other(other),
-    }
-}
-
 fn resolved(value: &Value) -> &Value {
     let target = value["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
     target.map_or(value, |pointer| DOCUMENT.pointer(pointer).expect("references lead somewhere"))
@@ -109,7 +98,7 @@ fn check_headers(response: &Value, answer: &Answer) -> Result<(), String> {
     if let Some(name) = OURS.iter().find(|name| answer.header(name).is_some() && !is_described(name)) {
         return Err(format!("the header {name} is not described"));
     }
-    // The record may be gone, and then 412 has no version to tell; a trace is asked for.
+    // The record may be gone, and then 412 has no version to tell; a trace is asked for, a limit configured.
     let may_lack = |name: &str| {
         ["x-request-id", "server-timing", "ratelimit", "ratelimit-policy"].contains(&name)
             || (answer.status == 412 && name == "etag")

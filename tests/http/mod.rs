@@ -2,7 +2,7 @@
 //! with what the server says of itself in `/openapi.json`.
 #![allow(dead_code)]
 
-mod contract;
+pub mod contract;
 mod json_schema;
 
 use std::cell::{Cell, RefCell};

@@ -88,20 +88,17 @@ pub fn is_known(status: u16, name: &str) -> bool {
 /// Codes of an operation, each with its status.
 pub type Codes = &'static [(u16, &'static str)];
 
-/// Whatever is asked: the request could not be read, the caller may not, or the core is full. **Answers that all operations get come
+/// Whatever is asked: the request could not be read, or the core is full. **Answers that all operations get come
 /// here.**
 pub const ANY: Codes = &[
     (400, "malformed_request"),
     (400, "malformed_target"),
     (400, "unknown_parameter"),
     (400, "invalid_parameter"),
-    (401, "unauthorized"),
-    (403, "forbidden"),
     (408, "request_timeout"),
     (413, "body_too_large"),
     (414, "target_too_long"),
     (417, "unknown_expectation"),
-    (429, "rate_limited"),
     (431, "head_too_large"),
     (431, "too_many_headers"),
     (501, "unknown_transfer_coding"),
@@ -109,6 +106,9 @@ pub const ANY: Codes = &[
     (503, "overloaded"),
     (505, "unknown_http_version"),
 ];
+
+/// What takes a key, and is limited.
+pub const KEYED: Codes = &[(401, "unauthorized"), (403, "forbidden"), (429, "rate_limited")];
 
 /// The answer is JSON, and the client may not want that.
 pub const JSON_ONLY: Codes = &[(406, "not_acceptable")];
@@ -175,7 +175,7 @@ mod tests {
             assert!(code.means.ends_with('.') && !code.statuses.is_empty(), "{}", code.name);
         }
         for group in
-            [ANY, JSON_ONLY, COLLECTION, KIND, KEY, READS, WRITES, CONDITIONS, ABSENT, BODY, JSON_BODY]
+            [ANY, KEYED, JSON_ONLY, COLLECTION, KIND, KEY, READS, WRITES, CONDITIONS, ABSENT, BODY, JSON_BODY]
         {
             assert!(group.iter().all(|(status, name)| is_known(*status, name)));
         }

@@ -20,9 +20,13 @@ pub fn all() -> Value {
         (
             "RateLimit",
             "What is left of the caller's limit, and seconds until it is whole; where there is a limit.",
-            json!({ "type": "string" }),
+            json!({ "type": "string", "pattern": "^\"[a-z]+\";r=[0-9]+;t=[0-9]+$" }),
         ),
-        ("RateLimit-Policy", "The caller's limit, where there is one.", json!({ "type": "string" })),
+        (
+            "RateLimit-Policy",
+            "The caller's limit, where there is one.",
+            json!({ "type": "string", "pattern": "^\"[a-z]+\";q=[0-9]+;w=[0-9]+$" }),
+        ),
         (
             "X-Request-Id",
             "The id of the request, when it carried one or a trace.",

@@ -7,6 +7,7 @@
 //!
 //! Pure. Must not know: the engine, but for its bounds.
 
+mod access;
 pub mod codes;
 mod headers;
 mod operation;
@@ -38,11 +39,10 @@ pub fn document() -> Value {
             "description": "Values and documents with vectors, durable when they are acknowledged. Errors are \
                             `application/problem+json` (RFC 9457) with a stable `code`. A request with `X-Request-Id` \
                             or `traceparent` is answered with `X-Request-Id` and `Server-Timing`. Any other method of \
-                            a path is answered 405 with `Allow`, any other path 404 `no_such_route`.",
+                            a path is answered 405 with `Allow`, any other path 404 `no_such_route`; OPTIONS of a page of \
+                            another origin 204, where the server has a list of origins.",
         },
         "servers": [{ "url": "/" }],
-        // A server without keys takes everybody on its machine.
-        "security": [{ "key": [] }, {}],
         "tags": GROUPS.iter().map(|(name, about)| json!({ "name": name, "description": about })).collect::<Vec<_>>(),
         "paths": paths_json(&operations),
         "components": {
@@ -50,14 +50,7 @@ pub fn document() -> Value {
             "parameters": parameters::shared(),
             "headers": headers::all(),
             "responses": shared_responses(&operations),
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "An API key, `kyrodb key create`: with a role (read, write, admin) and perhaps for some \
-                                    collections only.",
-                },
-            },
+            "securitySchemes": access::schemes(),
         },
     })
 }

@@ -43,6 +43,12 @@ pub struct Operation {
     pub body: Option<Value>,
     pub answers: Vec<Answer>,
     pub refusals: Vec<(u16, &'static str)>,
+    /// As OpenAPI has it.
+    pub security: Value,
+    /// What it takes of its caller, in words.
+    pub takes: String,
+    /// A limit may apply to its caller.
+    pub is_limited: bool,
 }
 
 impl Operation {
@@ -58,6 +64,9 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             refusals: codes::ANY.to_vec(),
+            security: json!([]),
+            takes: String::new(),
+            is_limited: false,
         }
     }
 
@@ -142,9 +151,11 @@ impl Operation {
             "summary": self.summary,
             "parameters": self.parameters.iter().cloned().chain(super::parameters::of_all()).collect::<Vec<_>>(),
             "responses": self.responses(),
+            "security": self.security,
         });
-        if !self.about.is_empty() {
-            told["description"] = self.about.into();
+        let about = format!("{} {}", self.about, self.takes);
+        if !about.trim().is_empty() {
+            told["description"] = about.trim().into();
         }
         if let Some(body) = &self.body {
             told["requestBody"] = body.clone();
@@ -157,7 +168,7 @@ impl Operation {
         for answer in &self.answers {
             let mut told = json!({
                 "description": answer.about,
-                "headers": headers_json(answer.headers),
+                "headers": headers_json(answer.headers, self.is_limited),
             });
             if !answer.content.is_empty() {
                 told["content"] = content_json(&answer.content);
@@ -214,7 +225,7 @@ fn refusal_json(status: u16, names: &[&str]) -> Value {
     });
     json!({
         "description": format!("{}\n\n{}", status::phrase(status), lines.join("\n")),
-        "headers": headers_json(headers_of_refusal(status)),
+        "headers": headers_json(headers_of_refusal(status), true),
         "content": { "application/problem+json": { "schema": schema } },
     })
 }
@@ -229,8 +240,9 @@ fn headers_of_refusal(status: u16) -> &'static [&'static str] {
     }
 }
 
-fn headers_json(names: &[&str]) -> Value {
-    let all = names.iter().copied().chain(["RateLimit", "RateLimit-Policy", "X-Request-Id", "Server-Timing"]);
+fn headers_json(names: &[&str], is_limited: bool) -> Value {
+    let of_limits: &[&str] = if is_limited { &["RateLimit", "RateLimit-Policy"] } else { &[] };
+    let all = names.iter().chain(of_limits).copied().chain(["X-Request-Id", "Server-Timing"]);
     let named = all.map(|name| (name.to_owned(), schema::refer_to("headers", name)));
     Value::Object(named.collect())
 }

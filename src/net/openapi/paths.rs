@@ -2,6 +2,12 @@
 
 use crate::net::routes::Resource;
 
+/// A path of the template.
+pub fn sample(template: &str) -> String {
+    let parts = template.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
 pub fn template(resource: Resource<'_>) -> &'static str {
     match resource {
         Resource::CorePut => "/v1/put",

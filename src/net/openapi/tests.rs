@@ -6,25 +6,9 @@ use super::*;
 use crate::net::parser::head::Method;
 use crate::net::routes::Resource;
 
-fn method(name: &'static str) -> Method<'static> {
-    match name {
-        "get" => Method::Get,
-        "head" => Method::Head,
-        "post" => Method::Post,
-        "put" => Method::Put,
-        "patch" => Method::Patch,
-        "delete" => Method::Delete,
-        other => panic!("no route has the method {other}"),
-    }
-}
-
-/// A path of the template.
-fn path(template: &str) -> String {
-    template
-        .split('/')
-        .map(|part| if part.starts_with('{') { "x" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
+/// The names of methods are in lower case there.
+fn find<'a>(path: &'a str, name: &'a str) -> Resource<'a> {
+    Resource::find(path, Method::named(name)).expect("a route")
 }
 
 #[test]
@@ -36,25 +20,19 @@ fn every_operation_is_a_route_and_every_route_an_operation() {
     };
     let mut seen = BTreeSet::new();
     for operation in &operations {
-        let path = path(operation.path);
-        let found = Resource::find(&path, method(operation.method)).expect(operation.path);
+        let path = paths::sample(operation.path);
+        let name = operation.method.to_uppercase();
+        let found = find(&path, &name);
         seen.insert(format!("{found:?}").split([' ', '{']).next().unwrap_or_default().to_owned());
         // A record may have a name that means something else with another method.
         let last = path.rsplit('/').next().unwrap_or_default();
         let is_named = template(found).ends_with("/{key}") && ["mget", "bulk"].contains(&last);
         assert!(is_named || template(found) == operation.path, "{} is found as {found:?}", operation.path);
-        for method_name in ["get", "head", "post", "put", "patch", "delete"] {
-            let found = Resource::find(&path, method(method_name)).expect(operation.path);
+        for name in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            let (found, methods) = (find(&path, name), methods_of(operation.path));
             let allowed: BTreeSet<String> = found.allow().split(", ").map(str::to_owned).collect();
-            let has = allowed.contains(&method_name.to_uppercase());
-            assert_eq!(
-                has,
-                methods_of(operation.path).contains(&method_name.to_uppercase()),
-                "{method_name} {path}"
-            );
-            if !has {
-                assert_eq!(allowed, methods_of(operation.path), "Allow of {method_name} {path}");
-            }
+            assert_eq!(allowed.contains(name), methods.contains(name), "{name} {path}");
+            assert!(methods.contains(name) || allowed == methods, "Allow of {name} {path}");
         }
     }
     assert_eq!(seen, variants(include_str!("../routes/mod.rs"), "pub enum Resource<'a> {"));
@@ -67,6 +45,17 @@ fn variants(source: &str, begin: &str) -> BTreeSet<String> {
     let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
     let names = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
     names.map(|line| line.split([' ', '{', ',']).next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn keys_are_asked_for_where_the_server_asks_for_them() {
+    let operations = operations::all();
+    let is_public = |operation: &&Operation| operation.security == json!([]);
+    let public: BTreeSet<&str> = operations.iter().filter(is_public).map(|one| one.path).collect();
+    assert_eq!(public.into_iter().collect::<Vec<_>>(), ["/build_info", "/health", "/livez", "/openapi.json"]);
+    for operation in operations.iter().filter(|one| !is_public(one)) {
+        assert!(operation.refusals.contains(&(401, "unauthorized")) && operation.takes.contains("key"));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod values;
 
 use serde_json::{Value, json};
 
+use super::access::secured;
 use super::operation::Operation;
 use super::schema::refer;
 
@@ -31,7 +32,8 @@ pub fn all() -> Vec<Operation> {
         std::iter::once(operation).chain(head)
     };
     let of_group = |(group, operations): (&'static str, Vec<Operation>)| {
-        operations.into_iter().flat_map(with_head).map(move |operation| Operation { group, ..operation })
+        let all = operations.into_iter().flat_map(with_head).map(secured);
+        all.map(move |operation| Operation { group, ..operation })
     };
     groups.into_iter().flat_map(of_group).collect()
 }
