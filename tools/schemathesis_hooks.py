@@ -53,3 +53,11 @@ def before_load_schema(_context, raw_schema):
             for name, content in operation.get("requestBody", {}).get("content", {}).items():
                 if name in ("application/x-ndjson", "application/jsonl"):
                     content.pop("example", None)
+
+
+@schemathesis.hook
+def before_call(_context, case, _kwargs):
+    """The collections that other operations need stay: the tool learns their names and would drop them."""
+    if case.method == "DELETE" and case.path_parameters.get("collection") in ("strings", "books"):
+        if case.operation.path == "/v1/collections/{collection}":
+            case.path_parameters["collection"] = "people"
