@@ -10,11 +10,10 @@ use kyrodb::vector::allowed::Ordinals;
 use kyrodb::vector::codec::{decode, encode};
 use kyrodb::vector::codes::Grid;
 use kyrodb::vector::element::{Element, Rows};
-use kyrodb::vector::graph::Scratch;
 use kyrodb::vector::graph::build::{BuildOptions, Builder};
 use kyrodb::vector::kernel::Kernels;
 use kyrodb::vector::metric::Metric;
-use kyrodb::vector::search::{Search, SearchOptions, View};
+use kyrodb::vector::search::{Scratch, Search, SearchOptions, View};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../support/hashes.rs"]

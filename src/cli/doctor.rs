@@ -17,6 +17,7 @@ use super::config::Config;
 use super::failure::Failure;
 use super::output::Output;
 use super::serve::files_wanted;
+use crate::io::runtime::Runtime;
 use crate::io::uring::{DirectIoUnsupported, TaskWork, available_cores, facts, reserve_address, spawn_core};
 use crate::limits::{GIB, MIB};
 
@@ -223,7 +224,7 @@ fn file_system(dir: &Path) -> Finding {
 
 fn free_space(dir: &Path) -> Finding {
     let dir = dir.to_owned();
-    let free = on_a_core(move |runtime| Box::pin(async move { runtime.free_space(&dir).await }));
+    let free = on_a_core(async move |runtime| runtime.free_space(&dir).await);
     match free {
         Err(error) => Finding::warning("free space", error, "choose another --data-dir"),
         Ok(free) if free < FREE_BYTES_MIN => Finding::warning(
@@ -239,9 +240,7 @@ fn free_space(dir: &Path) -> Finding {
 fn disk(dir: &Path) -> Finding {
     let check = "disk";
     let place = dir.to_owned();
-    let rate = on_a_core(move |runtime| {
-        Box::pin(async move { raw_syncs_per_s(&runtime, &place, RAW_DURATION).await })
-    });
+    let rate = on_a_core(async move |runtime| raw_syncs_per_s(&runtime, &place, RAW_DURATION).await);
     match rate {
         Err(error) if error.get_ref().is_some_and(|source| source.is::<DirectIoUnsupported>()) => {
             Finding::bad(check, error, "direct I/O is needed: put --data-dir on ext4 or xfs")
@@ -260,11 +259,9 @@ fn disk(dir: &Path) -> Finding {
     }
 }
 
-type Work<T> = std::pin::Pin<Box<dyn Future<Output = io::Result<T>>>>;
-
 /// Runs on a thread with a ring, as the cores of the server are.
 fn on_a_core<T: Send + 'static>(
-    work: impl FnOnce(crate::io::runtime::Runtime) -> Work<T> + Send + 'static,
+    work: impl AsyncFnOnce(Runtime) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let core = spawn_core(None, "doctor", move |mut executor| {
         let runtime = executor.runtime();

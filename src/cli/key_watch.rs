@@ -6,9 +6,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::config::Config;
+use super::every::Every;
 use super::failure::{Failure, UsageError};
 use super::key_store::{self, KEY_FILE, KeyStoreError, KeyStoreProblem};
 use crate::io::uring::forbid_core_dumps;
@@ -33,7 +33,7 @@ pub struct KeyWatch {
     files: Vec<KeyFile>,
     access: Access,
     seen: Seen,
-    next_look: Instant,
+    looks: Every,
 }
 
 impl KeyWatch {
@@ -43,12 +43,8 @@ impl KeyWatch {
         let access = Access::new(Settings { rates: config.rates, cors: config.cors.clone() });
         let contents = read_all(&files).map_err(Failure::KeyStore)?;
         let keys = parse_all(&files, &contents).map_err(Failure::KeyStore)?;
-        let mut watch = KeyWatch {
-            files,
-            access,
-            seen: Ok(contents),
-            next_look: Instant::now() + limits::KEY_FILE_PERIOD,
-        };
+        let looks = Every::new(limits::KEY_FILE_PERIOD);
+        let mut watch = KeyWatch { files, access, seen: Ok(contents), looks };
         let is_sealed = config.tls.is_some() || config.insecure_plaintext;
         require_safe_address(listen, !keys.is_empty(), is_sealed)?;
         match keys.len() {
@@ -66,11 +62,9 @@ impl KeyWatch {
 
     /// Looks at the files when it is time to.
     pub fn look(&mut self) {
-        let now = Instant::now();
-        if now < self.next_look {
+        if !self.looks.is_due() {
             return;
         }
-        self.next_look = now + limits::KEY_FILE_PERIOD;
         let read = read_all(&self.files);
         let seen = read.map_err(|error| error.to_string());
         if seen == self.seen {

@@ -23,6 +23,7 @@ mod described;
 mod doctor;
 mod document_line;
 mod engine;
+mod every;
 mod failure;
 #[cfg(test)]
 mod fake_server;

@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use super::config::Config;
 use super::data_dir::DataDir;
+use super::every::Every;
 use super::failure::Failure;
 use super::key_watch::KeyWatch;
 use super::service::{LastLook, Pulse, Service};
@@ -289,7 +290,7 @@ fn supervise(
     service: &Service,
     mut look_at_files: impl FnMut(),
 ) -> Result<(), Failure> {
-    let mut state = Supervision::new(config.shards);
+    let mut state = Supervision::new(config.shards, service.period());
     while state.running > 0 {
         look_at_files();
         state.look(&stop.pulse, service);
@@ -340,11 +341,11 @@ struct Supervision {
     bells: Vec<Arc<dyn Doorbell>>,
     failure: Option<Failure>,
     last_look: LastLook,
-    looked: Instant,
+    looks: Every,
 }
 
 impl Supervision {
-    fn new(shards: usize) -> Supervision {
+    fn new(shards: usize, period: Duration) -> Supervision {
         Supervision {
             shards,
             running: shards,
@@ -355,17 +356,16 @@ impl Supervision {
             bells: Vec::new(),
             failure: None,
             last_look: LastLook::default(),
-            looked: Instant::now(),
+            looks: Every::new(period),
         }
     }
 
     /// Tells the service manager, when it is time to, that all is well: as long as no core hangs. An end has its own
     /// deadlines.
     fn look(&mut self, pulse: &Pulse, service: &Service) {
-        if self.looked.elapsed() < service.period() {
+        if !self.looks.is_due() {
             return;
         }
-        self.looked = Instant::now();
         if self.last_look.all_turned(pulse) || self.stopping {
             service.alive();
         } else {

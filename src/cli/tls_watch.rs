@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::config::Config;
+use super::every::Every;
 use super::failure::Failure;
 use crate::limits;
 use crate::net::tls::identity::{Identity, TlsError, TlsText, TlsTexts};
@@ -60,45 +60,50 @@ impl fmt::Display for TlsFileError {
     }
 }
 
-/// What is served, and the texts that were looked at last.
+/// What is served, and what a look at its files found last: their texts, or why one could not be read.
 struct Watched {
     files: TlsFiles,
     identity: Arc<Identity>,
-    seen: Option<TlsTexts>,
+    seen: Result<TlsTexts, String>,
 }
 
 impl Watched {
     fn start(files: TlsFiles) -> Result<Watched, TlsFileError> {
         let texts = files.read()?;
         let identity = Identity::new(&texts).map_err(|error| files.unusable(error))?;
-        Ok(Watched { files, identity: Arc::new(identity), seen: Some(texts) })
+        Ok(Watched { files, identity: Arc::new(identity), seen: Ok(texts) })
     }
 
-    /// True when there was something new, and it is served now. What was seen to be of no use is not looked at again.
-    fn look(&mut self) -> Result<bool, TlsFileError> {
-        let texts = self.files.read()?;
-        if self.seen.as_ref() == Some(&texts) {
-            return Ok(false);
+    /// Serves what the files hold now. The same is looked at, or complained of, once.
+    fn look(&mut self) {
+        let seen = self.files.read().map_err(|error| error.to_string());
+        if seen == self.seen {
+            return;
         }
-        let replaced = self.identity.replace(&texts);
-        self.seen = Some(texts);
-        replaced.map(|()| true).map_err(|error| self.files.unusable(error))
+        let replaced = match &seen {
+            Ok(texts) => {
+                self.identity.replace(texts).map_err(|error| self.files.unusable(error).to_string())
+            }
+            Err(error) => Err(error.clone()),
+        };
+        self.seen = seen;
+        match replaced {
+            Ok(()) => tracing::info!("a new certificate is in force"),
+            Err(error) => tracing::error!(error, "the certificate stays as it was"),
+        }
     }
 }
 
 pub struct TlsWatch {
     watched: Option<Watched>,
-    /// What was said of files that cannot be used: said once.
-    complaint: String,
-    next_look: Instant,
+    looks: Every,
 }
 
 impl TlsWatch {
     /// Fails where a later look would only log.
     pub fn start(config: &Config) -> Result<TlsWatch, Failure> {
         let watched = config.tls.clone().map(Watched::start).transpose().map_err(Failure::Tls)?;
-        let next_look = Instant::now() + limits::KEY_FILE_PERIOD;
-        Ok(TlsWatch { watched, complaint: String::new(), next_look })
+        Ok(TlsWatch { watched, looks: Every::new(limits::KEY_FILE_PERIOD) })
     }
 
     pub fn identity(&self) -> Option<&Arc<Identity>> {
@@ -107,25 +112,10 @@ impl TlsWatch {
 
     /// Looks at the files when it is time to.
     pub fn look(&mut self) {
-        let Some(watched) = &mut self.watched else { return };
-        let now = Instant::now();
-        if now < self.next_look {
-            return;
-        }
-        self.next_look = now + limits::KEY_FILE_PERIOD;
-        match watched.look() {
-            Ok(false) => {}
-            Ok(true) => {
-                self.complaint.clear();
-                tracing::info!("a new certificate is in force");
-            }
-            Err(error) => {
-                let complaint = error.to_string();
-                if complaint != self.complaint {
-                    tracing::error!(error = complaint, "the certificate stays as it was");
-                    self.complaint = complaint;
-                }
-            }
+        if let Some(watched) = &mut self.watched
+            && self.looks.is_due()
+        {
+            watched.look();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::parser::head::{Head, Method};
 use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
 use super::problem::Problem;
 use super::response::{Body, Frame, NDJSON, Response, Rest, Source, append_end, append_piece};
-use super::routes::{self, Class, LargePut, Started, Work, bulk};
+use super::routes::{self, Class, LargePut, Resource, Started, Work, bulk};
 use super::seat::Doing;
 use super::wire::{Filled, Wire};
 use crate::limits;
@@ -146,10 +146,11 @@ impl Connection {
         *class = Some(own_class);
         let mut shell = shell_of(&request, self.log_requests, &self.wire);
         let streams = request.body == RequestBody::Stream;
-        let (verdict, trail) = self.caller.admit(&request.head, own_class, self.wire.now());
+        let resource = Resource::find(request.head.path, request.head.method);
+        let (verdict, trail) = self.caller.admit(&request.head, resource, own_class, self.wire.now());
         shell.trail = trail;
         let started = match verdict {
-            Verdict::Pass => routes::start(&self.node, &request, self.caller.permit()),
+            Verdict::Pass => routes::start(&self.node, &request, resource, self.caller.permit()),
             Verdict::Preflight => Ok(Started::Work(Work::Ready(Response::empty(204)))),
             Verdict::Refused(problem) => Err(problem),
         };

@@ -97,7 +97,13 @@ impl Caller {
     }
 
     /// Judges a request, once.
-    pub fn admit(&mut self, head: &Head<'_>, class: Class, now: Mono) -> (Verdict, Trail) {
+    pub fn admit(
+        &mut self,
+        head: &Head<'_>,
+        resource: Option<Resource<'_>>,
+        class: Class,
+        now: Mono,
+    ) -> (Verdict, Trail) {
         self.keep_up();
         self.is_known = false;
         let mut trail = Trail::default();
@@ -110,7 +116,7 @@ impl Caller {
         if cors.takes_preflight(head, &mut trail.lines) {
             return (Verdict::Preflight, trail);
         }
-        match self.judge(head, now, &mut trail) {
+        match self.judge(head, resource, now, &mut trail) {
             Ok(()) => (Verdict::Pass, trail),
             Err(problem) => (Verdict::Refused(problem), trail),
         }
@@ -154,8 +160,14 @@ impl Caller {
         self.remembered.as_ref().filter(|_| self.is_known).map(|known| &*known.holder)
     }
 
-    fn judge(&mut self, head: &Head<'_>, now: Mono, trail: &mut Trail) -> Result<(), Problem> {
-        let resource = Resource::find(head.path, head.method).ok_or_else(Problem::no_such_route)?;
+    fn judge(
+        &mut self,
+        head: &Head<'_>,
+        resource: Option<Resource<'_>>,
+        now: Mono,
+        trail: &mut Trail,
+    ) -> Result<(), Problem> {
+        let resource = resource.ok_or_else(Problem::no_such_route)?;
         let need = need_of(resource, head.method, head.query);
         match need {
             Need::Public => return Ok(()),

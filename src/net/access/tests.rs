@@ -119,7 +119,8 @@ fn caller(access: &Access) -> Caller {
 fn ask(caller: &mut Caller, line: &str, fields: &str) -> (Result<(), Problem>, Trail) {
     let bytes = format!("{line} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let head = Head::parse(bytes.as_bytes()).unwrap();
-    let (verdict, trail) = caller.admit(&head, crate::net::routes::class_of(&head), Mono(0));
+    let resource = Resource::find(head.path, head.method);
+    let (verdict, trail) = caller.admit(&head, resource, crate::net::routes::class_of(&head), Mono(0));
     match verdict {
         Verdict::Pass | Verdict::Preflight => (Ok(()), trail),
         Verdict::Refused(problem) => (Err(problem), trail),

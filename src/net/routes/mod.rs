@@ -244,9 +244,14 @@ pub enum Started {
 }
 
 /// Starts a request that was admitted. A problem means that nothing was started.
-pub fn start(node: &Node, request: &Request<'_>, permit: Permit<'_>) -> Result<Started, Problem> {
+pub fn start(
+    node: &Node,
+    request: &Request<'_>,
+    resource: Option<Resource<'_>>,
+    permit: Permit<'_>,
+) -> Result<Started, Problem> {
     let head = &request.head;
-    let resource = Resource::find(head.path, head.method).ok_or_else(Problem::no_such_route)?;
+    let resource = resource.ok_or_else(Problem::no_such_route)?;
     if let (Resource::Bulk { collection }, Method::Post) = (resource, head.method) {
         return bulk::plan(node, head, collection).map(Started::Bulk);
     }

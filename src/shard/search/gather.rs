@@ -126,7 +126,8 @@ type FoundByMap = Result<(Arc<Collection>, Found), Refusal>;
 
 async fn find_by_map(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>) -> FoundByMap {
     let is_count = query.vector.is_none();
-    for _ in 1..if is_count { limits::COUNT_ATTEMPTS_MAX } else { limits::SEARCH_ATTEMPTS_MAX } {
+    let attempts = if is_count { limits::COUNT_ATTEMPTS_MAX } else { limits::SEARCH_ATTEMPTS_MAX };
+    for _ in 1..attempts {
         match find_once(node, collection, query).await {
             // A range is on its way to another shard.
             Err(Refusal::Moved) => node.runtime().sleep(limits::INDEX_WAIT_STEP).await,
