@@ -372,6 +372,15 @@ pub const STREAM_ROOM_BYTES: usize = 4 * SEND_BATCH_BYTES_MAX;
 /// Bytes of large answers that the connections of one core set aside together. A connection that keeps
 /// little, a batch of small answers, is always let be.
 pub const ANSWER_BYTES_MAX: usize = 256 * MIB;
+/// What is squeezed at a time, and the longest body that is squeezed before it is sent.
+pub const CODING_STEP_BYTES: usize = 32 * KIB;
+/// A shorter answer is not worth a coding.
+pub const CODED_ANSWER_BYTES_MIN: usize = KIB;
+/// The most that an encoder keeps.
+pub const ENCODER_ROOM_BYTES: usize = MIB;
+/// Of a body in zstd: what RFC 9659 has every server take.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+pub const ZSTD_ANSWER_WINDOW_LOG: u32 = 17;
 /// Room for answers that a connection keeps while it waits for requests.
 pub const IDLE_ANSWER_BYTES: usize = 32 * KIB;
 /// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.

@@ -30,7 +30,7 @@ fn read(pieces: &[&[u8]]) -> (Vec<(String, Vec<u8>)>, Option<Fault>) {
                 Ok(Some(request)) => {
                     let (body, is_stream) = match request.body {
                         Body::Whole(body) => (body.to_vec(), false),
-                        Body::Stream => (Vec::new(), true),
+                        Body::Stream { .. } => (Vec::new(), true),
                     };
                     streaming = is_stream;
                     seen.push((format!("{}?{}", request.head.path, request.head.query), body));

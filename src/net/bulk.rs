@@ -134,8 +134,9 @@ impl Bulk {
         self.no_more_lines = true;
     }
 
-    /// Carries out the lines that are there, but for a last batch that may grow.
+    /// Carries out the lines that are there, but for a last batch that may grow. Requests for single records go first.
     pub async fn advance(&mut self, wire: &mut Wire) {
+        let mut slice = self.node.runtime().slice_behind_others().await;
         while let Some(decoded) = self.next_operation() {
             match decoded {
                 Err(problem) => self.batch.entries.push(Entry::Refused(problem)),
@@ -149,6 +150,7 @@ impl Bulk {
             if self.batch.is_full() {
                 self.start_batch(wire).await;
             }
+            slice.checkpoint().await;
         }
     }
 

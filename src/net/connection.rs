@@ -10,13 +10,16 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::access::caller::{Caller, Trail, Verdict};
+use super::body::{BodySink, Decoding, WholeBody};
 use super::bulk::Bulk;
+use super::coding::Coding;
+use super::coding::answer::encode_answer;
 use super::note::Note;
 use super::parser::head::{Head, Method};
 use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
 use super::problem::Problem;
 use super::response::{Body, Frame, NDJSON, Response, Rest, Source, append_end, append_piece};
-use super::routes::{self, Class, LargePut, Resource, Started, Work, bulk};
+use super::routes::{self, Class, CodedRequest, LargePut, Resource, Started, Work, bulk};
 use super::seat::Doing;
 use super::wire::{Filled, Wire};
 use crate::limits;
@@ -31,6 +34,8 @@ struct Shell {
     close: bool,
     is_http10: bool,
     head_only: bool,
+    /// What the client takes.
+    coding: Option<Coding>,
     note: Option<Box<Note>>,
     trail: Trail,
 }
@@ -43,6 +48,7 @@ enum Turn {
     Hungry,
     Bulk(Box<(bulk::Plan, Shell)>),
     LargePut(Box<(LargePut, Shell)>),
+    Coded(Box<(CodedRequest, Shell)>),
     /// Nothing more is read.
     Last,
 }
@@ -88,6 +94,7 @@ impl Connection {
                 Turn::Hungry if self.ending.is_none() => self.take_more().await,
                 Turn::Bulk(bulk) => self.run_bulk(bulk.0, bulk.1).await,
                 Turn::LargePut(put) => self.take_large_put(put.0, put.1).await,
+                Turn::Coded(coded) => self.take_coded(coded.0, coded.1).await,
                 Turn::Again | Turn::Hungry | Turn::Last => {}
             }
         }
@@ -145,7 +152,7 @@ impl Connection {
         }
         *class = Some(own_class);
         let mut shell = shell_of(&request, self.log_requests, &self.wire);
-        let streams = request.body == RequestBody::Stream;
+        let streams = matches!(request.body, RequestBody::Stream { .. });
         let resource = Resource::find(request.head.path, request.head.method);
         let (verdict, trail) = self.caller.admit(&request.head, resource, own_class, self.wire.now());
         shell.trail = trail;
@@ -168,6 +175,7 @@ impl Connection {
         let work = match started {
             Ok(Started::LargePut(put)) => return ControlFlow::Break(Turn::LargePut(Box::new((*put, shell)))),
             Ok(Started::Bulk(plan)) => return ControlFlow::Break(Turn::Bulk(Box::new((plan, shell)))),
+            Ok(Started::Coded(coded)) => return ControlFlow::Break(Turn::Coded(Box::new((*coded, shell)))),
             Ok(Started::Work(work)) => work,
             Err(problem) => Work::Ready(problem.into()),
         };
@@ -219,6 +227,7 @@ impl Connection {
     // ---- answering
 
     async fn answer_all(&mut self) {
+        routes::look_up(&self.node, self.open.iter_mut().map(|(work, _)| work));
         while let Some((work, shell)) = self.open.pop_front() {
             let response = match work.try_finish() {
                 Ok(response) => response,
@@ -238,6 +247,9 @@ impl Connection {
     }
 
     async fn answer(&mut self, mut response: Response, shell: Shell) {
+        if let Some(coding) = shell.coding {
+            encode_answer(&mut response, coding, !shell.is_http10, self.node.runtime());
+        }
         let room = response.room_bytes();
         if room > 0 && !self.wire.set_aside(room) {
             response = too_many_answers().into();
@@ -313,31 +325,63 @@ impl Connection {
         }
     }
 
-    // ---- large values
+    // ---- bodies that are taken as they come
 
-    /// Reads a large value, writes it and answers.
-    async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
+    async fn take_body(&mut self, body: &mut impl BodySink) -> Result<(), Cut> {
         self.send_owed_continue();
-        loop {
+        while !self.wire.is_gone() {
             let mut input = self.wire.inbound.bytes();
             let before = input.len();
             let part = self.reader.next_part(&mut input);
             let used = before - input.len();
             if let Ok(Part::Data(data)) = part {
-                put.push(data);
+                body.feed(data);
             }
             let (is_more, is_end) = (part == Ok(Part::More), part == Ok(Part::End));
-            if part.is_err() {
-                self.ending = Some(Ending::Unread);
-                return;
+            if let Err(fault) = part {
+                return Err(Cut::Broken(fault.into()));
             }
             self.wire.inbound.consume(used);
             if is_end {
-                break;
+                return body.end(&mut self.wire).await.map_err(Cut::Broken);
             }
-            if is_more && !self.take_more_of_value(&put).await {
-                return;
+            body.advance(&mut self.wire).await.map_err(Cut::Broken)?;
+            if is_more {
+                body.pause(&mut self.wire).await;
+                self.take_more_of_body(body.held_bytes()).await?;
             }
+        }
+        Err(Cut::Gone)
+    }
+
+    async fn take_more_of_body(&mut self, held_bytes: usize) -> Result<(), Cut> {
+        self.wire.flush().await;
+        if self.wire.inbound.is_empty() {
+            if !self.wire.may_hold(held_bytes) {
+                return Err(Cut::Broken(too_many_bodies()));
+            }
+            match self.wire.fill(Doing::Body).await {
+                Filled::More => {}
+                Filled::Expired => return Err(Cut::Broken(timed_out())),
+                Filled::Ended | Filled::Drained => return Err(Cut::Gone),
+            }
+        }
+        // A bulk may go on for hours.
+        if self.caller.is_still_admitted() { Ok(()) } else { Err(Cut::Broken(revoked())) }
+    }
+
+    /// The end of a request whose body did not come to its end.
+    async fn answer_cut(&mut self, cut: Cut) {
+        match cut {
+            Cut::Broken(problem) => self.answer_last(problem).await,
+            Cut::Gone => self.ending = Some(Ending::Plain),
+        }
+    }
+
+    /// Reads a large value, writes it and answers.
+    async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
+        if let Err(cut) = self.take_body(&mut put).await {
+            return self.answer_cut(cut).await;
         }
         self.wire.may_hold(0);
         self.open.push_back((put.start(&self.node), shell));
@@ -345,30 +389,24 @@ impl Connection {
         self.answer_all().await;
     }
 
-    /// False when the connection ends.
-    async fn take_more_of_value(&mut self, put: &LargePut) -> bool {
-        self.wire.flush().await;
-        if !self.wire.inbound.is_empty() {
-            return true;
-        }
-        if !self.wire.may_hold(put.held_bytes()) {
-            self.answer_last(too_many_bodies()).await;
-            return false;
-        }
-        match self.wire.fill(Doing::Body).await {
-            Filled::More => true,
-            Filled::Expired => {
-                self.answer_last(timed_out()).await;
-                false
-            }
-            Filled::Ended | Filled::Drained => {
-                self.ending = Some(Ending::Plain);
-                false
-            }
-        }
+    /// Reads a coded body, and starts and answers the request as if its body had come plain.
+    async fn take_coded(&mut self, request: CodedRequest, shell: Shell) {
+        let plain = match self.decode_body(request.coding).await {
+            Ok(plain) => plain,
+            Err(cut) => return self.answer_cut(cut).await,
+        };
+        self.wire.may_hold(0);
+        let started = request.start(&self.node, &plain, self.caller.permit());
+        // It is the only one that is open, and nothing of it is left to be read.
+        let _ = self.open_or_hand_over(started, shell, false);
+        self.answer_all().await;
     }
 
-    // ---- bulk
+    async fn decode_body(&mut self, coding: Coding) -> Result<Vec<u8>, Cut> {
+        let mut body = Decoding::new(coding, WholeBody::default());
+        self.take_body(&mut body).await?;
+        Ok(body.inner.bytes)
+    }
 
     /// Reads lines and answers them until the body ends. A body that does not come to its end has an
     /// answer without one: there is a result line for each input line and no other.
@@ -377,73 +415,47 @@ impl Connection {
             return self.answer_last(too_many_answers()).await;
         }
         self.send_owed_continue();
-        let chunked = !shell.is_http10;
+        let (chunked, coding) = (!shell.is_http10, plan.coding);
         self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
-        let mut bulk = Bulk::new(self.node.clone(), plan, chunked);
-        let end = self.read_bulk(&mut bulk).await;
+        let bulk = Bulk::new(self.node.clone(), plan, chunked);
+        let (mut bulk, end) = self.take_lines(bulk, coding).await;
         bulk.finish(&mut self.wire).await;
         match end {
-            BulkEnd::Whole => append_end(chunked, &mut self.wire.out),
-            BulkEnd::Broken(problem) => {
-                tracing::info!(code = problem.map(|problem| problem.code), "a bulk was cut short");
+            Ok(()) => append_end(chunked, &mut self.wire.out),
+            Err(cut) => {
+                let code = cut.problem().map(|problem| problem.code);
+                tracing::info!(code, "a bulk was cut short");
                 self.ending = Some(Ending::Unread);
             }
         }
         self.wire.set_aside(0);
     }
 
-    async fn read_bulk(&mut self, bulk: &mut Bulk) -> BulkEnd {
-        loop {
-            let mut input = self.wire.inbound.bytes();
-            let before = input.len();
-            let part = self.reader.next_part(&mut input);
-            let used = before - input.len();
-            if let Ok(Part::Data(data)) = part {
-                bulk.feed(data);
-            }
-            let (is_more, is_end) = (part == Ok(Part::More), part == Ok(Part::End));
-            if let Err(fault) = part {
-                return BulkEnd::Broken(Some(fault.into()));
-            }
-            self.wire.inbound.consume(used);
-            if is_end {
-                bulk.end_of_lines();
-                bulk.advance(&mut self.wire).await;
-                return BulkEnd::Whole;
-            }
-            bulk.advance(&mut self.wire).await;
-            if is_more && let Some(end) = self.take_more_lines(bulk).await {
-                return end;
-            }
-            if self.wire.is_gone() {
-                return BulkEnd::Broken(None);
-            }
-        }
-    }
-
-    /// Answers what was read so far, then waits for more of the body.
-    async fn take_more_lines(&mut self, bulk: &mut Bulk) -> Option<BulkEnd> {
-        bulk.finish(&mut self.wire).await;
-        self.wire.flush().await;
-        if self.wire.inbound.is_empty() {
-            if !self.wire.may_hold(bulk.held_bytes()) {
-                return Some(BulkEnd::Broken(Some(too_many_bodies())));
-            }
-            match self.wire.fill(Doing::Body).await {
-                Filled::More => {}
-                Filled::Expired => return Some(BulkEnd::Broken(Some(timed_out()))),
-                Filled::Ended | Filled::Drained => return Some(BulkEnd::Broken(None)),
-            }
-        }
-        // A bulk may go on for hours.
-        (!self.caller.is_still_admitted()).then(|| BulkEnd::Broken(Some(revoked())))
+    async fn take_lines(&mut self, mut bulk: Bulk, coding: Option<Coding>) -> (Bulk, Result<(), Cut>) {
+        let Some(coding) = coding else {
+            let end = self.take_body(&mut bulk).await;
+            return (bulk, end);
+        };
+        let mut body = Decoding::new(coding, bulk);
+        let end = self.take_body(&mut body).await;
+        (body.inner, end)
     }
 }
 
-/// How the body of a bulk ended; a broken one names its problem, unless the client just went.
-enum BulkEnd {
-    Whole,
-    Broken(Option<Problem>),
+/// Why a body did not come to its end.
+enum Cut {
+    Broken(Problem),
+    /// The client sends nothing any more.
+    Gone,
+}
+
+impl Cut {
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Cut::Broken(problem) => Some(problem),
+            Cut::Gone => None,
+        }
+    }
 }
 
 /// Whether a request may start beside those of the turn so far.
@@ -460,6 +472,7 @@ fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
         close: !head.keep_alive,
         is_http10: head.is_http10,
         head_only: head.method == Method::Head,
+        coding: head.fields.accept_encoding.and_then(Coding::wanted),
         note: Note::of(head, log_requests, wire.now(), || wire.random()),
         trail: Trail::default(),
     }

@@ -13,7 +13,9 @@
 //! Invariant: answers leave in the order of their requests, and none that was read goes unanswered.
 
 pub mod access;
+mod body;
 pub mod bulk;
+pub mod coding;
 pub mod connection;
 pub mod cursor;
 pub mod drain;

@@ -25,6 +25,11 @@ pub trait Source {
     /// Appends the next piece to `out`; `Ok(false)` after the last. An error cuts the answer short, so
     /// that the client sees that it is not whole.
     fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>>;
+
+    /// Bytes to be set aside while it is sent.
+    fn room_bytes(&self) -> usize {
+        limits::STREAM_ROOM_BYTES
+    }
 }
 
 pub enum Body {
@@ -120,7 +125,7 @@ impl Response {
     /// value, which is sent from where it lies.
     pub fn room_bytes(&self) -> usize {
         match &self.body {
-            Body::Stream { .. } => limits::STREAM_ROOM_BYTES,
+            Body::Stream { source, .. } => source.room_bytes(),
             // Once as the body, once behind its head.
             Body::Bytes { bytes, .. } if bytes.len() > limits::COPIED_SEND_BYTES_MAX => 2 * bytes.len(),
             _ => 0,

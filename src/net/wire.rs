@@ -142,6 +142,11 @@ impl Wire {
         }
     }
 
+    /// Between two steps of long work.
+    pub async fn let_others_go(&self) {
+        self.runtime.yield_now().await;
+    }
+
     /// Waits for the engine, taking in what arrives meanwhile.
     pub async fn wait<T>(&mut self, future: impl Future<Output = T>) -> T {
         self.seat.enter(Doing::Answering, self.runtime.turn_start());

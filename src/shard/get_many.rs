@@ -14,12 +14,13 @@ use super::catalogue::Collection;
 use super::core::Core;
 use super::key::Key;
 use super::message::{Reply, Request};
-use super::node::{Answer, Groups, Node};
+use super::node::{Answer, Groups, Node, found_at};
 use super::record::{Found, Refusal};
 use super::staged::LookedMany;
 use crate::limits;
 use crate::types::TabletId;
 
+type One = Result<Option<Found>, Refusal>;
 type Many = Result<Vec<Option<Found>>, Refusal>;
 
 impl Node {
@@ -43,6 +44,42 @@ impl Node {
             }
             Ok(found)
         })
+    }
+
+    /// Each as by `get`, those of this core looked up together: for requests that came together.
+    pub fn get_each<'a>(
+        &self,
+        collection: &Arc<Collection>,
+        keys: impl ExactSizeIterator<Item = &'a Key>,
+    ) -> Vec<Answer<One>> {
+        if keys.len() < 2 {
+            return keys.map(|key| self.get(collection, key)).collect();
+        }
+        let keys: Vec<&Key> = keys.collect();
+        let here = self.look_at_those_here(collection, &keys);
+        let mut here = here.into_iter().flatten();
+        let answer_to = |key: &&Key| {
+            let is_here = collection.tablet_of(key).owner == self.shard();
+            is_here.then(|| here.next()).flatten().unwrap_or_else(|| self.get(collection, key))
+        };
+        keys.iter().map(answer_to).collect()
+    }
+
+    /// Those of the keys that are this core's, in their order; `None` when one of them is no more.
+    fn look_at_those_here(&self, collection: &Arc<Collection>, keys: &[&Key]) -> Option<Vec<Answer<One>>> {
+        let core = self.core().ok()?;
+        let item = |key: &&'_ Key| {
+            let tablet = collection.tablet_of(key);
+            (tablet.owner == self.shard()).then_some(tablet.id)
+        };
+        let items: Vec<_> = keys.iter().filter_map(|key| Some((item(key)?, *key))).collect();
+        let looked = core.engine.borrow_mut().get_many(&items, self.runtime().wall()).ok()?;
+        let mut answers: Vec<_> = looked.found.into_iter().map(|found| Answer::Now(Ok(found))).collect();
+        for (place, read) in looked.cold {
+            let (core, now) = (core.clone(), looked.now);
+            answers[place] = self.later(async move { found_at(core.read_cold(read).await, now) });
+        }
+        Some(answers)
     }
 
     /// `None` when some of the keys are not this core's, or are no more.
@@ -83,7 +120,7 @@ impl Node {
         for (places, reply) in sent {
             let part = match reply.await {
                 Reply::GetMany(Ok(part)) => part,
-                Reply::GetMany(Err(Refusal::Moved)) => self.get_each(collection, keys, &places).await?,
+                Reply::GetMany(Err(Refusal::Moved)) => self.get_one_by_one(collection, keys, &places).await?,
                 Reply::GetMany(Err(refusal)) | Reply::Done(Err(refusal)) => return Err(refusal),
                 other => unreachable!("a read answered with {other:?}"),
             };
@@ -94,7 +131,7 @@ impl Node {
         Ok(found)
     }
 
-    async fn get_each(&self, collection: &Arc<Collection>, keys: &[Key], places: &[usize]) -> Many {
+    async fn get_one_by_one(&self, collection: &Arc<Collection>, keys: &[Key], places: &[usize]) -> Many {
         let mut found = Vec::with_capacity(places.len());
         for place in places {
             found.push(self.get_again(collection.clone(), keys[*place].clone()).await?);

@@ -52,7 +52,8 @@ pub const CODES: &[Code] = &[
     code("line_too_long", &[413], "A line of a bulk is too long."),
     code("target_too_long", &[414], "The request target is too long."),
     code("unsupported_media_type", &[415], "The route does not take this type of body."),
-    code("unsupported_content_encoding", &[415], "Bodies are taken uncompressed."),
+    code("unsupported_content_encoding", &[415], "Bodies are taken plain, in gzip or in zstd."),
+    code("malformed_content_encoding", &[400], "The body is not whole and sound in the coding that it is said to be in."),
     code("unknown_expectation", &[417], "The only expectation known is `100-continue`."),
     code("invalid_body", &[422], "The body is JSON, and a part of it is not what belongs there."),
     code("invalid_key", &[400, 422], "The key is not one of the collection's type."),
@@ -137,7 +138,7 @@ pub const CONDITIONS: Codes = &[(400, "invalid_header"), (412, "condition_failed
 
 pub const ABSENT: Codes = &[(404, "no_such_record")];
 
-pub const BODY: Codes = &[(415, "unsupported_content_encoding")];
+pub const BODY: Codes = &[(400, "malformed_content_encoding"), (415, "unsupported_content_encoding")];
 
 pub const JSON_BODY: Codes =
     &[(400, "malformed_json"), (415, "unsupported_media_type"), (422, "invalid_body")];

@@ -65,12 +65,17 @@ pub struct ChunkReader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Size { digits: u32, size: u64 },
+    /// White space behind the size: an extension must follow (RFC 9112, section 7.1.1).
+    SizeSpace { size: u64 },
+    /// Before the name of an extension.
+    ExtensionStart { size: u64 },
     Extension { size: u64 },
     SizeLf { size: u64 },
     Data { left: u64 },
     DataCr,
     DataLf,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerLf,
     LastLf,
@@ -110,14 +115,20 @@ impl ChunkReader {
                 Place::Size { digits: digits + 1, size: with_digit(size, byte)? }
             }
             (Place::Size { digits: 1.., size } | Place::Extension { size }, b'\r') => Place::SizeLf { size },
-            (Place::Size { digits: 1.., size }, b';' | b' ' | b'\t') => Place::Extension { size },
+            (Place::Size { digits: 1.., size } | Place::SizeSpace { size }, b' ' | b'\t') => {
+                Place::SizeSpace { size }
+            }
+            (Place::Size { digits: 1.., size } | Place::SizeSpace { size }, b';')
+            | (Place::ExtensionStart { size }, b' ' | b'\t') => Place::ExtensionStart { size },
+            (Place::ExtensionStart { size }, byte) if is_token(byte) => Place::Extension { size },
             (Place::Extension { size }, byte) if is_text(byte) => Place::Extension { size },
             (Place::SizeLf { size: 0 }, b'\n') => self.new_line(Place::TrailerStart),
             (Place::SizeLf { size }, b'\n') => self.new_line(Place::Data { left: size }),
             (Place::DataCr, b'\r') => Place::DataLf,
             (Place::DataLf, b'\n') => self.new_line(Place::default()),
             (Place::TrailerStart, b'\r') => Place::LastLf,
-            (Place::TrailerStart, byte) if byte.is_ascii_graphic() => Place::Trailer,
+            (Place::TrailerStart | Place::TrailerName, byte) if is_token(byte) => Place::TrailerName,
+            (Place::TrailerName, b':') => Place::Trailer,
             (Place::Trailer, b'\r') => Place::TrailerLf,
             (Place::Trailer, byte) if is_text(byte) => Place::Trailer,
             (Place::TrailerLf, b'\n') => self.next_trailer()?,
@@ -144,6 +155,11 @@ impl ChunkReader {
 fn with_digit(size: u64, digit: u8) -> Result<u64, Fault> {
     let value = (digit as char).to_digit(16).map_or(0, u64::from);
     size.checked_mul(16).and_then(|size| size.checked_add(value)).ok_or(Fault::BodyTooLarge)
+}
+
+/// A character of a name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What may stand in an extension or a trailer: no controls, so no bare CR or LF.
@@ -173,7 +189,8 @@ mod tests {
             (&b"0\r\n\r\nGET"[..], &b""[..], &b"GET"[..]),
             (b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", b"abc0123456789", b""),
             (b"3;name=value;x=\"y z\"\r\nabc\r\n000\r\n\r\n", b"abc", b""),
-            (b"1 \r\na\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\nZ", b"a", b"Z"),
+            (b"3 ; a ; b=\";\"\r\nabc\r\n0\r\n\r\n", b"abc", b""),
+            (b"1\r\na\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\nZ", b"a", b"Z"),
         ] {
             assert_eq!(decode(input), Ok((data.to_vec(), rest)), "{}", input.escape_ascii());
         }
@@ -182,7 +199,15 @@ mod tests {
     #[test]
     fn malformed_chunks_are_refused() {
         for input in [
-            &b"\r\n"[..],
+            &b"1 \r\na\r\n0\r\n\r\n"[..],
+            b"1 x\r\na\r\n0\r\n\r\n",
+            b"1;\r\na\r\n0\r\n\r\n",
+            b"1; \r\na\r\n0\r\n\r\n",
+            b"1;\"x\r\na\r\n0\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\n: no name\r\n\r\n",
+            b"\r\n",
             b"x\r\n",
             b"-1\r\n",
             b"0x3\r\nabc",

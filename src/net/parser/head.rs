@@ -77,6 +77,7 @@ pub struct Fields<'a> {
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
     pub accept: Option<&'a str>,
+    pub accept_encoding: Option<&'a str>,
     pub if_match: Option<&'a str>,
     pub if_none_match: Option<&'a str>,
     pub durability: Option<&'a str>,
@@ -201,6 +202,9 @@ impl<'a> FieldReader<'a> {
             13 if name.eq_ignore_ascii_case("authorization") => self.authorization(value),
             13 if name.eq_ignore_ascii_case("if-none-match") => only(&mut self.fields.if_none_match, value),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
+            15 if name.eq_ignore_ascii_case("accept-encoding") => {
+                take_any(&mut self.fields.accept_encoding, value)
+            }
             15 if name.eq_ignore_ascii_case("kyro-durability") => only(&mut self.fields.durability, value),
             16 if name.eq_ignore_ascii_case("content-encoding") => {
                 only(&mut self.fields.content_encoding, value)

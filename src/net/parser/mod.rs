@@ -32,7 +32,10 @@ const HELD_BYTES_KEPT: usize = 64 * limits::KIB;
 pub enum Body<'a> {
     Whole(&'a [u8]),
     /// To be taken by [`RequestReader::next_part`].
-    Stream,
+    Stream {
+        /// The bytes of the head.
+        head: &'a [u8],
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +196,7 @@ impl RequestReader {
             self.state = State::Stream { head_len: 0, body: BodyReader::new(head.framing) };
             self.owes_continue = head.expects_continue && rest.is_empty();
             *input = rest;
-            return Ok(Some(Request { head, body: Body::Stream }));
+            return Ok(Some(Request { head, body: Body::Stream { head: head_bytes } }));
         }
         let Some(body_len) = whole_length(head.framing)? else { return Ok(None) };
         let Some((body, rest)) = rest.split_at_checked(body_len) else { return Ok(None) };
@@ -253,7 +256,7 @@ impl RequestReader {
         let body = match streams {
             Some(body) => {
                 self.state = State::Stream { head_len, body };
-                Body::Stream
+                Body::Stream { head }
             }
             None => {
                 self.state = State::Lent { head_len };

@@ -36,7 +36,7 @@ fn read_pieces(pieces: &[&[u8]]) -> (Vec<Seen>, Option<Fault>) {
             }
             match reader.next(&mut input) {
                 Ok(Some(request)) => {
-                    streaming = request.body == Body::Stream;
+                    streaming = matches!(request.body, Body::Stream { .. });
                     seen.push(see(&request));
                 }
                 Ok(None) => {
@@ -58,7 +58,7 @@ fn see(request: &Request<'_>) -> Seen {
         content_type: head.fields.content_type.map(str::to_owned),
         body: match request.body {
             Body::Whole(body) => body.to_vec(),
-            Body::Stream => Vec::new(),
+            Body::Stream { .. } => Vec::new(),
         },
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::documents::{documents, new_id, schema};
 use super::work::put_status;
-use super::{durability, is_ndjson, kv, no_parameters, refuse_content_coding, require_type, values};
+use super::{durability, is_ndjson, kv, no_parameters, require_type, values};
+use crate::net::coding::Coding;
 use crate::net::json::object::{self, JsonObject};
 use crate::net::json::value::{self, ValueText};
 use crate::net::lines::Line;
@@ -25,6 +26,8 @@ use crate::types::{Seq, WallMs};
 pub struct Plan {
     pub collection: Arc<Collection>,
     pub durability: Durability,
+    /// Of the body.
+    pub coding: Option<Coding>,
     /// Of documents.
     expires: Option<Expiry>,
     /// Makes ids.
@@ -34,20 +37,20 @@ pub struct Plan {
 pub fn plan(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
     no_parameters(head)?;
     require_type(head, NDJSON, is_ndjson)?;
-    refuse_content_coding(head)?;
+    let coding = Coding::of_body(head)?;
     let collection = values(node, name)?;
     let durability = durability(node, head, &collection)?;
-    Ok(Plan { collection, durability, expires: None, node: node.clone() })
+    Ok(Plan { collection, durability, coding, expires: None, node: node.clone() })
 }
 
 /// Of a collection of documents.
 pub fn plan_documents(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
     let expires = kv::take_ttl(head)?;
     require_type(head, NDJSON, is_ndjson)?;
-    refuse_content_coding(head)?;
+    let coding = Coding::of_body(head)?;
     let collection = documents(node, name)?;
     let durability = durability(node, head, &collection)?;
-    Ok(Plan { collection, durability, expires, node: node.clone() })
+    Ok(Plan { collection, durability, coding, expires, node: node.clone() })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -20,14 +20,14 @@ fn default_collection(node: &Node) -> Result<Arc<Collection>, Problem> {
 
 pub fn get_fast(node: &Node, head: &Head<'_>, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
-    kv::get_record(node, head, &default_collection(node)?, key)
+    kv::get_record(head, default_collection(node)?, key)
 }
 
 pub fn lookup_fast(node: &Node, head: &Head<'_>, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
     let collection = default_collection(node)?;
     let key = kv::path_key(&collection, key)?;
-    Ok(Work::Get { answer: node.get(&collection, &key), form: GetForm::Offset })
+    Ok(Work::Wanted { collection, key, form: GetForm::Offset })
 }
 
 pub fn lookup(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
@@ -39,7 +39,8 @@ pub fn lookup(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
     let key = Key::parse(key_type, &text).map_err(|error| {
         Problem::new(422, "invalid_key", error.to_string()).at("/query/key", error.to_string())
     })?;
-    Ok(Work::Get { answer: node.get(&collection, &key), form: GetForm::Record { key, key_type } })
+    let form = GetForm::Record { key: key.clone(), key_type };
+    Ok(Work::Wanted { collection, key, form })
 }
 
 pub fn put(node: &Node, request: &Request<'_>) -> Result<Work, Problem> {

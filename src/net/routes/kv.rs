@@ -22,19 +22,14 @@ use crate::shard::record::{Change, Expiry, Write};
 pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
     no_parameters(head)?;
     let collection = values(node, name)?;
-    get_record(node, head, &collection, key)
+    get_record(head, collection, key)
 }
 
 /// The record of an encoded key, as raw bytes.
-pub fn get_record(
-    node: &Node,
-    head: &Head<'_>,
-    collection: &Arc<Collection>,
-    key: &str,
-) -> Result<Work, Problem> {
-    let key = path_key(collection, key)?;
+pub fn get_record(head: &Head<'_>, collection: Arc<Collection>, key: &str) -> Result<Work, Problem> {
+    let key = path_key(&collection, key)?;
     let form = GetForm::Value(ReadCondition::of(&head.fields)?);
-    Ok(Work::Get { answer: node.get(collection, &key), form })
+    Ok(Work::Wanted { collection, key, form })
 }
 
 pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<Work, Problem> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::work::WriteForm;
-use super::{Work, durability, kv, refuse_content_coding, values};
+use super::{Work, durability, kv, values};
 use crate::net::entity_tag::write_condition;
 use crate::net::json::value;
 use crate::net::parser::head::{Framing, Head};
@@ -30,7 +30,6 @@ impl LargePut {
         let collection = values(node, name)?;
         let key = kv::path_key(&collection, key)?;
         let expires = kv::take_ttl(head)?;
-        refuse_content_coding(head)?;
         let Framing::Length(length) = head.framing else { unreachable!("a length that is known") };
         let length = length as usize;
         value::check_value_len(length, "")?;

@@ -7,6 +7,7 @@
 
 mod accept;
 pub mod bulk;
+mod coded;
 mod collections;
 mod core_v1;
 mod documents;
@@ -25,10 +26,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use accept::is_ndjson;
+pub use coded::CodedRequest;
 pub use large_put::LargePut;
-pub use work::Work;
+pub use work::{Work, look_up};
 
 use super::access::caller::Permit;
+use super::coding::Coding;
 use super::json::object::JsonObject;
 use super::parser::head::{Framing, Head, Method};
 use super::parser::target::{Query, decode_segment};
@@ -216,8 +219,11 @@ pub fn class_of(head: &Head<'_>) -> Class {
     }
 }
 
-/// True for requests that take their body as it comes: line by line, or a large value.
+/// True for requests that take their body as it comes: line by line, a large value, or in a coding.
 pub fn streams(head: &Head<'_>) -> bool {
+    if head.fields.content_encoding.is_some() && matches!(Coding::of_body(head), Ok(Some(_))) {
+        return true;
+    }
     match head.method {
         Method::Post => matches!(
             Resource::find(head.path, head.method),
@@ -241,6 +247,7 @@ pub enum Started {
     Work(Work),
     Bulk(bulk::Plan),
     LargePut(Box<LargePut>),
+    Coded(Box<CodedRequest>),
 }
 
 /// Starts a request that was admitted. A problem means that nothing was started.
@@ -258,12 +265,25 @@ pub fn start(
     if let (Resource::DocumentBulk { collection }, Method::Post) = (resource, head.method) {
         return bulk::plan_documents(node, head, collection).map(Started::Bulk);
     }
-    if let (Resource::Record { collection, key }, Method::Put, Body::Stream) =
-        (resource, head.method, request.body)
-    {
-        return LargePut::plan(node, head, collection, key).map(|put| Started::LargePut(Box::new(put)));
+    if let Body::Stream { head: bytes } = request.body {
+        return start_streamed(node, head, bytes, resource);
     }
     start_work(node, request, resource, permit).map(Started::Work)
+}
+
+fn start_streamed(
+    node: &Node,
+    head: &Head<'_>,
+    bytes: &[u8],
+    resource: Resource<'_>,
+) -> Result<Started, Problem> {
+    match (Coding::of_body(head)?, resource) {
+        (Some(coding), _) => Ok(Started::Coded(Box::new(CodedRequest::new(coding, bytes)))),
+        (None, Resource::Record { collection, key }) => {
+            LargePut::plan(node, head, collection, key).map(|put| Started::LargePut(Box::new(put)))
+        }
+        (None, _) => unreachable!("no other body is streamed"),
+    }
 }
 
 fn start_work(
@@ -347,6 +367,9 @@ fn named_collection(node: &Node, name: &str) -> Result<Arc<Collection>, Problem>
 
 /// For routes without parameters.
 fn no_parameters(head: &Head<'_>) -> Result<(), Problem> {
+    if head.query.is_empty() {
+        return Ok(());
+    }
     Ok(Query::parse(head.query)?.finish()?)
 }
 
@@ -376,19 +399,11 @@ fn json_body<'a>(request: &Request<'a>) -> Result<JsonObject<'a>, Problem> {
 }
 
 fn whole_body<'a>(request: &Request<'a>) -> Result<&'a [u8], Problem> {
-    refuse_content_coding(&request.head)?;
+    // One that is known would have been streamed.
+    Coding::of_body(&request.head)?;
     match request.body {
         Body::Whole(body) => Ok(body),
-        Body::Stream => unreachable!("a streamed body is taken part by part"),
-    }
-}
-
-/// A compressed body stored as it is would come back as something else.
-fn refuse_content_coding(head: &Head<'_>) -> Result<(), Problem> {
-    match head.fields.content_encoding {
-        None => Ok(()),
-        Some(coding) if coding.eq_ignore_ascii_case("identity") => Ok(()),
-        Some(_) => Err(Problem::new(415, "unsupported_content_encoding", "bodies are taken uncompressed")),
+        Body::Stream { .. } => unreachable!("a streamed body is taken part by part"),
     }
 }
 

@@ -1,12 +1,16 @@
 //! A request under way, and its answer when it is there.
 
+use std::mem;
+use std::sync::Arc;
+
 use crate::net::entity_tag::{ReadCondition, Verdict};
 use crate::net::json::pieces::Records;
 use crate::net::json::value;
 use crate::net::problem::Problem;
 use crate::net::response::{Body, JSON, LocalFuture, Response};
+use crate::shard::catalogue::Collection;
 use crate::shard::key::{Key, KeyType};
-use crate::shard::node::Answer;
+use crate::shard::node::{Answer, Node};
 use crate::shard::payload;
 use crate::shard::record::{Found, Refusal, Written};
 
@@ -14,6 +18,12 @@ type GetResult = Result<Option<Found>, Refusal>;
 type WriteResult = Result<Written, Refusal>;
 
 pub enum Work {
+    /// A read that [`look_up`] begins, together with the others of its turn.
+    Wanted {
+        collection: Arc<Collection>,
+        key: Key,
+        form: GetForm,
+    },
     Get { answer: Answer<GetResult>, form: GetForm },
     Write { answer: Answer<WriteResult>, form: WriteForm },
     Ready(Response),
@@ -46,6 +56,24 @@ impl Work {
         Work::Task(Box::pin(async { future.await.unwrap_or_else(Response::from) }))
     }
 
+    fn wanted(&self) -> Option<(&Arc<Collection>, &Key)> {
+        match self {
+            Work::Wanted { collection, key, .. } => Some((collection, key)),
+            _ => None,
+        }
+    }
+
+    fn collection(&self) -> Option<*const Collection> {
+        self.wanted().map(|(collection, _)| Arc::as_ptr(collection))
+    }
+
+    fn begin(&mut self, answer: Answer<GetResult>) {
+        if let Work::Wanted { form, .. } = self {
+            let form = mem::replace(form, GetForm::Offset);
+            *self = Work::Get { answer, form };
+        }
+    }
+
     /// The answer, when nothing has to be waited for.
     pub fn try_finish(self) -> Result<Response, Work> {
         match self {
@@ -58,6 +86,7 @@ impl Work {
                 Err(answer) => Err(Work::Write { answer, form }),
             },
             Work::Ready(response) => Ok(response),
+            Work::Wanted { .. } => unreachable!("reads are begun before they are waited for"),
             task => Err(task),
         }
     }
@@ -67,8 +96,20 @@ impl Work {
             Work::Get { answer, form } => form.response(answer.get().await),
             Work::Write { answer, form } => form.response(answer.get().await),
             Work::Ready(response) => response,
+            Work::Wanted { .. } => unreachable!("reads are begun before they are waited for"),
             Work::Task(future) => future.await,
         }
+    }
+}
+
+/// Begins the reads among these, those of one collection together.
+pub fn look_up<'a>(node: &Node, works: impl Iterator<Item = &'a mut Work>) {
+    let mut wanted: Vec<&mut Work> = works.filter(|work| work.wanted().is_some()).collect();
+    for batch in wanted.chunk_by_mut(|a, b| a.collection() == b.collection()) {
+        let items: Vec<_> = batch.iter().filter_map(|work| work.wanted()).collect();
+        let Some((collection, _)) = items.first() else { continue };
+        let answers = node.get_each(collection, items.iter().map(|(_, key)| *key));
+        batch.iter_mut().zip(answers).for_each(|(work, answer)| work.begin(answer));
     }
 }
 
