@@ -301,7 +301,7 @@ impl Replayed {
                 return Some(());
             }
             // No writer of these kinds exists yet.
-            Kind::Prepare | Kind::Commit | Kind::Tablet => return None,
+            Kind::Prepare | Kind::Commit | Kind::Tablet | Kind::Receipts => return None,
         };
         let expires = meta.expiry.unwrap_or(NEVER);
         let version = Version { lsn: record.lsn, seq: meta.seq, expires, payload };
