@@ -191,21 +191,15 @@ impl Engine {
         at_rest: Option<Before>,
     ) -> Result<Taken, Refusal> {
         let now = self.clock.now(wall);
-        if write.once.is_none() {
-            self.check_open(&write)?;
+        // A request that was carried out takes no room, so it is answered when there is none.
+        if write.once.is_some() && self.recall(id, &write, epoch, now, ticket)? {
+            return Ok(Taken::Logged);
         }
+        self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
         if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {
             return Err(Refusal::Moved);
         }
-        if let Some(once) = &write.once {
-            // A request that was carried out takes no room, so it is answered when there is none.
-            if self.recall(once, write.durability, now, ticket)? {
-                return Ok(Taken::Logged);
-            }
-            self.check_open(&write)?;
-        }
-        let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
         let wants_seq = write.condition != Condition::None;
         let in_memory = tablet.before(&write.key).or(at_rest);
         let known = in_memory.or_else(|| self.store.before(tablet.collection, id, &write.key));

@@ -8,11 +8,11 @@
 use super::clock::wall_of;
 use super::engine::{Engine, Ticket};
 use super::receipts::{self, Receipt};
-use super::record::{Durability, Once, Refusal, Written};
+use super::record::{Durability, Refusal, Write, Written};
 use crate::io::buf::round_up_to_block;
 use crate::io::log;
 use crate::limits;
-use crate::types::{Lsn, Token, WallMs};
+use crate::types::{Epoch, Lsn, TabletId, Token, WallMs};
 
 /// Of the head of a block, at most.
 const BLOCK_HEAD_BYTES: usize = 256;
@@ -53,8 +53,9 @@ impl Engine {
     /// True when the request was carried out before: it will be answered as it was then.
     pub(super) fn recall(
         &mut self,
-        once: &Once,
-        durability: Durability,
+        id: TabletId,
+        write: &Write,
+        epoch: Epoch,
         now: WallMs,
         ticket: Ticket,
     ) -> Result<bool, Refusal> {
@@ -63,6 +64,11 @@ impl Engine {
         }
         if self.closed {
             return Err(Refusal::NotReady);
+        }
+        let Some(once) = &write.once else { return Ok(false) };
+        let tablet = self.tablets.get(id).ok_or(Refusal::Moved)?;
+        if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {
+            return Err(Refusal::Moved);
         }
         let Some(receipt) = self.receipts.of(once.token, now) else {
             return if once.asks_only { Err(Refusal::Absent) } else { Ok(false) };
@@ -75,7 +81,7 @@ impl Engine {
         }
         let Receipt { lsn, seq, created, since, .. } = receipt;
         let written = Written { lsn, seq, created, reached: self.reached(since), replayed: true };
-        self.recalled.push(Recalled { since, durability, ticket, written });
+        self.recalled.push(Recalled { since, durability: write.durability, ticket, written });
         self.settle_recalled();
         Ok(true)
     }
@@ -132,7 +138,7 @@ mod tests {
     use crate::shard::node::Node;
     use crate::shard::options::ShardOptions;
     use crate::shard::payload::{Payload, TEXT};
-    use crate::shard::record::{Change, Condition, Write};
+    use crate::shard::record::{Change, Condition, Once};
     use crate::shard::{boot, checkpoint};
 
     /// Runs `test` on a node of one shard.
