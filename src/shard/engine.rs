@@ -111,7 +111,6 @@ impl Engine {
         clock: HybridClock,
         tablets: Tablets,
         store: Store,
-        receipts: Receipts,
         recovered: Lsn,
         memory_budget: u64,
     ) -> Engine {
@@ -128,7 +127,7 @@ impl Engine {
             durable: recovered,
             handed: recovered,
             applied: recovered,
-            receipts,
+            receipts: Receipts::new(memory_budget),
             recalled: Vec::new(),
             refused: VecDeque::new(),
             settled: Vec::new(),

@@ -413,7 +413,8 @@ async fn open(
     let value_bytes = options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE;
     let store = Store::new(shelf, levels, value_bytes, block_bytes);
     let budget = options.memory_bytes;
-    let mut engine = Engine::new(node.shard(), log, clock, tablets, store, receipts, last_lsn, budget);
+    let mut engine = Engine::new(node.shard(), log, clock, tablets, store, last_lsn, budget);
+    engine.receipts = receipts;
     if let Some(catalogue) = catalogue {
         engine.restore_catalogue(Arc::new(catalogue));
     }
