@@ -203,6 +203,18 @@ pub const MEMORY_BYTES_PER_UNSEALED_BYTE: u64 = 8;
 /// Writes that wait for a run to be read.
 pub const PARKED_WRITES_MAX: usize = 4096;
 
+// ---- receipts of writes that came with a key
+
+/// Of a shard; the oldest go first. A small memory keeps fewer.
+pub const RECEIPT_ENTRIES_MAX: usize = 65_536;
+/// A day: a client that asks again later is another one.
+pub const RECEIPT_AGE_MS_MAX: u64 = 86_400_000;
+/// One byte of so many of the memory may be receipts.
+pub const MEMORY_BYTES_PER_RECEIPT_BYTE: u64 = 32;
+/// That are logged, sent or looked at in a step.
+pub const RECEIPT_PIECE_ENTRIES_MAX: usize = 512;
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
 // ---- snapshots
 
 /// Pieces of long work that are remembered.

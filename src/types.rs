@@ -76,6 +76,10 @@ number!(
     WallMs, u64
 );
 
+/// Names one request of one caller to one record, among all there are: 128 bits of a hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub [u8; 16]);
+
 impl Mono {
     #[must_use]
     pub fn after(self, delay: std::time::Duration) -> Mono {

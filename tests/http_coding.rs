@@ -50,7 +50,8 @@ fn values_are_stored_plain() {
             for coding in BOTH {
                 let target = format!("/v1/kv/default/{key}");
                 let body = encode(coding, &value).unwrap();
-                let put = client.ask("PUT", &target, &coded(coding, "Content-Type: image/png\r\n"), body).await;
+                let put =
+                    client.ask("PUT", &target, &coded(coding, "Content-Type: image/png\r\n"), body).await;
                 assert!(matches!(put.status, 201 | 204), "{len} {put:?}");
                 let got = client.ask("GET", &target, "Accept-Encoding: gzip, zstd\r\n", "").await;
                 // A value goes out as it is: its entity tag names its bytes.
@@ -103,11 +104,19 @@ fn a_coded_request_is_answered_in_its_turn() {
         for coding in BOTH {
             let pipeline = [
                 request("PUT", "/v1/kv/default/1", "", "before"),
-                request("PUT", "/v1/kv/default/1", &coded(coding, TEXT), encode(coding, b"squeezed").unwrap()),
+                request(
+                    "PUT",
+                    "/v1/kv/default/1",
+                    &coded(coding, TEXT),
+                    encode(coding, b"squeezed").unwrap(),
+                ),
                 request("GET", "/v1/kv/default/1", "", ""),
-                request("POST", "/v1/kv/default/mget", &coded(coding, "Content-Type: application/json\r\n"), {
-                    encode(coding, br#"{"keys":[1]}"#).unwrap()
-                }),
+                request(
+                    "POST",
+                    "/v1/kv/default/mget",
+                    &coded(coding, "Content-Type: application/json\r\n"),
+                    { encode(coding, br#"{"keys":[1]}"#).unwrap() },
+                ),
                 request("PUT", "/v1/kv/default/1", "", "after"),
             ];
             client.send(pipeline.concat()).await;
@@ -125,7 +134,8 @@ fn a_coded_request_is_answered_in_its_turn() {
 #[test]
 fn a_bulk_comes_in_a_coding_line_by_line() {
     serve_and(5, async |talk| {
-        let line = |key: usize| format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{}\"}}\n", "v".repeat(900));
+        let line =
+            |key: usize| format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{}\"}}\n", "v".repeat(900));
         let lines: String = (0..3000).map(line).collect();
         for coding in BOTH {
             let body = encode(coding, lines.as_bytes()).unwrap();
@@ -136,7 +146,14 @@ fn a_bulk_comes_in_a_coding_line_by_line() {
         // What came whole is carried out and answered; the answer has no end, as its request had none.
         let body = encode(Coding::Gzip, line(5000).as_bytes()).unwrap();
         let client = talk.connect().await;
-        client.send(request("POST", "/v1/kv/default/bulk", &coded(Coding::Gzip, NDJSON), [&body, &b"?"[..]].concat())).await;
+        client
+            .send(request(
+                "POST",
+                "/v1/kv/default/bulk",
+                &coded(Coding::Gzip, NDJSON),
+                [&body, &b"?"[..]].concat(),
+            ))
+            .await;
         assert!(client.try_answer_to("POST").await.is_none());
         assert_eq!(talk.ask("GET", "/v1/kv/default/5000", "", "").await.status, 200);
     });
@@ -145,7 +162,8 @@ fn a_bulk_comes_in_a_coding_line_by_line() {
 #[test]
 fn answers_come_in_the_coding_that_is_wanted() {
     serve_and(6, async |talk| {
-        let line = |key: usize| format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{}\"}}\n", "v".repeat(200));
+        let line =
+            |key: usize| format!("{{\"op\":\"put\",\"key\":{key},\"value\":\"{}\"}}\n", "v".repeat(200));
         let lines: String = (0..2000).map(line).collect();
         talk.ask("POST", "/v1/kv/default/bulk", NDJSON, lines).await;
         let client = talk.connect().await;

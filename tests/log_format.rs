@@ -10,7 +10,7 @@ use kyrodb::io::log::*;
 use kyrodb::io::manifest::format::{RecordPlace, Slot, StateRecord};
 use kyrodb::io::manifest::recover::{choose_slot, roll_forward};
 use kyrodb::limits;
-use kyrodb::types::{CollectionId, Epoch, FileOffset, Lsn, SegmentId, Seq, ShardId, TabletId, WallMs};
+use kyrodb::types::{CollectionId, Epoch, FileOffset, Lsn, SegmentId, Seq, ShardId, TabletId, Token, WallMs};
 
 const SHARD: ShardId = ShardId(5);
 const LINE_BYTES: usize = 32;
@@ -99,6 +99,30 @@ fn block() -> Vec<BlockOut> {
         log.append(&record.parts());
     });
     log.next_block(Lsn::ZERO).into_iter().collect()
+}
+
+/// A write that came with a name of its own, and receipts.
+fn named_records() -> Vec<Record> {
+    let put = records().remove(0);
+    let once = Some(Once { token: Token(*b"0123456789abcdef"), fingerprint: 0x8182_8384_8586_8788 });
+    let everything = records().remove(2);
+    let metas = [
+        Meta { once, created: true, ..put.meta },
+        Meta { once, kind: Kind::Delete, ..everything.meta },
+        Meta { commit_ts: 7, ..Meta::new(Kind::Receipts) },
+    ];
+    (1..).zip(metas).map(|(lsn, meta)| Record { lsn: Lsn(lsn), meta, ..put.clone() }).collect()
+}
+
+#[test]
+fn a_block_of_writes_with_names() {
+    let mut log = LogBuilder::fresh(SHARD, SegmentId(1), limits::LOG_SEGMENT_BYTES_MIN);
+    named_records().iter().for_each(|record| {
+        log.append(&record.parts());
+    });
+    let block = log.next_block(Lsn::ZERO).expect("a block");
+    let bytes = golden("log_block_named", &block.buf);
+    assert_eq!(replay(SegmentId(1), &bytes).1, named_records());
 }
 
 /// A segment that a recovery began, with a block without records and two with several.

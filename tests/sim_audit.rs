@@ -74,7 +74,7 @@ async fn client(node: Node, world: World, number: u64, acks: Rc<RefCell<Vec<Ack>
         let payload = Payload::new(OCTET_STREAM, &vec![n as u8; len]);
         let durability = [Durability::Fsync, Durability::Fsync, Durability::Memory][rng.index(3)];
         let change = Change::Put { payload, expires: None };
-        let write = Write { key: key.clone(), change, condition: Condition::None, durability };
+        let write = Write { key: key.clone(), change, condition: Condition::None, durability, once: None };
         let written = node.write(&collection, write).get().await.expect("acknowledged");
         assert!(written.reached >= durability, "{written:?}");
         if written.reached == Durability::Fsync {

@@ -42,7 +42,7 @@ fn closed_node(checkpointed: bool) -> Disk {
         for key in 0..KEYS {
             let change = Change::Put { payload: payload(key), expires: None };
             let (condition, durability) = (Condition::None, Durability::Fsync);
-            let write = Write { key: Key::from_u64(key), change, condition, durability };
+            let write = Write { key: Key::from_u64(key), change, condition, durability, once: None };
             node.write(&collection, write).get().await.expect("acknowledged");
         }
         if checkpointed {

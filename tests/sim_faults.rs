@@ -30,7 +30,7 @@ fn small() -> ShardOptions {
 
 fn put(key: u64, payload: Payload, durability: Durability) -> Write {
     let change = Change::Put { payload, expires: None };
-    Write { key: Key::from_u64(key), change, condition: Condition::None, durability }
+    Write { key: Key::from_u64(key), change, condition: Condition::None, durability, once: None }
 }
 
 /// Ends in which the `n`th of the operations counted by `count` fails.

@@ -139,7 +139,7 @@ fn write_of(key: u64, op: Op) -> Write {
         If::Present => Condition::Present,
         If::SeqIs(seq) => Condition::SeqIs(Seq(seq)),
     };
-    Write { key: Key::from_u64(key), change, condition, durability: Durability::Fsync }
+    Write { key: Key::from_u64(key), change, condition, durability: Durability::Fsync, once: None }
 }
 
 fn outcome_of(result: WriteResult) -> Outcome {

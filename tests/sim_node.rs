@@ -25,6 +25,7 @@ fn put(key: u64, value: &str) -> Write {
         change: Change::Put { payload, expires: None },
         condition: Condition::None,
         durability: Durability::Fsync,
+        once: None,
     }
 }
 

@@ -58,7 +58,7 @@ async fn change(node: &Node, model: &mut Model, name: &'static str, number: u64,
         None => Change::Delete,
     };
     let (key, condition, durability) = (key_in(name, number), Condition::None, Durability::Fsync);
-    let _ = node.write(&collection, Write { key, change, condition, durability }).get().await;
+    let _ = node.write(&collection, Write { key, change, condition, durability, once: None }).get().await;
     model.entry((name, number)).or_default().push(value);
 }
 

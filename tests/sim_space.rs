@@ -24,7 +24,7 @@ fn put(key: u64, version: u8) -> Write {
     let payload = Payload::new(OCTET_STREAM, &[version; VALUE_BYTES]);
     let change = Change::Put { payload, expires: None };
     let key = Key::from_u64(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    Write { key, change, condition: Condition::None, durability: Durability::Memory }
+    Write { key, change, condition: Condition::None, durability: Durability::Memory, once: None }
 }
 
 fn delete(key: u64) -> Write {

@@ -39,7 +39,8 @@ async fn change(node: &Node, model: &mut Model, name: &'static str, number: u64,
         None => Change::Delete,
     };
     let (key, condition, durability) = (key_in(name, number), Condition::None, Durability::Memory);
-    let written = node.write(&collection, Write { key, change, condition, durability }).get().await;
+    let written =
+        node.write(&collection, Write { key, change, condition, durability, once: None }).get().await;
     let before = match value {
         Some(value) => model.insert((name, number), value),
         None => model.remove(&(name, number)),
@@ -169,7 +170,7 @@ fn a_record_that_expires_under_a_slow_put_is_counted_once() {
             let put = |number: u64, expires| {
                 let payload = Payload::new(OCTET_STREAM, &[number as u8; 3000]);
                 let change = Change::Put { payload, expires };
-                Write { key: Key::from_u64(number), change, condition, durability }
+                Write { key: Key::from_u64(number), change, condition, durability, once: None }
             };
             let runtime = node.runtime().clone();
             let over = WallMs(runtime.wall().0 + 20_000);

@@ -81,9 +81,7 @@ impl Watched {
             return;
         }
         let replaced = match &seen {
-            Ok(texts) => {
-                self.identity.replace(texts).map_err(|error| self.files.unusable(error).to_string())
-            }
+            Ok(texts) => self.identity.replace(texts).map_err(|error| self.files.unusable(error).to_string()),
             Err(error) => Err(error.clone()),
         };
         self.seen = seen;

@@ -159,6 +159,7 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchCollection => (404, "no_such_collection"),
             Refusal::Absent => (404, "no_such_record"),
             Refusal::ConditionFailed { .. } => (412, "condition_failed"),
+            Refusal::OtherRequest => (422, "idempotency_key_reused"),
             Refusal::Overloaded { .. } => (503, "overloaded"),
             Refusal::NotReady | Refusal::Moved => (503, "not_ready"),
             Refusal::StorageFailed { .. } => (500, "storage_failed"),

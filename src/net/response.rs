@@ -186,6 +186,9 @@ impl Response {
             out.extend_from_slice(b"Kyro-Durability: ");
             out.extend_from_slice(written.reached.name().as_bytes());
             out.extend_from_slice(b"\r\n");
+            if written.replayed {
+                out.extend_from_slice(b"Idempotency-Replayed: true\r\n");
+            }
         }
     }
 }
@@ -302,8 +305,13 @@ mod tests {
     #[test]
     fn writes_say_what_they_reached() {
         let mut response = Response::empty(204);
-        response.written =
-            Some(Written { lsn: Lsn(1), seq: Seq(2), created: false, reached: Durability::Interval });
+        response.written = Some(Written {
+            lsn: Lsn(1),
+            seq: Seq(2),
+            created: false,
+            reached: Durability::Interval,
+            replayed: false,
+        });
         let (text, _) = encode(response, &Frame { close: true, ..PLAIN });
         assert_eq!(
             text,

@@ -21,6 +21,7 @@ use super::decisions::Kind;
 use super::delta::{NEVER, Version};
 use super::key::Key;
 use super::node::Node;
+use super::recall::Kept;
 use super::record::Refusal;
 use super::run::{Body, EntryRef, TabletInfo};
 use super::runs::run_file_name;
@@ -113,6 +114,7 @@ async fn checkpoint(node: &Node, core: &Rc<Core>) -> Result<(), StoreError> {
     out.aim(core.engine.borrow().tablets.run_bytes());
     let written = async {
         write_deltas(node, core, &mut out, covered, first).await?;
+        keep_receipts(core, covered).await?;
         // Whatever replaced a version before the scan came by must be in the durable log.
         core.settle_down().await?;
         out.take().await
@@ -159,6 +161,30 @@ async fn write_deltas(
         }
     }
     Ok(())
+}
+
+/// Has the log behind `covered` tell of every receipt, durably: what is up to there may go with this seal.
+async fn keep_receipts(core: &Core, covered: Lsn) -> Result<(), Refusal> {
+    let mut slice = core.runtime.slice();
+    loop {
+        let now = core.engine.borrow_mut().now(core.runtime.wall());
+        if !core.engine.borrow_mut().receipts.forget_old(now) {
+            break;
+        }
+        slice.checkpoint().await;
+    }
+    let (mut before, mut last) = (None, None);
+    loop {
+        let kept = core.engine.borrow_mut().keep_receipts(covered, before);
+        let Kept::Down(to, logged) = kept else { break };
+        (before, last) = (Some(to), logged.or(last));
+        core.deliver();
+        slice.checkpoint().await;
+    }
+    match last {
+        Some(last) => core.durable_up_to(last).await,
+        None => Ok(()),
+    }
 }
 
 fn tablets_in_order(core: &Core) -> Vec<(CollectionId, TabletId)> {
@@ -327,7 +353,8 @@ mod tests {
         let change = Change::Put { payload: Payload::new(TEXT, &[7; 3000]), expires: None };
         let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Fsync);
         let collection = node.collection("default").expect("exists from the start");
-        let written = node.write(&collection, Write { key, change, condition, durability }).get().await;
+        let written =
+            node.write(&collection, Write { key, change, condition, durability, once: None }).get().await;
         written.expect("the shard takes writes");
     }
 

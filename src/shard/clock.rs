@@ -9,6 +9,11 @@ use crate::types::WallMs;
 
 const COUNTER_BITS: u32 = 16;
 
+/// The time of a commit timestamp.
+pub fn wall_of(commit_ts: u64) -> WallMs {
+    WallMs(commit_ts >> COUNTER_BITS)
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HybridClock {
     last: u64,
@@ -23,7 +28,7 @@ impl HybridClock {
     /// The milliseconds to judge expiry by.
     pub fn now(&mut self, wall: WallMs) -> WallMs {
         self.last = self.last.max(wall.0 << COUNTER_BITS);
-        WallMs(self.last >> COUNTER_BITS)
+        wall_of(self.last)
     }
 
     /// A commit timestamp, greater than every one before.

@@ -83,6 +83,8 @@ pub struct Core {
     next_run: Cell<RunId>,
     /// Bytes of log when the last checkpoint began; what came since is not covered.
     checkpointed_log_bytes: Cell<u64>,
+    /// Of these, of receipts that were logged again: no seal is due for them.
+    checkpointed_receipt_bytes: Cell<u64>,
     /// Replayed at the start, not covered yet.
     replayed_log_bytes: Cell<u64>,
     checkpoint_log_bytes: u64,
@@ -165,6 +167,7 @@ impl Core {
             next_run: Cell::new(next_run),
             ledger,
             checkpointed_log_bytes: Cell::new(0),
+            checkpointed_receipt_bytes: Cell::new(0),
             replayed_log_bytes: Cell::new(replayed_log_bytes),
             checkpoint_log_bytes: options.checkpoint_log_bytes,
             shed_wanted: Signal::default(),
@@ -544,10 +547,12 @@ impl Core {
 
     // ---- checkpoints
 
-    /// Log that no run covers, in bytes.
+    /// Log that no run covers, in bytes, without what only repeats receipts.
     pub fn uncovered_log_bytes(&self) -> u64 {
-        let logged = self.engine.borrow().counters().log_bytes;
-        logged - self.checkpointed_log_bytes.get() + self.replayed_log_bytes.get()
+        let counters = self.engine.borrow().counters();
+        let receipts = counters.receipt_log_bytes - self.checkpointed_receipt_bytes.get();
+        let logged = counters.log_bytes - self.checkpointed_log_bytes.get();
+        logged.saturating_sub(receipts) + self.replayed_log_bytes.get()
     }
 
     /// Asks for a seal that begins after now; gives its number.
@@ -611,7 +616,9 @@ impl Core {
     /// What is logged from now on belongs to the next checkpoint; gives the bytes up to now.
     pub fn begin_checkpoint(&self) -> u64 {
         let uncovered = self.uncovered_log_bytes();
-        self.checkpointed_log_bytes.set(self.engine.borrow().counters().log_bytes);
+        let counters = self.engine.borrow().counters();
+        self.checkpointed_log_bytes.set(counters.log_bytes);
+        self.checkpointed_receipt_bytes.set(counters.receipt_log_bytes);
         self.replayed_log_bytes.set(0);
         uncovered
     }

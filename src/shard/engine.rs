@@ -17,17 +17,18 @@ use super::clock::HybridClock;
 use super::delta::{NEVER, Version, memory_of};
 use super::key::Key;
 use super::payload::Payload;
+use super::recall::Recalled;
+use super::receipts::{Receipt, Receipts};
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
 pub use super::staged::Taken;
 use super::staged::{self, LogAs, Staged, StagedEffect, kind_of};
 use super::store::{Before, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
-use super::transfer::Cargo;
 use crate::io::buf::BLOCK_BYTES;
-use crate::io::log::{BlockOut, Kind, LogBuilder, Meta, RecordParts};
+use crate::io::log::{self, BlockOut, Kind, LogBuilder, Meta, RecordParts};
 use crate::limits;
-use crate::types::{CollectionId, Epoch, Lsn, Seq, ShardId, TabletId, WallMs};
+use crate::types::{Epoch, Lsn, Seq, ShardId, TabletId, WallMs};
 
 /// What a delete may cost of a full disk's reserve: a block of its own.
 const DELETE_BYTES: usize = BLOCK_BYTES;
@@ -58,11 +59,13 @@ pub struct EngineCounters {
     pub log_commits: u64,
     pub log_records: u64,
     pub log_bytes: u64,
+    /// Of these, of receipts that were logged again.
+    pub receipt_log_bytes: u64,
 }
 
 pub struct Engine {
-    shard: ShardId,
-    log: LogBuilder,
+    pub(super) shard: ShardId,
+    pub(super) log: LogBuilder,
     clock: HybridClock,
     pub tablets: Tablets,
     pub store: Store,
@@ -72,20 +75,24 @@ pub struct Engine {
     first_block: u64,
     durable: Lsn,
     handed: Lsn,
-    applied: Lsn,
+    pub(super) applied: Lsn,
+    /// Of writes that came with a key.
+    pub receipts: Receipts,
+    /// Requests that were carried out before, until that has reached what they ask for.
+    pub(super) recalled: Vec<Recalled>,
     /// Refusals that rest on writes in flight, by the last LSN given out before: told when that is
     /// visible, or a crash could take back what they say, and a read could contradict it.
     refused: VecDeque<(Lsn, Settled)>,
-    settled: Vec<Settled>,
-    poisoned: bool,
-    closed: bool,
+    pub(super) settled: Vec<Settled>,
+    pub(super) poisoned: bool,
+    pub(super) closed: bool,
     /// Nothing is applied or answered for a moment, only logged: a snapshot is being cut.
     pub held: bool,
     /// Bytes that deletes may still log while the disk is full.
-    disk_full: Option<usize>,
+    pub(super) disk_full: Option<usize>,
     memory_budget: u64,
     pub(super) compaction_stuck: bool,
-    counters: EngineCounters,
+    pub(super) counters: EngineCounters,
     /// Shard 0: the last durable map.
     catalogue: Option<Arc<Catalogue>>,
 }
@@ -120,6 +127,8 @@ impl Engine {
             durable: recovered,
             handed: recovered,
             applied: recovered,
+            receipts: Receipts::new(memory_budget),
+            recalled: Vec::new(),
             refused: VecDeque::new(),
             settled: Vec::new(),
             poisoned: false,
@@ -181,6 +190,10 @@ impl Engine {
         at_rest: Option<Before>,
     ) -> Result<Taken, Refusal> {
         let now = self.clock.now(wall);
+        // A request that was carried out takes no room, so it is answered when there is none.
+        if write.once.is_some() && self.recall(id, &write, epoch, now, ticket)? {
+            return Ok(Taken::Logged);
+        }
         self.check_open(&write)?;
         let tablet = self.tablets.get_mut(id).ok_or(Refusal::Moved)?;
         if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {
@@ -206,18 +219,14 @@ impl Engine {
             Change::Delete => None,
         };
         tablet.heat.writes.note(&write.key);
-        let created = before.visible(now).is_none();
-        self.log_record(
-            id,
-            write.key,
-            put,
-            LogAs {
-                created,
-                replaces: before.is_record(),
-                durability: write.durability,
-                ticket: Some(ticket),
-            },
-        );
+        let how = LogAs {
+            created: before.visible(now).is_none(),
+            replaces: before.is_record(),
+            durability: write.durability,
+            ticket: Some(ticket),
+            once: write.once.map(|once| log::Once { token: once.token, fingerprint: once.fingerprint }),
+        };
+        self.log_record(id, write.key, put, how);
         Ok(Taken::Logged)
     }
 
@@ -231,20 +240,23 @@ impl Engine {
         let seq = tablet.stage(&key, lsn, expires);
         let (collection, epoch) = (tablet.collection, tablet.epoch);
         let expiry = expires.filter(|expires| *expires != NEVER);
-        let replaces = how.replaces;
-        let meta =
-            Meta { commit_ts, seq, collection, tablet: id, epoch, expiry, replaces, ..Meta::new(kind) };
+        let LogAs { created, replaces, durability, ticket, once } = how;
+        let place = Meta { collection, tablet: id, epoch, ..Meta::new(kind) };
+        let mut meta = Meta { commit_ts, seq, expiry, replaces, ..place };
+        if let Some(once) = once {
+            (meta.once, meta.created) = (Some(once), created);
+            self.receipts.put(once.token, Receipt::of(&meta, once, lsn));
+        }
         staged::log(&mut self.log, meta, &key, put.as_ref().map(|(payload, _)| payload));
         match kind {
             Kind::Put => self.counters.puts += 1,
             _ => self.count_delete(),
         }
         let effect = StagedEffect::Record(key, put);
-        let LogAs { created, durability, ticket, .. } = how;
         self.push_staged(Staged { tablet: id, effect, created, replaces, lsn, seq, durability, ticket });
     }
 
-    fn refuse_later(&mut self, ticket: Ticket, refusal: Refusal) -> Result<(), Refusal> {
+    pub(super) fn refuse_later(&mut self, ticket: Ticket, refusal: Refusal) -> Result<(), Refusal> {
         let last = self.staged.back().expect("a key with a write in flight").lsn;
         self.counters.refused += 1;
         self.refused.push_back((last, (ticket, Err(refusal))));
@@ -272,7 +284,7 @@ impl Engine {
 
     /// Keys and models of the runs stay in memory, and indexes over documents; what is written has what they and the
     /// cache leave.
-    fn check_memory(&self, more: u64) -> Result<(), Refusal> {
+    pub(super) fn check_memory(&self, more: u64) -> Result<(), Refusal> {
         let room = self.room_for_writes();
         if more > room {
             // Sealing gives back what was written, but nothing of the rest.
@@ -289,7 +301,7 @@ impl Engine {
 
     pub(super) fn room_for_writes(&self) -> u64 {
         let taken = self.store.cache_capacity() + self.store.resident_bytes() + self.tablets.index_bytes();
-        self.memory_budget.saturating_sub(taken)
+        self.memory_budget.saturating_sub(taken + self.receipts.memory_bytes())
     }
 
     /// Memory of unsealed writes at which they are sealed, whatever the log says: well before there is no room.
@@ -322,7 +334,7 @@ impl Engine {
         }
     }
 
-    fn check_backlog(&self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn check_backlog(&self, bytes: usize) -> Result<(), Refusal> {
         if self.log.pending_bytes() + bytes > limits::LOG_BACKLOG_BYTES_MAX {
             return Err(Refusal::Overloaded { queue: "log queue" });
         }
@@ -352,54 +364,11 @@ impl Engine {
         Ok(())
     }
 
-    fn next_meta(&mut self, kind: Kind) -> Meta {
+    pub(super) fn next_meta(&mut self, kind: Kind) -> Meta {
         Meta { commit_ts: self.clock.tick(), ..Meta::new(kind) }
     }
 
-    /// Logs a record that another shard sent, version kept. The tablet need not be on the map yet.
-    /// `replaces`: see [`Engine::before_arrivals`].
-    pub fn write_arrival(
-        &mut self,
-        tablet: TabletId,
-        collection: CollectionId,
-        cargo: Cargo,
-        replaces: bool,
-        ticket: Ticket,
-    ) -> Result<(), Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
-        if self.closed {
-            return Err(Refusal::NotReady);
-        }
-        if self.disk_full.is_some() {
-            return Err(Refusal::DiskFull);
-        }
-        let Cargo { key, mut version } = cargo;
-        let bytes = version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
-        self.check_memory(memory_of(&key, bytes))?;
-        self.check_backlog(key.len() + bytes)?;
-        let kind = if version.payload.is_some() { Kind::Put } else { Kind::Delete };
-        let expiry = (version.expires != NEVER).then_some(version.expires);
-        let meta = Meta { seq: version.seq, collection, tablet, expiry, replaces, ..self.next_meta(kind) };
-        let lsn = staged::log(&mut self.log, meta, &key, version.payload.as_ref());
-        version.lsn = lsn;
-        let seq = version.seq;
-        self.tablets.entry(tablet, collection);
-        self.push_staged(Staged {
-            tablet,
-            effect: StagedEffect::Arrival(key, version),
-            created: false,
-            replaces,
-            lsn,
-            seq,
-            durability: Durability::Fsync,
-            ticket: Some(ticket),
-        });
-        Ok(())
-    }
-
-    fn push_staged(&mut self, staged: Staged) {
+    pub(super) fn push_staged(&mut self, staged: Staged) {
         debug_assert!(self.staged.back().is_none_or(|last| last.lsn < staged.lsn), "LSN order");
         self.counters.log_records += 1;
         self.staged_bytes += staged.memory();
@@ -478,7 +447,9 @@ impl Engine {
         self.poisoned = true;
         let refusal = Refusal::StorageFailed { shard: self.shard };
         let refused = self.refused.drain(..).map(|(_, (ticket, _))| ticket);
-        let unanswered = self.staged.drain(..).filter_map(|staged| staged.ticket).chain(refused);
+        let recalled = self.recalled.drain(..).map(|recalled| recalled.ticket);
+        let staged = self.staged.drain(..).filter_map(|staged| staged.ticket);
+        let unanswered = staged.chain(refused).chain(recalled);
         self.settled.extend(unanswered.map(|ticket| (ticket, Err(refusal))));
         self.staged_bytes = 0;
         self.tablets.iter_mut().for_each(Tablet::forget_staged);
@@ -499,12 +470,14 @@ impl Engine {
             assert!(staged.lsn > self.applied, "applied out of order");
             self.applied = staged.lsn;
             self.staged_bytes -= staged.memory();
-            let written = Written { lsn: staged.lsn, seq: staged.seq, created: staged.created, reached };
+            let Staged { lsn, seq, created, .. } = staged;
+            let written = Written { lsn, seq, created, reached, replayed: false };
             let ticket = staged.ticket;
             self.apply(staged);
             self.settled.extend(ticket.map(|ticket| (ticket, Ok(written))));
             self.settle_refused();
         }
+        self.settle_recalled();
     }
 
     /// The next stretch of what can be applied and answered; false when nothing can.
@@ -522,7 +495,7 @@ impl Engine {
         self.settled.extend(self.refused.drain(..ready).map(|(_, settled)| settled));
     }
 
-    fn reached(&self, lsn: Lsn) -> Durability {
+    pub(super) fn reached(&self, lsn: Lsn) -> Durability {
         if lsn <= self.durable {
             Durability::Fsync
         } else if lsn <= self.handed {
@@ -542,6 +515,7 @@ impl Engine {
             }
             StagedEffect::Arrival(key, version) => self.tablets.apply(tablet, key, version, replaces),
             StagedEffect::Catalogue(catalogue) => self.catalogue = Some(catalogue),
+            StagedEffect::Receipts => {}
         }
     }
 
@@ -577,7 +551,13 @@ impl Engine {
             id,
             key,
             None,
-            LogAs { created: false, replaces: true, durability: Durability::Memory, ticket: None },
+            LogAs {
+                created: false,
+                replaces: true,
+                durability: Durability::Memory,
+                ticket: None,
+                once: None,
+            },
         );
         true
     }
@@ -643,10 +623,10 @@ impl Engine {
         self.disk_full.is_some()
     }
 
-    /// Of writes, of indexes over documents, of what is resident of the runs, and of warm values.
+    /// Of writes and their receipts, of indexes over documents, of what is resident of the runs, and of warm values.
     pub fn memory_bytes(&self) -> u64 {
         let store = self.store.resident_bytes() + self.store.cache_bytes();
-        self.tablets.memory_bytes() + self.tablets.index_bytes() + store
+        self.tablets.memory_bytes() + self.tablets.index_bytes() + self.receipts.memory_bytes() + store
     }
 
     pub fn memory_budget(&self) -> u64 {

@@ -52,9 +52,6 @@ impl Node {
         collection: &Arc<Collection>,
         keys: impl ExactSizeIterator<Item = &'a Key>,
     ) -> Vec<Answer<One>> {
-        if keys.len() < 2 {
-            return keys.map(|key| self.get(collection, key)).collect();
-        }
         let keys: Vec<&Key> = keys.collect();
         let here = self.look_at_those_here(collection, &keys);
         let mut here = here.into_iter().flatten();

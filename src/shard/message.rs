@@ -7,6 +7,7 @@ use super::catalogue::{Catalogue, CatalogueError, Definition};
 use super::jobs;
 use super::key::Key;
 use super::page::Page;
+use super::receipts::Entry;
 use super::record::{Found, Refusal, Scan, Write, Written};
 use super::search;
 use super::search::query::Query;
@@ -80,6 +81,8 @@ pub enum Request {
     },
     /// Log these records; answered when they are durable.
     ShipIn(Shipment),
+    /// Log these receipts and take them up; answered when they are durable.
+    ShipReceipts(Vec<Entry>),
     /// What only its owner searches of a tablet.
     Search {
         tablet: TabletId,

@@ -12,6 +12,7 @@
 //!
 //! Must not know: sockets, HTTP.
 
+pub mod arrivals;
 pub mod balance;
 pub mod batch;
 pub mod before;
@@ -48,6 +49,9 @@ pub mod payload;
 pub mod point_reads;
 pub mod progress;
 pub mod pump;
+pub mod recall;
+pub mod receipts;
+pub mod receipts_out;
 pub mod record;
 pub mod recount;
 pub mod recovery;

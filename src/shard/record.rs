@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::key::Key;
 use super::payload::Payload;
-use crate::types::{Lsn, Seq, ShardId, WallMs};
+use crate::types::{Lsn, Seq, ShardId, Token, WallMs};
 
 /// When a write is acknowledged; see the table in ARCHITECTURE.md.
 #[derive(
@@ -81,6 +81,18 @@ pub struct Write {
     pub change: Change,
     pub condition: Condition,
     pub durability: Durability,
+    /// Of a request that names itself: it is carried out once, however often it comes.
+    pub once: Option<Box<Once>>,
+}
+
+/// How a request names itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    pub token: Token,
+    /// Of what is asked.
+    pub fingerprint: u64,
+    /// Only whether it was carried out is wanted, and what came of it; else [`Refusal::Absent`].
+    pub asks_only: bool,
 }
 
 /// An acknowledged write.
@@ -92,6 +104,8 @@ pub struct Written {
     pub created: bool,
     /// What the acknowledgement stands for.
     pub reached: Durability,
+    /// It was carried out by an earlier request, of which this is the answer.
+    pub replayed: bool,
 }
 
 /// A visible version of a record.
@@ -111,6 +125,8 @@ pub enum Refusal {
     NoSuchCollection,
     /// A delete of a key without a visible record.
     Absent,
+    /// Another request had the same name.
+    OtherRequest,
     /// The condition does not hold; the present version, if any.
     ConditionFailed { current: Option<Seq> },
     /// A bounded queue is full; try again.
@@ -138,6 +154,9 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::NoSuchCollection => f.write_str("the collection does not exist"),
             Refusal::Absent => f.write_str("no record has this key"),
+            Refusal::OtherRequest => {
+                f.write_str("the idempotency key was given to another request for this record")
+            }
             Refusal::ConditionFailed { current: Some(seq) } => {
                 write!(f, "the record is at version {seq}")
             }

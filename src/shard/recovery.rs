@@ -23,6 +23,7 @@ use super::key::Key;
 use super::ledger::Ledger;
 use super::node::Node;
 use super::payload::Payload;
+use super::receipts::{self, Receipt, Receipts};
 use super::restore;
 use super::runs;
 use super::segments::Segments;
@@ -64,6 +65,7 @@ struct Dirs {
 struct Replayed {
     tablets: Tablets,
     catalogue: Option<Catalogue>,
+    receipts: Receipts,
     /// The first record that is not what its kind says.
     bad: Option<Lsn>,
     bytes: u64,
@@ -125,8 +127,7 @@ async fn begin(node: &Node, dirs: &Dirs) -> Result<Restored, StartError> {
     let log = LogBuilder::fresh(node.shard(), SegmentId(1), options.log_segment_bytes);
     let segments = make_segments(node, dirs, BTreeMap::new(), SegmentId(1));
     let from = Beginning { log, segments, last_lsn: Lsn::ZERO, clock: 0 };
-    let replayed =
-        Replayed { tablets: Tablets::new(node.shard(), options.index), catalogue: None, bad: None, bytes: 0 };
+    let replayed = Replayed::new(node, Tablets::new(node.shard(), options.index));
     let core = open(node, dirs, from, replayed, manifest, state).await?;
     Ok(Restored { core, crashed: false, fresh: true })
 }
@@ -248,7 +249,7 @@ async fn replay(
     if let Some(to) = state.replay_to {
         replay = replay.until(to);
     }
-    let mut replayed = Replayed { tablets, catalogue: state.catalogue.clone(), bad: None, bytes: 0 };
+    let mut replayed = Replayed { catalogue: state.catalogue.clone(), ..Replayed::new(node, tablets) };
     let mut open_file: Option<(SegmentId, File)> = None;
     let mut count = node.inner().replayed.get();
     loop {
@@ -279,8 +280,15 @@ async fn replay(
 }
 
 impl Replayed {
+    fn new(node: &Node, tablets: Tablets) -> Replayed {
+        let receipts = Receipts::new(node.inner().options.memory_bytes);
+        Replayed { tablets, catalogue: None, receipts, bad: None, bytes: 0 }
+    }
+
     fn take(&mut self, record: &RecordRef<'_>) {
-        self.bytes += record.parts.encoded_len() as u64;
+        if record.parts.meta.kind != Kind::Receipts {
+            self.bytes += record.parts.encoded_len() as u64;
+        }
         if self.try_take(record).is_none() {
             self.bad.get_or_insert(record.lsn);
         }
@@ -300,6 +308,10 @@ impl Replayed {
                 }
                 return Some(());
             }
+            Kind::Receipts => {
+                self.receipts.take_up(&receipts::decode(record.parts.payload)?, record.lsn);
+                return Some(());
+            }
             // No writer of these kinds exists yet.
             Kind::Prepare | Kind::Commit | Kind::Tablet => return None,
         };
@@ -307,6 +319,9 @@ impl Replayed {
         let version = Version { lsn: record.lsn, seq: meta.seq, expires, payload };
         let key = Key::from_bytes(record.parts.key);
         self.tablets.restore(meta.tablet, meta.collection, key, version, meta.replaces);
+        if let Some(once) = meta.once {
+            self.receipts.put(once.token, Receipt::of(meta, once, record.lsn));
+        }
         Some(())
     }
 }
@@ -388,7 +403,7 @@ async fn open(
     file.write(block.offset, block.buf, Sync::Data).await.map_err(|error| io_at(&path, error))?;
 
     let options = &node.inner().options;
-    let Replayed { tablets, catalogue, bytes, .. } = replayed;
+    let Replayed { tablets, catalogue, receipts, bytes, .. } = replayed;
     let clock = HybridClock::resume(clock);
     let block_bytes = options.memory_bytes / limits::MEMORY_BYTES_PER_WARM_BLOCK_BYTE;
     let shelf = Shelf::new(node.runtime().clone(), dirs.runs.clone(), block_bytes);
@@ -397,7 +412,9 @@ async fn open(
     let levels = Levels::new(parts);
     let value_bytes = options.memory_bytes / limits::MEMORY_BYTES_PER_CACHE_BYTE;
     let store = Store::new(shelf, levels, value_bytes, block_bytes);
-    let mut engine = Engine::new(node.shard(), log, clock, tablets, store, last_lsn, options.memory_bytes);
+    let budget = options.memory_bytes;
+    let mut engine = Engine::new(node.shard(), log, clock, tablets, store, last_lsn, budget);
+    engine.receipts = receipts;
     if let Some(catalogue) = catalogue {
         engine.restore_catalogue(Arc::new(catalogue));
     }

@@ -15,7 +15,7 @@ use super::staged::Looked;
 use super::stats::{CollectionStats, DocumentStats, Phase, ShardStats};
 use super::store::Levels;
 use super::tablets::Tablets;
-use super::{balance, control, jobs, snapshot_calls, transfer};
+use super::{balance, control, jobs, receipts_out, snapshot_calls, transfer};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, Promise, promise};
 use crate::limits;
@@ -209,6 +209,7 @@ fn handle_slow(node: &Node, request: Request, answer: AnswerTo) {
                 Reply::Search(search(&task, (tablet, epoch), &query, &known).await)
             }
             Request::ShipIn(shipment) => Reply::Done(transfer::ship_in(&task, shipment).await),
+            Request::ShipReceipts(entries) => Reply::Done(receipts_out::take_in(&task, &entries).await),
             other => unreachable!("answered at once: {other:?}"),
         };
         answer.give(&task, reply);

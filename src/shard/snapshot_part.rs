@@ -226,7 +226,8 @@ mod tests {
         let change = Change::Put { payload: Payload::new(TEXT, b"x"), expires: None };
         let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Memory);
         let collection = node.collection("default").expect("exists from the start");
-        let Answer::Later(answer) = node.write(&collection, Write { key, change, condition, durability })
+        let Answer::Later(answer) =
+            node.write(&collection, Write { key, change, condition, durability, once: None })
         else {
             return true;
         };

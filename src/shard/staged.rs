@@ -9,7 +9,7 @@ use super::key::Key;
 use super::payload::Payload;
 use super::record::{Durability, Found, Write};
 use super::store::ColdRead;
-use crate::io::log::{Kind, LogBuilder, Meta, RecordParts};
+use crate::io::log::{Kind, LogBuilder, Meta, Once, RecordParts};
 use crate::limits;
 use crate::types::{Lsn, Seq, TabletId, WallMs};
 
@@ -56,6 +56,8 @@ pub enum StagedEffect {
     /// A record that another shard sent: visible when the new map is installed.
     Arrival(Key, Version),
     Catalogue(Arc<Catalogue>),
+    /// Those that are in force already.
+    Receipts,
 }
 
 /// What of a logged change is not in the record.
@@ -64,6 +66,7 @@ pub struct LogAs {
     pub replaces: bool,
     pub durability: Durability,
     pub ticket: Option<Ticket>,
+    pub once: Option<Once>,
 }
 
 /// The kind of record that a map of this form is logged as.
@@ -99,7 +102,7 @@ impl Staged {
             StagedEffect::Arrival(key, version) => {
                 memory_of(key, version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len()))
             }
-            StagedEffect::Catalogue(_) => 0,
+            StagedEffect::Catalogue(_) | StagedEffect::Receipts => 0,
         }
     }
 }

@@ -25,15 +25,16 @@ use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
 use super::outgoing::Outgoing;
+use super::receipts_out::send_receipts;
 use super::record::{Refusal, Scan};
 use super::store::DeltaPage;
 use super::tablet::Tablet;
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Pending, promise};
 use crate::limits;
-use crate::types::{CollectionId, Mono, Seq, ShardId, TabletId, WallMs};
+use crate::types::{CollectionId, Lsn, Mono, Seq, ShardId, TabletId, WallMs};
 
-const RETRY: Duration = Duration::from_millis(2);
+pub(super) const RETRY: Duration = Duration::from_millis(2);
 
 // Why a move is given up.
 
@@ -85,6 +86,8 @@ async fn ship_in_rounds(
     for part in parts {
         ship_all(node, patience, part).await?;
     }
+    // Most of them now, and the few that come until then when writes are stopped.
+    let told = send_receipts(node, patience, parts, Lsn::ZERO).await?;
     let mut left = Sent::default();
     for _ in 1..limits::SHIP_ROUNDS_MAX {
         left = ship_round(node, patience, parts, false).await?;
@@ -95,7 +98,7 @@ async fn ship_in_rounds(
     if left.records > limits::SHIP_FREEZE_RECORDS_MAX || left.bytes > limits::SHIP_FREEZE_BYTES_MAX {
         return Err(TOO_MUCH_CHANGED);
     }
-    let rest = ship_the_rest(node, patience, sources, parts);
+    let rest = ship_the_rest(node, patience, sources, parts, told);
     node.runtime().timeout(limits::SHIP_FREEZE_TIME_MAX, rest).await.unwrap_or(Err(STOPPED_TOO_LONG))
 }
 
@@ -106,6 +109,7 @@ async fn ship_the_rest(
     patience: &Rc<Patience>,
     sources: &[TabletId],
     parts: &[ShipPart],
+    told: Lsn,
 ) -> Result<Seq, Refusal> {
     let core = &patience.core;
     on_each(core, sources, |tablet| tablet.frozen = true)?;
@@ -115,6 +119,7 @@ async fn ship_the_rest(
         await_staged(core, *source).await?;
     }
     ship_round(node, patience, parts, true).await?;
+    send_receipts(node, patience, parts, told).await?;
     for source in sources {
         let moved = count_moved(node, parts.iter().filter(|part| part.from == *source)).await;
         on_each(core, &[*source], |tablet| tablet.moved_records = moved)?;
@@ -148,8 +153,8 @@ async fn count_moved(node: &Node, parts: impl Iterator<Item = &ShipPart>) -> u64
 }
 
 /// What a move may cost those who write; beyond that it is given up.
-struct Patience {
-    core: Rc<Core>,
+pub(super) struct Patience {
+    pub(super) core: Rc<Core>,
     sources: Vec<TabletId>,
     /// Memory of what was written to the ranges and is still to be sent.
     kept_max: u64,
@@ -187,7 +192,7 @@ impl Patience {
     }
 
     /// Of a message that was first sent at `began`.
-    fn check(&self, began: Mono) -> Result<(), Refusal> {
+    pub(super) fn check(&self, began: Mono) -> Result<(), Refusal> {
         let too_late = self.core.runtime.now() > began.after(limits::SHIP_REFUSED_MAX);
         if too_late { Err(REFUSED_TOO_LONG) } else { self.hold_back() }
     }

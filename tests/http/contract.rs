@@ -80,10 +80,11 @@ fn is_one_of(answer: &Answer, expected: &[(u16, &str)]) -> Result<(), String> {
 
 /// Each header of ours is described, and what is described is there.
 fn check_headers(response: &Value, answer: &Answer) -> Result<(), String> {
-    const OURS: [&str; 10] = [
+    const OURS: [&str; 11] = [
         "etag",
         "kyro-seq",
         "kyro-durability",
+        "idempotency-replayed",
         "allow",
         "retry-after",
         "www-authenticate",
@@ -98,9 +99,11 @@ fn check_headers(response: &Value, answer: &Answer) -> Result<(), String> {
     if let Some(name) = OURS.iter().find(|name| answer.header(name).is_some() && !is_described(name)) {
         return Err(format!("the header {name} is not described"));
     }
-    // The record may be gone, and then 412 has no version to tell; a trace is asked for, a limit configured.
+    // The record may be gone, and then 412 has no version to tell; a trace is asked for, a limit configured, and a
+    // request most often the first of its name.
     let may_lack = |name: &str| {
-        ["x-request-id", "server-timing", "ratelimit", "ratelimit-policy"].contains(&name)
+        ["x-request-id", "server-timing", "ratelimit", "ratelimit-policy", "idempotency-replayed"]
+            .contains(&name)
             || (answer.status == 412 && name == "etag")
     };
     let lacking = described.keys().map(|name| name.to_lowercase());

@@ -80,6 +80,7 @@ fn write(cluster: &mut Cluster, name: &'static str, step: usize, model: &mut Mod
             change: Change::Put { payload: document(rng), expires: None },
             condition: Condition::None,
             durability: Durability::Fsync,
+            once: None,
         })
         .collect();
     let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
@@ -242,6 +243,7 @@ fn a_file_of_an_earlier_time_shows_nothing_that_is_over() {
                 change: Change::Delete,
                 condition: Condition::None,
                 durability: Durability::Fsync,
+                once: None,
             };
             node.write(&collection, delete).get().await.expect("acknowledged");
         }

@@ -230,7 +230,7 @@ impl Hands {
             5..10 => Condition::Present,
             _ => Condition::None,
         };
-        Write { key, change, condition, durability: any_durability(&mut self.rng) }
+        Write { key, change, condition, durability: any_durability(&mut self.rng), once: None }
     }
 
     fn any_document(&mut self) -> Payload {
@@ -266,7 +266,7 @@ impl Hands {
         let payload = Payload::document(&encode(&Document { metadata, ..before }));
         let change = Change::Put { payload, expires: found.expires.map(Expiry::At) };
         let condition = Condition::SeqIs(found.seq);
-        let write = Write { key, change, condition, durability: Durability::Fsync };
+        let write = Write { key, change, condition, durability: Durability::Fsync, once: None };
         expected(&self.book.write(&self.node, &collection, write).await);
     }
 

@@ -36,7 +36,7 @@ async fn put_late(node: &Node, name: &str, number: u64) {
     let collection = node.collection(name).expect("exists");
     let change = Change::Put { payload: Payload::new(OCTET_STREAM, &[2; 100]), expires: None };
     let (condition, durability) = (Condition::None, Durability::Fsync);
-    let write = Write { key: Key::from_u64(number), change, condition, durability };
+    let write = Write { key: Key::from_u64(number), change, condition, durability, once: None };
     node.write(&collection, write).get().await.expect("written");
 }
 

@@ -152,7 +152,8 @@ impl Ledger {
             let Some(found) = seen.get(&entry.place) else { continue };
             if matches!(&entry.write.change, Change::Put { payload, .. } if *payload == found.payload) {
                 let Found { lsn, seq, .. } = *found;
-                *result = Ok(Written { lsn, seq, created: false, reached: Durability::Memory });
+                *result =
+                    Ok(Written { lsn, seq, created: false, reached: Durability::Memory, replayed: false });
             }
         }
     }

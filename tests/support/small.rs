@@ -36,6 +36,7 @@ pub fn put(key: u64, payload: Payload) -> Write {
         change: Change::Put { payload, expires: None },
         condition: Condition::None,
         durability: Durability::Fsync,
+        once: None,
     }
 }
 

@@ -170,7 +170,7 @@ impl Hands {
             10..18 => Condition::SeqIs(self.some_version(collection, &key)),
             _ => Condition::None,
         };
-        Write { key, change, condition, durability: any_durability(&mut self.rng) }
+        Write { key, change, condition, durability: any_durability(&mut self.rng), once: None }
     }
 
     /// A put of any value to a key of this tablet.
@@ -180,7 +180,7 @@ impl Hands {
         // An empty range of the drawn keys has at least its first one.
         let key = key.unwrap_or_else(|| tablet.start.clone());
         let change = Change::Put { payload: self.any_payload(0), expires: None };
-        Write { key, change, condition: Condition::None, durability: Durability::Fsync }
+        Write { key, change, condition: Condition::None, durability: Durability::Fsync, once: None }
     }
 
     fn any_payload(&mut self, large_permille: u16) -> Payload {

@@ -65,7 +65,7 @@ impl Client {
     fn put(&self, (place, version): (usize, u32)) -> Write {
         let payload = Payload::new(OCTET_STREAM, &self.table.value(place, version));
         let change = Change::Put { payload, expires: None };
-        Write { key: self.key(place), change, condition: Condition::None, durability: Durability::Fsync }
+        Write { key: self.key(place), change, condition: Condition::None, durability: Durability::Fsync, once: None }
     }
 
     async fn write(&self, batch: &[(usize, u32)]) {

@@ -132,7 +132,8 @@ async fn write_one_by_one(
         }
         let key = Key::from_u64(mix(u64::from(writer) * KEYS_A_WRITER + turn % KEYS_A_WRITER));
         let change = Change::Put { payload: payload.clone(), expires: None };
-        let write = Write { key, change, condition: Condition::None, durability: Durability::Fsync };
+        let write =
+            Write { key, change, condition: Condition::None, durability: Durability::Fsync, once: None };
         let written = node.write(collection, write).get().await?;
         assert_eq!(written.reached, Durability::Fsync, "acknowledged before the sync");
         latency.borrow_mut().saturating_record(node.runtime().now().since(began));

@@ -55,8 +55,8 @@ fn content_that_breaks_a_rule_under_a_right_hash_is_damage() {
     RecordParts { meta: Meta::new(Kind::Put), key: b"k", payload: b"" }.encode_into(Lsn(4), &mut content);
     let fault = ContentFault::LastLsn { said: Lsn(5), found: Lsn(4) };
     assert_eq!(with_forged(&content, 5).cause, Cause::Content(fault));
-    content[4] = 9;
-    let fault = ContentFault::Record(RecordFault::Kind(9));
+    content[4] = 10;
+    let fault = ContentFault::Record(RecordFault::Kind(10));
     assert_eq!(with_forged(&content, 4).cause, Cause::Content(fault));
 }
 

@@ -45,7 +45,7 @@ pub use block::{BlockFault, BlockHeader, BlockView};
 pub use builder::{BlockOut, LogBuilder};
 pub use damage::{Cause, Damage, Evidence, ReplayError};
 pub use plan::{ReadAt, Recovered, ReplayStart, SegmentFile, Step};
-pub use record::{Kind, Meta, Record, RecordFault, RecordParts, RecordRef, Source};
+pub use record::{Kind, Meta, Once, Record, RecordFault, RecordParts, RecordRef, Source};
 pub use replay::Replay;
 pub use segment::{
     BlockEnd, SegmentStart, StartKind, parse_segment_file_name, segment_bytes_of, segment_file_name,

@@ -6,8 +6,10 @@
 //! ```text
 //! offset size field
 //!      0    4 len          whole record in bytes, this field included
-//!      4    1 kind         1 put, 2 delete, 3 prepare, 4 commit, 5 tablet, 6 catalogue, 7 catalogue with placements
-//!      5    1 flags        bit 0 expiry, bit 1 source, bit 2 transaction, bit 3 replaces; others are an error
+//!      4    1 kind         1 put, 2 delete, 3 prepare, 4 commit, 5 tablet, 6 catalogue, 7 catalogue with placements,
+//!                         8 catalogue with documents, 9 receipts
+//!      5    1 flags        bit 0 expiry, bit 1 source, bit 2 transaction, bit 3 replaces, bit 4 once,
+//!                         bit 5 created; others are an error
 //!      6    2 key_len
 //!      8    8 lsn
 //!     16    8 commit_ts    hybrid logical clock
@@ -18,6 +20,7 @@
 //!     48    8 expiry_ms    if bit 0: absolute, milliseconds since 1970
 //!      .   16 source       if bit 1: stream, then LSN in that stream
 //!      .    8 transaction  if bit 2
+//!      .   24 once         if bit 4: token of 16 bytes, then fingerprint
 //!      .      key          key_len bytes
 //!      .      payload      the rest of len
 //! ```
@@ -27,7 +30,7 @@ use std::fmt;
 use super::field::{get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
 use crate::io::codec::{Reader, Truncated};
 use crate::limits;
-use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, Token, WallMs};
 
 const LEN: usize = 0;
 const KIND: usize = LEN + 4;
@@ -40,13 +43,17 @@ const COLLECTION: usize = SEQ + 8;
 const TABLET: usize = COLLECTION + 4;
 const EPOCH: usize = TABLET + 4;
 const FIXED_BYTES: usize = EPOCH + 8;
-const HEAD_BYTES_MAX: usize = FIXED_BYTES + 8 + 16 + 8;
+const ONCE_BYTES: usize = 16 + 8;
+const HEAD_BYTES_MAX: usize = FIXED_BYTES + 8 + 16 + 8 + ONCE_BYTES;
 
 const FLAG_EXPIRY: u8 = 1 << 0;
 const FLAG_SOURCE: u8 = 1 << 1;
 const FLAG_TRANSACTION: u8 = 1 << 2;
 const FLAG_REPLACES: u8 = 1 << 3;
-const FLAGS_KNOWN: u8 = FLAG_EXPIRY | FLAG_SOURCE | FLAG_TRANSACTION | FLAG_REPLACES;
+const FLAG_ONCE: u8 = 1 << 4;
+const FLAG_CREATED: u8 = 1 << 5;
+const FLAGS_KNOWN: u8 =
+    FLAG_EXPIRY | FLAG_SOURCE | FLAG_TRANSACTION | FLAG_REPLACES | FLAG_ONCE | FLAG_CREATED;
 
 const _: () = assert!(FIXED_BYTES == limits::LOG_RECORD_BYTES_MIN);
 
@@ -62,13 +69,14 @@ pub enum Kind {
     // Of other forms: what older servers must not take for theirs.
     PlacedCatalogue = 7,
     DocumentCatalogue = 8,
+    Receipts = 9,
 }
 
 impl Kind {
     fn decode(byte: u8) -> Option<Kind> {
         let all = [Kind::Put, Kind::Delete, Kind::Prepare, Kind::Commit, Kind::Tablet, Kind::Catalogue];
-        let forms = [Kind::PlacedCatalogue, Kind::DocumentCatalogue];
-        all.into_iter().chain(forms).find(|kind| *kind as u8 == byte)
+        let later = [Kind::PlacedCatalogue, Kind::DocumentCatalogue, Kind::Receipts];
+        all.into_iter().chain(later).find(|kind| *kind as u8 == byte)
     }
 
     pub fn name(self) -> &'static str {
@@ -79,6 +87,7 @@ impl Kind {
             Kind::Commit => "commit",
             Kind::Tablet => "tablet",
             Kind::Catalogue | Kind::PlacedCatalogue | Kind::DocumentCatalogue => "catalogue",
+            Kind::Receipts => "receipts",
         }
     }
 }
@@ -88,6 +97,14 @@ impl Kind {
 pub struct Source {
     pub stream: u64,
     pub lsn: Lsn,
+}
+
+/// The request that a record carries out: asked again it is known by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    pub token: Token,
+    /// Of what was asked.
+    pub fingerprint: u64,
 }
 
 /// Everything about a record but its LSN, key and payload.
@@ -105,6 +122,9 @@ pub struct Meta {
     pub transaction: Option<u64>,
     /// There was a record of this key: what counts records need not look for it again.
     pub replaces: bool,
+    pub once: Option<Once>,
+    /// No record of this key could be seen: the answer to `once` said so.
+    pub created: bool,
 }
 
 impl Meta {
@@ -121,6 +141,8 @@ impl Meta {
             source: None,
             transaction: None,
             replaces: false,
+            once: None,
+            created: false,
         }
     }
 
@@ -130,6 +152,8 @@ impl Meta {
             | flag(self.source.is_some(), FLAG_SOURCE)
             | flag(self.transaction.is_some(), FLAG_TRANSACTION)
             | flag(self.replaces, FLAG_REPLACES)
+            | flag(self.once.is_some(), FLAG_ONCE)
+            | flag(self.created, FLAG_CREATED)
     }
 }
 
@@ -149,6 +173,7 @@ impl RecordParts<'_> {
             + optional(self.meta.expiry.is_some(), 8)
             + optional(self.meta.source.is_some(), 16)
             + optional(self.meta.transaction.is_some(), 8)
+            + optional(self.meta.once.is_some(), ONCE_BYTES)
     }
 
     /// Bytes in the log, at most [`limits::LOG_RECORD_BYTES_MAX`].
@@ -180,6 +205,10 @@ impl RecordParts<'_> {
             head.push(source.lsn.0);
         });
         meta.transaction.into_iter().for_each(|id| head.push(id));
+        meta.once.into_iter().for_each(|once| {
+            head.push_bytes(&once.token.0);
+            head.push(once.fingerprint);
+        });
         head
     }
 
@@ -202,6 +231,11 @@ impl Head {
     fn push(&mut self, value: u64) {
         put_u64(&mut self.bytes, self.len, value);
         self.len += 8;
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -305,6 +339,10 @@ impl<'a> RecordRef<'a> {
             })?,
             transaction: optional(flags, FLAG_TRANSACTION, || rest.u64())?,
             replaces: flags & FLAG_REPLACES != 0,
+            once: optional(flags, FLAG_ONCE, || {
+                Ok(Once { token: Token(rest.array()?), fingerprint: rest.u64()? })
+            })?,
+            created: flags & FLAG_CREATED != 0,
         };
         let key_len = get_u16(bytes, KEY_LEN);
         if usize::from(key_len) > limits::KEY_BYTES_MAX {
@@ -336,10 +374,11 @@ pub(super) mod tests {
 
     pub(crate) fn any_record() -> impl Strategy<Value = Record> {
         let ids = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>());
-        let optional = (any::<Option<u64>>(), any::<Option<(u64, u64)>>(), any::<Option<u64>>(), 1..=6u8);
+        let optional = (any::<Option<u64>>(), any::<Option<(u64, u64)>>(), any::<Option<u64>>(), 1..=9u8);
+        let once = any::<Option<([u8; 16], u64, bool)>>();
         let bytes =
             (proptest::collection::vec(any::<u8>(), 0..40), proptest::collection::vec(any::<u8>(), 0..3000));
-        (ids, optional, bytes).prop_map(|(ids, optional, (key, payload))| Record {
+        (ids, optional, once, bytes).prop_map(|(ids, optional, once, (key, payload))| Record {
             lsn: Lsn(ids.0),
             meta: Meta {
                 kind: Kind::decode(optional.3).expect("a known kind"),
@@ -352,6 +391,8 @@ pub(super) mod tests {
                 source: optional.1.map(|(stream, lsn)| Source { stream, lsn: Lsn(lsn) }),
                 transaction: optional.2,
                 replaces: ids.2 % 2 == 1,
+                once: once.map(|(token, fingerprint, _)| Once { token: Token(token), fingerprint }),
+                created: once.is_some_and(|(_, _, created)| created),
             },
             key,
             payload,
@@ -387,9 +428,10 @@ pub(super) mod tests {
             RecordRef::decode(&bytes).map(|record| record.to_record())
         };
         assert_eq!(with(KIND, 0), Err(RecordFault::Kind(0)));
-        assert_eq!(with(KIND, 9), Err(RecordFault::Kind(9)));
-        assert_eq!(with(FLAGS, 16), Err(RecordFault::Flags(16)));
+        assert_eq!(with(KIND, 10), Err(RecordFault::Kind(10)));
+        assert_eq!(with(FLAGS, 64), Err(RecordFault::Flags(64)));
         assert_eq!(with(FLAGS, FLAG_EXPIRY), Err(RecordFault::Overrun));
+        assert_eq!(with(FLAGS, FLAG_ONCE), Err(RecordFault::Overrun));
         assert_eq!(with(KEY_LEN, 3), Err(RecordFault::Overrun));
         assert_eq!(with(KEY_LEN + 1, 0xff), Err(RecordFault::KeyLength(0xff01)));
         assert_eq!(with(LEN, 47), Err(RecordFault::Length(47)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::audit::Action;
 use super::decision::{Denial, Need, need_of};
-use super::key::{Presented, same_bytes};
+use super::key::{KeyId, Presented, same_bytes};
 use super::limiter::{Budget, Limiters, Passage, Rate};
 use super::shared::Access;
 use super::table::{Holder, Table};
@@ -44,6 +44,11 @@ pub struct Permit<'a> {
 impl<'a> Permit<'a> {
     pub fn shows(&self, collection: &str) -> bool {
         self.holder.is_none_or(|holder| holder.key.scope.has(collection))
+    }
+
+    /// Whose request it is; of nobody where no key is needed.
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.holder.map(|holder| holder.key.id)
     }
 
     pub fn access(&self) -> &'a Access {
@@ -262,5 +267,12 @@ fn problem_of(denial: Denial, need: &Need<'_>) -> Problem {
         Denial::Rate => {
             Problem::new(429, "rate_limited", "more requests came than the configured rate allows")
         }
+    }
+}
+
+#[cfg(test)]
+impl<'a> Permit<'a> {
+    pub fn of_nobody(access: &'a Access) -> Permit<'a> {
+        Permit { holder: None, access }
     }
 }

@@ -9,10 +9,10 @@ use crate::net::routes::Resource;
 
 /// Fields of requests that a page may set.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, If-Match, If-None-Match, Kyro-Durability, \
-                               X-Request-Id, traceparent";
+                               Idempotency-Key, X-Request-Id, traceparent";
 /// Fields of answers that a page may read, beside those that it always may.
-const EXPOSED_HEADERS: &str = "ETag, Kyro-Seq, Kyro-Durability, Retry-After, RateLimit, RateLimit-Policy, Allow, \
-                               WWW-Authenticate, X-Request-Id, Server-Timing";
+const EXPOSED_HEADERS: &str = "ETag, Kyro-Seq, Kyro-Durability, Idempotency-Replayed, Retry-After, RateLimit, \
+                               RateLimit-Policy, Allow, WWW-Authenticate, X-Request-Id, Server-Timing";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cors {

@@ -53,10 +53,19 @@ pub const CODES: &[Code] = &[
     code("target_too_long", &[414], "The request target is too long."),
     code("unsupported_media_type", &[415], "The route does not take this type of body."),
     code("unsupported_content_encoding", &[415], "Bodies are taken plain, in gzip or in zstd."),
-    code("malformed_content_encoding", &[400], "The body is not whole and sound in the coding that it is said to be in."),
+    code(
+        "malformed_content_encoding",
+        &[400],
+        "The body is not whole and sound in the coding that it is said to be in.",
+    ),
     code("unknown_expectation", &[417], "The only expectation known is `100-continue`."),
     code("invalid_body", &[422], "The body is JSON, and a part of it is not what belongs there."),
     code("invalid_key", &[400, 422], "The key is not one of the collection's type."),
+    code(
+        "idempotency_key_reused",
+        &[422],
+        "The caller gave this `Idempotency-Key` to another request for the record.",
+    ),
     code("invalid_name", &[422], "This is no name for a collection."),
     code("too_many_collections", &[422], "The server holds as many collections as it may."),
     code("too_many_tablets", &[422], "The shards would hold more tablets than they may."),
@@ -133,6 +142,9 @@ pub const WRITES: Codes = &[
     (507, "disk_full"),
 ];
 
+/// `Idempotency-Key`.
+pub const ONCE: Codes = &[(400, "invalid_header"), (422, "idempotency_key_reused")];
+
 /// `If-Match` and `If-None-Match`.
 pub const CONDITIONS: Codes = &[(400, "invalid_header"), (412, "condition_failed")];
 
@@ -175,9 +187,10 @@ mod tests {
             );
             assert!(code.means.ends_with('.') && !code.statuses.is_empty(), "{}", code.name);
         }
-        for group in
-            [ANY, KEYED, JSON_ONLY, COLLECTION, KIND, KEY, READS, WRITES, CONDITIONS, ABSENT, BODY, JSON_BODY]
-        {
+        for group in [
+            ANY, KEYED, JSON_ONLY, COLLECTION, KIND, KEY, READS, WRITES, ONCE, CONDITIONS, ABSENT, BODY,
+            JSON_BODY,
+        ] {
             assert!(group.iter().all(|(status, name)| is_known(*status, name)));
         }
     }

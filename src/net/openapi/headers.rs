@@ -14,6 +14,11 @@ pub fn all() -> Value {
         ),
         ("Kyro-Seq", "The version that was written.", schema::count()),
         ("Kyro-Durability", "What the write reached before it was answered.", schema::refer("Durability")),
+        (
+            "Idempotency-Replayed",
+            "`true`: the request was carried out before, and this is its answer again.",
+            json!({ "type": "string", "const": "true" }),
+        ),
         ("Allow", "The methods of the resource.", json!({ "type": "string" })),
         ("Retry-After", "Seconds after which to try again.", schema::count()),
         ("WWW-Authenticate", "How a key is shown: `Bearer`.", json!({ "type": "string" })),

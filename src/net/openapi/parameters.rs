@@ -113,6 +113,24 @@ pub fn durability() -> Value {
     )
 }
 
+/// Of a request that writes one record.
+pub fn idempotency_key() -> Value {
+    let mut told = header(
+        "Idempotency-Key",
+        "A name for the request, of the caller's choice and for this record. Sent again with it, within a day and as \
+         long as the server remembers, the request changes nothing and is answered as it was. What was refused is \
+         judged anew.",
+        json!({
+            "type": "string",
+            "pattern": "^[!-~]+$",
+            "minLength": 1,
+            "maxLength": limits::IDEMPOTENCY_KEY_BYTES_MAX,
+        }),
+    );
+    told["example"] = "8e03978e-40d5-43dd-bc93-6894a57f9324".into();
+    told
+}
+
 /// `*`, or what the pattern says.
 fn tags(pattern: &str) -> Value {
     json!({

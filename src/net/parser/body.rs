@@ -64,14 +64,27 @@ pub struct ChunkReader {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Size { digits: u32, size: u64 },
+    Size {
+        digits: u32,
+        size: u64,
+    },
     /// White space behind the size: an extension must follow (RFC 9112, section 7.1.1).
-    SizeSpace { size: u64 },
+    SizeSpace {
+        size: u64,
+    },
     /// Before the name of an extension.
-    ExtensionStart { size: u64 },
-    Extension { size: u64 },
-    SizeLf { size: u64 },
-    Data { left: u64 },
+    ExtensionStart {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     TrailerStart,

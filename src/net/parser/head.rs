@@ -81,6 +81,8 @@ pub struct Fields<'a> {
     pub if_match: Option<&'a str>,
     pub if_none_match: Option<&'a str>,
     pub durability: Option<&'a str>,
+    /// Empty when it is given twice: routes that do not look at it take anything.
+    pub idempotency_key: Option<&'a [u8]>,
     pub request_id: Option<&'a str>,
     pub traceparent: Option<&'a str>,
     pub authorization: Option<Hidden<'a>>,
@@ -204,6 +206,11 @@ impl<'a> FieldReader<'a> {
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
             15 if name.eq_ignore_ascii_case("accept-encoding") => {
                 take_any(&mut self.fields.accept_encoding, value)
+            }
+            15 if name.eq_ignore_ascii_case("idempotency-key") => {
+                let given = &mut self.fields.idempotency_key;
+                *given = Some(if given.is_some() { b"" } else { value });
+                Ok(())
             }
             15 if name.eq_ignore_ascii_case("kyro-durability") => only(&mut self.fields.durability, value),
             16 if name.eq_ignore_ascii_case("content-encoding") => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::documents::{documents, new_id, schema};
 use super::work::put_status;
-use super::{durability, is_ndjson, kv, no_parameters, require_type, values};
+use super::{durability, is_ndjson, kv, no_parameters, once, require_type, values};
 use crate::net::coding::Coding;
 use crate::net::json::object::{self, JsonObject};
 use crate::net::json::value::{self, ValueText};
@@ -39,6 +39,7 @@ pub fn plan(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
     require_type(head, NDJSON, is_ndjson)?;
     let coding = Coding::of_body(head)?;
     let collection = values(node, name)?;
+    refuse_name(head)?;
     let durability = durability(node, head, &collection)?;
     Ok(Plan { collection, durability, coding, expires: None, node: node.clone() })
 }
@@ -49,8 +50,19 @@ pub fn plan_documents(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, 
     require_type(head, NDJSON, is_ndjson)?;
     let coding = Coding::of_body(head)?;
     let collection = documents(node, name)?;
+    refuse_name(head)?;
     let durability = durability(node, head, &collection)?;
     Ok(Plan { collection, durability, coding, expires, node: node.clone() })
+}
+
+/// Each line is a request of its own. Passed over, the header would promise what nobody keeps.
+fn refuse_name(head: &Head<'_>) -> Result<(), Problem> {
+    match head.fields.idempotency_key {
+        None => Ok(()),
+        Some(_) => {
+            Err(Problem::header(once::HEADER, "is for a request that writes one record, not for a bulk"))
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +101,7 @@ impl Plan {
             Err(invalid) => return Err(invalid.into()),
         };
         let durability = self.durability;
-        Ok(Operation::Document(Write { key, change, condition, durability }))
+        Ok(Operation::Document(Write { key, change, condition, durability, once: None }))
     }
 }
 
@@ -119,7 +131,7 @@ fn decode_line(line: &[u8], key_type: KeyType, durability: Durability) -> Result
     };
     let condition = take_condition(&mut members)?;
     members.finish()?;
-    Ok(Operation::Write(Write { key, change, condition, durability }))
+    Ok(Operation::Write(Write { key, change, condition, durability, once: None }))
 }
 
 fn take_put(members: &mut JsonObject<'_>) -> Result<Change, Problem> {
@@ -253,6 +265,7 @@ mod tests {
                 change,
                 condition,
                 durability: Durability::Interval,
+                once: None,
             }))
         };
         let payload = Payload::new(payload::TEXT, b"a");
@@ -307,7 +320,13 @@ mod tests {
 
     #[test]
     fn answers_are_lines() {
-        let written = |created| Written { lsn: Lsn(1), seq: Seq(9), created, reached: Durability::Fsync };
+        let written = |created| Written {
+            lsn: Lsn(1),
+            seq: Seq(9),
+            created,
+            reached: Durability::Fsync,
+            replayed: false,
+        };
         let line = |result: Result<Written, Refusal>, is_put| {
             let mut out = Vec::new();
             append_written(&result, is_put, &mut out);

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::once::Named;
 use super::work::{GetForm, WriteForm};
-use super::{Work, durability, json_body, kv, no_parameters, values};
+use super::{Work, durability, json_body, kv, no_parameters, values, whole_body};
+use crate::net::access::caller::Permit;
 use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -43,18 +45,22 @@ pub fn lookup(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
     Ok(Work::Wanted { collection, key, form })
 }
 
-pub fn put(node: &Node, request: &Request<'_>) -> Result<Work, Problem> {
-    no_parameters(&request.head)?;
+pub fn put(node: &Node, request: &Request<'_>, permit: Permit<'_>) -> Result<Work, Problem> {
+    let head = &request.head;
+    no_parameters(head)?;
+    let named = Named::of(head, permit)?;
     let collection = default_collection(node)?;
     let mut body = json_body(request)?;
     let key = value::key_from_json(body.required("key")?, collection.definition.key_type, "/key")?;
     let payload = value::payload_from_json(body.required("value")?, None, "/value")?;
     body.finish()?;
+    let whole = whole_body(request)?;
     let write = Write {
+        once: named.map(|named| named.once(head, whole, collection.id, &key)),
         key,
         change: Change::Put { payload, expires: None },
         condition: Condition::None,
-        durability: durability(node, &request.head, &collection)?,
+        durability: durability(node, head, &collection)?,
     };
     Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Offset })
 }

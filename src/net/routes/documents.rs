@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::kv::{path_key, take_ttl};
+use super::once::Named;
 use super::{Work, collection, durability, no_parameters, require_type, whole_body};
 use crate::limits;
+use crate::net::access::caller::Permit;
 use crate::net::entity_tag::{ReadCondition, Verdict, write_condition};
 use crate::net::json::document::DocumentBody;
 use crate::net::json::pieces::respond;
@@ -22,7 +24,7 @@ use crate::shard::document::schema::Schema;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::payload::Payload;
-use crate::shard::record::{Change, Condition, Expiry, Found, Refusal, Write, Written};
+use crate::shard::record::{Change, Condition, Expiry, Found, Once, Refusal, Write, Written};
 use crate::shard::tablet::holds;
 
 /// The collection of an encoded path segment, if it has documents.
@@ -42,13 +44,19 @@ pub fn schema(collection: &Collection) -> &Schema {
 }
 
 /// A document with an id of its own, or a new one.
-pub fn insert(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
+pub fn insert(node: &Node, request: &Request<'_>, name: &str, permit: Permit<'_>) -> Result<Work, Problem> {
     let head = &request.head;
     let collection = documents(node, name)?;
     let expires = take_ttl(head)?;
+    let named = Named::of(head, permit)?;
     let document = parse_body(request, &collection)?;
-    let key = document.id.unwrap_or_else(|| new_id(node, collection.definition.key_type));
+    let key_type = collection.definition.key_type;
+    let key = document.id.unwrap_or_else(|| match named {
+        Some(named) => named.document_id(collection.id, key_type),
+        None => new_id(node, key_type),
+    });
     let write = Write {
+        once: once_of(named, request, &collection, &key)?,
         key: key.clone(),
         change: Change::Put { payload: Payload::document(&document.encoded), expires },
         condition: Condition::Absent,
@@ -61,9 +69,19 @@ pub fn insert(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Pr
                 Err(Problem::new(409, "document_exists", "a document of this id is there: PUT replaces it"))
             }
             Err(refusal) => Err(refusal.into()),
-            Ok(written) => Ok(told(201, &key, collection.definition.key_type, written)),
+            Ok(written) => Ok(told(201, &key, key_type, written)),
         }
     }))
+}
+
+fn once_of(
+    named: Option<Named<'_>>,
+    request: &Request<'_>,
+    collection: &Collection,
+    key: &Key,
+) -> Result<Option<Box<Once>>, Problem> {
+    let Some(named) = named else { return Ok(None) };
+    Ok(Some(named.once(&request.head, whole_body(request)?, collection.id, key)))
 }
 
 /// An id that nothing has, nearly certainly. Of numbers one that every JSON reader knows exactly.
@@ -75,7 +93,13 @@ pub fn new_id(node: &Node, key_type: KeyType) -> Key {
     }
 }
 
-pub fn put(node: &Node, request: &Request<'_>, name: &str, id: &str) -> Result<Work, Problem> {
+pub fn put(
+    node: &Node,
+    request: &Request<'_>,
+    name: &str,
+    id: &str,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     let head = &request.head;
     let collection = documents(node, name)?;
     let key = path_key(&collection, id)?;
@@ -85,6 +109,7 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, id: &str) -> Result<W
         return Err(Problem::wrong("/id", "is not the id in the path"));
     }
     let write = Write {
+        once: once_of(Named::of(head, permit)?, request, &collection, &key)?,
         key: key.clone(),
         change: Change::Put { payload: Payload::document(&document.encoded), expires },
         condition: write_condition(&head.fields)?,
@@ -141,13 +166,25 @@ pub fn get(node: &Node, head: &Head<'_>, name: &str, id: &str) -> Result<Work, P
     }))
 }
 
-pub fn delete(node: &Node, head: &Head<'_>, name: &str, id: &str) -> Result<Work, Problem> {
+pub fn delete(
+    node: &Node,
+    head: &Head<'_>,
+    name: &str,
+    id: &str,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     let collection = documents(node, name)?;
-    super::kv::delete_record(node, head, &collection, id)
+    super::kv::delete_record(node, head, &collection, id, permit)
 }
 
 /// JSON merge patch (RFC 7396) of the metadata.
-pub fn patch(node: &Node, request: &Request<'_>, name: &str, id: &str) -> Result<Work, Problem> {
+pub fn patch(
+    node: &Node,
+    request: &Request<'_>,
+    name: &str,
+    id: &str,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     let head = &request.head;
     no_parameters(head)?;
     let collection = documents(node, name)?;
@@ -157,6 +194,7 @@ pub fn patch(node: &Node, request: &Request<'_>, name: &str, id: &str) -> Result
     let patch = String::from_utf8(whole_body(request)?.to_vec())
         .map_err(|_| Problem::new(400, "malformed_json", "the body is not UTF-8").at("", "is not UTF-8"))?;
     let patching = Patching {
+        once: once_of(Named::of(head, permit)?, request, &collection, &key)?,
         node: node.clone(),
         condition: write_condition(&head.fields)?,
         durability: durability(node, head, &collection)?,
@@ -174,11 +212,15 @@ struct Patching {
     patch: String,
     condition: Condition,
     durability: crate::shard::record::Durability,
+    once: Option<Box<Once>>,
 }
 
 impl Patching {
     /// Reads, and writes if nobody else has written meanwhile; else again.
     async fn carry_out(self) -> Result<Response, Problem> {
+        if let Some(written) = self.recall().await? {
+            return Ok(told(200, &self.key, self.collection.definition.key_type, written));
+        }
         for _ in 0..limits::PATCH_ATTEMPTS_MAX {
             let found = self.node.get(&self.collection, &self.key).get().await?;
             let current = found.as_ref().map(|found| found.seq);
@@ -194,6 +236,7 @@ impl Patching {
                 },
                 condition: Condition::SeqIs(found.seq),
                 durability: self.durability,
+                once: self.once.clone(),
             };
             match self.node.write(&self.collection, write).get().await {
                 Err(Refusal::ConditionFailed { .. }) => {}
@@ -204,6 +247,23 @@ impl Patching {
             }
         }
         Err(Refusal::Overloaded { queue: "queue of writes to this document" }.into())
+    }
+
+    /// What came of it, if it was carried out before. Asked first: what is there now may be of another shape.
+    async fn recall(&self) -> Result<Option<Written>, Problem> {
+        let Some(once) = &self.once else { return Ok(None) };
+        let asks = Write {
+            key: self.key.clone(),
+            change: Change::Delete,
+            condition: Condition::None,
+            durability: self.durability,
+            once: Some(Box::new(Once { asks_only: true, ..**once })),
+        };
+        match self.node.write(&self.collection, asks).get().await {
+            Ok(written) => Ok(Some(written)),
+            Err(Refusal::Absent) => Ok(None),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     fn patched(&self, found: &Found) -> Result<Payload, Problem> {

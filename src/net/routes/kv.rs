@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::once::Named;
 use super::work::{GetForm, WriteForm};
 use super::{Work, durability, json_body, no_parameters, values, whole_body};
 use crate::limits;
+use crate::net::access::caller::Permit;
 use crate::net::entity_tag::{ReadCondition, write_condition};
 use crate::net::json::pieces::Records;
 use crate::net::json::{object, value};
@@ -32,11 +34,18 @@ pub fn get_record(head: &Head<'_>, collection: Arc<Collection>, key: &str) -> Re
     Ok(Work::Wanted { collection, key, form })
 }
 
-pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+pub fn put(
+    node: &Node,
+    request: &Request<'_>,
+    name: &str,
+    key: &str,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     let head = &request.head;
     let collection = values(node, name)?;
     let key = path_key(&collection, key)?;
     let expires = take_ttl(head)?;
+    let named = Named::of(head, permit)?;
     if head.framing == Framing::Absent {
         return Err(Problem::new(411, "length_required", "a value needs a Content-Length or chunks"));
     }
@@ -44,6 +53,7 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
     value::check_value_len(body.len(), "")?;
     let payload = Payload::new(content_type(head)?, body);
     let write = Write {
+        once: named.map(|named| named.once(head, body, collection.id, &key)),
         key,
         change: Change::Put { payload, expires },
         condition: write_condition(&head.fields)?,
@@ -52,9 +62,15 @@ pub fn put(node: &Node, request: &Request<'_>, name: &str, key: &str) -> Result<
     Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Put })
 }
 
-pub fn delete(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+pub fn delete(
+    node: &Node,
+    head: &Head<'_>,
+    name: &str,
+    key: &str,
+    permit: Permit<'_>,
+) -> Result<Work, Problem> {
     let collection = values(node, name)?;
-    delete_record(node, head, &collection, key)
+    delete_record(node, head, &collection, key, permit)
 }
 
 /// Deletes the record of an encoded key, whatever it is.
@@ -63,10 +79,13 @@ pub fn delete_record(
     head: &Head<'_>,
     collection: &Arc<Collection>,
     key: &str,
+    permit: Permit<'_>,
 ) -> Result<Work, Problem> {
     no_parameters(head)?;
+    let key = path_key(collection, key)?;
     let write = Write {
-        key: path_key(collection, key)?,
+        once: Named::of(head, permit)?.map(|named| named.once(head, b"", collection.id, &key)),
+        key,
         change: Change::Delete,
         condition: write_condition(&head.fields)?,
         durability: durability(node, head, collection)?,

@@ -15,6 +15,7 @@ mod health;
 mod kv;
 mod large_put;
 mod metrics;
+mod once;
 mod router;
 mod scan;
 mod search;
@@ -266,7 +267,7 @@ pub fn start(
         return bulk::plan_documents(node, head, collection).map(Started::Bulk);
     }
     if let Body::Stream { head: bytes } = request.body {
-        return start_streamed(node, head, bytes, resource);
+        return start_streamed(node, head, bytes, resource, permit);
     }
     start_work(node, request, resource, permit).map(Started::Work)
 }
@@ -276,11 +277,12 @@ fn start_streamed(
     head: &Head<'_>,
     bytes: &[u8],
     resource: Resource<'_>,
+    permit: Permit<'_>,
 ) -> Result<Started, Problem> {
     match (Coding::of_body(head)?, resource) {
         (Some(coding), _) => Ok(Started::Coded(Box::new(CodedRequest::new(coding, bytes)))),
         (None, Resource::Record { collection, key }) => {
-            LargePut::plan(node, head, collection, key).map(|put| Started::LargePut(Box::new(put)))
+            LargePut::plan(node, head, collection, key, permit).map(|put| Started::LargePut(Box::new(put)))
         }
         (None, _) => unreachable!("no other body is streamed"),
     }
@@ -299,25 +301,29 @@ fn start_work(
     }
     match (resource, head.method) {
         (Resource::Record { collection, key }, Get | Head) => kv::get(node, head, collection, key),
-        (Resource::Record { collection, key }, Put) => kv::put(node, request, collection, key),
-        (Resource::Record { collection, key }, Delete) => kv::delete(node, head, collection, key),
+        (Resource::Record { collection, key }, Put) => kv::put(node, request, collection, key, permit),
+        (Resource::Record { collection, key }, Delete) => kv::delete(node, head, collection, key, permit),
         (Resource::MultiGet { collection }, Post) => kv::get_many(node, request, collection),
         (Resource::Range { collection }, Get | Head) => scan::start(node, head, collection),
         (Resource::CoreGet { key }, Get | Head) => core_v1::get_fast(node, head, key),
         (Resource::CoreLookupFast { key }, Get | Head) => core_v1::lookup_fast(node, head, key),
         (Resource::CoreLookup, Get | Head) => core_v1::lookup(node, head),
-        (Resource::CorePut, Post) => core_v1::put(node, request),
+        (Resource::CorePut, Post) => core_v1::put(node, request, permit),
         (Resource::Collections, Get | Head) => collections::list(node, head, permit),
         (Resource::Collection { name }, Get | Head) => collections::describe(node, head, name),
         (Resource::Collection { name }, Put) => collections::create(node, request, name),
         (Resource::Collection { name }, Delete) => collections::remove(node, head, name),
-        (Resource::Collection { name }, Post) => documents::insert(node, request, name),
+        (Resource::Collection { name }, Post) => documents::insert(node, request, name, permit),
         (Resource::Search { collection }, Post) => search::search(node, request, collection),
         (Resource::Count { collection }, Post) => search::count(node, request, collection),
         (Resource::Document { collection, id }, Get | Head) => documents::get(node, head, collection, id),
-        (Resource::Document { collection, id }, Put) => documents::put(node, request, collection, id),
-        (Resource::Document { collection, id }, Patch) => documents::patch(node, request, collection, id),
-        (Resource::Document { collection, id }, Delete) => documents::delete(node, head, collection, id),
+        (Resource::Document { collection, id }, Put) => documents::put(node, request, collection, id, permit),
+        (Resource::Document { collection, id }, Patch) => {
+            documents::patch(node, request, collection, id, permit)
+        }
+        (Resource::Document { collection, id }, Delete) => {
+            documents::delete(node, head, collection, id, permit)
+        }
         (Resource::Router, Get | Head) => router::describe(node, head),
         (Resource::Rebalance, Post) => router::rebalance(node, request),
         (Resource::Compact, Post) => upkeep::compact(node, request),

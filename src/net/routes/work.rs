@@ -24,8 +24,14 @@ pub enum Work {
         key: Key,
         form: GetForm,
     },
-    Get { answer: Answer<GetResult>, form: GetForm },
-    Write { answer: Answer<WriteResult>, form: WriteForm },
+    Get {
+        answer: Answer<GetResult>,
+        form: GetForm,
+    },
+    Write {
+        answer: Answer<WriteResult>,
+        form: WriteForm,
+    },
     Ready(Response),
     Task(LocalFuture<'static, Response>),
 }
@@ -67,6 +73,13 @@ impl Work {
         self.wanted().map(|(collection, _)| Arc::as_ptr(collection))
     }
 
+    fn begin_alone(&mut self, node: &Node) {
+        if let Some((collection, key)) = self.wanted() {
+            let answer = node.get(collection, key);
+            self.begin(answer);
+        }
+    }
+
     fn begin(&mut self, answer: Answer<GetResult>) {
         if let Work::Wanted { form, .. } = self {
             let form = mem::replace(form, GetForm::Offset);
@@ -104,11 +117,13 @@ impl Work {
 
 /// Begins the reads among these, those of one collection together.
 pub fn look_up<'a>(node: &Node, works: impl Iterator<Item = &'a mut Work>) {
-    let mut wanted: Vec<&mut Work> = works.filter(|work| work.wanted().is_some()).collect();
-    for batch in wanted.chunk_by_mut(|a, b| a.collection() == b.collection()) {
+    let mut wanted = works.filter(|work| work.wanted().is_some());
+    let Some(first) = wanted.next() else { return };
+    let Some(second) = wanted.next() else { return first.begin_alone(node) };
+    let mut all: Vec<&mut Work> = [first, second].into_iter().chain(wanted).collect();
+    for batch in all.chunk_by_mut(|a, b| a.collection() == b.collection()) {
         let items: Vec<_> = batch.iter().filter_map(|work| work.wanted()).collect();
-        let Some((collection, _)) = items.first() else { continue };
-        let answers = node.get_each(collection, items.iter().map(|(_, key)| *key));
+        let answers = node.get_each(items[0].0, items.iter().map(|(_, key)| *key));
         batch.iter_mut().zip(answers).for_each(|(work, answer)| work.begin(answer));
     }
 }

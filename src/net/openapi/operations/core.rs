@@ -18,16 +18,17 @@ fn on_default(operation: Operation) -> Operation {
 fn put() -> Operation {
     on_default(Operation::new("post", "/v1/put", "corePut", "Write any JSON under a number"))
         .about("A string is stored as its characters, anything else as its JSON text.")
-        .takes([parameters::durability()])
+        .takes([parameters::durability(), parameters::idempotency_key()])
         .json_body("Key and value.", true, "CorePut", json!({ "key": 1, "value": { "a": 1 } }))
         .answers(
             200,
             "Where the version is in the log, and its number.",
-            &["Kyro-Seq", "Kyro-Durability"],
+            &["Kyro-Seq", "Kyro-Durability", "Idempotency-Replayed"],
             &[("application/json", super::shown("Written", json!({ "offset": 1, "seq": 1 })))],
         )
         .refuses(codes::JSON_ONLY)
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(&[(413, "value_too_large")])
 }
 

@@ -28,7 +28,7 @@ fn written() -> [(&'static str, Value); 1] {
     [("application/json", shown("WrittenDocument", json!({ "id": "a", "seq": 1 })))]
 }
 
-const WRITTEN_HEADERS: &[&str] = &["ETag", "Kyro-Seq", "Kyro-Durability"];
+const WRITTEN_HEADERS: &[&str] = &["ETag", "Kyro-Seq", "Kyro-Durability", "Idempotency-Replayed"];
 
 fn insert() -> Operation {
     on_documents(Operation::new(
@@ -37,11 +37,13 @@ fn insert() -> Operation {
         "insertDocument",
         "Insert a document; an id is made when it has none",
     ))
-    .takes([parameters::ttl(), parameters::durability()])
+    .about("With an `Idempotency-Key` the id is made of it, so that the request sent again is about the same document.")
+    .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key()])
     .json_body("The document.", true, "Document", example())
     .answers(201, "It was inserted.", WRITTEN_HEADERS, &written())
     .refuses(codes::JSON_ONLY)
     .refuses(codes::WRITES)
+    .refuses(codes::ONCE)
     .refuses(&[(409, "document_exists")])
 }
 
@@ -63,19 +65,20 @@ fn get() -> Operation {
 fn put() -> Operation {
     on_document(Operation::new("put", ONE, "putDocument", "Write a document, whatever was there"))
         .about("An `id` in the body must be that of the path.")
-        .takes([parameters::ttl(), parameters::durability()])
+        .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
         .json_body("The document.", true, "Document", example())
         .answers(201, "It was created.", WRITTEN_HEADERS, &written())
         .answers(200, "It was replaced.", WRITTEN_HEADERS, &written())
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
 }
 
 fn patch() -> Operation {
     let patch = || shown("MetadataPatch", json!({ "year": 1937, "tags": null }));
     on_document(Operation::new("patch", ONE, "patchDocument", "Change metadata member by member"))
-        .takes([parameters::durability()])
+        .takes([parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
         .body(
             "A JSON merge patch of the metadata.",
@@ -85,16 +88,18 @@ fn patch() -> Operation {
         .refuses(codes::JSON_BODY)
         .answers(200, "It was changed.", WRITTEN_HEADERS, &written())
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
         .refuses(codes::ABSENT)
 }
 
 fn delete() -> Operation {
     on_document(Operation::new("delete", ONE, "deleteDocument", "Delete a document"))
-        .takes([parameters::durability()])
+        .takes([parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
-        .answers(204, "It is gone.", &["Kyro-Seq", "Kyro-Durability"], &[])
+        .answers(204, "It is gone.", &["Kyro-Seq", "Kyro-Durability", "Idempotency-Replayed"], &[])
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
         .refuses(codes::ABSENT)
 }

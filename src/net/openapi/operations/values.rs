@@ -12,6 +12,8 @@ const MULTI_GET: &str = "/v1/kv/{collection}/mget";
 const BULK: &str = "/v1/kv/{collection}/bulk";
 const RANGE: &str = "/v1/kv/{collection}";
 
+const PUT_HEADERS: &[&str] = &["ETag", "Kyro-Seq", "Kyro-Durability", "Idempotency-Replayed"];
+
 pub fn all() -> Vec<Operation> {
     let record = [get(), put(), delete()];
     let also = [(MULTI_GET, "Mget"), (BULK, "Bulk")];
@@ -54,7 +56,7 @@ fn put() -> Operation {
     let binary = || json!({ "schema": {}, "example": "hello" });
     on_record(Operation::new("put", RECORD, "putValue", "Write one value"))
         .about("Both `If-Match` and `If-None-Match` can never hold together.")
-        .takes([parameters::ttl(), parameters::durability()])
+        .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
         .body(
             "Any bytes. Their type is kept: visible ASCII, `application/octet-stream` when none is given. Without a \
@@ -62,19 +64,21 @@ fn put() -> Operation {
             false,
             &[("text/plain", binary()), ("application/octet-stream", binary())],
         )
-        .answers(201, "It was created.", &["ETag", "Kyro-Seq", "Kyro-Durability"], &[])
-        .answers(204, "It was replaced.", &["ETag", "Kyro-Seq", "Kyro-Durability"], &[])
+        .answers(201, "It was created.", PUT_HEADERS, &[])
+        .answers(204, "It was replaced.", PUT_HEADERS, &[])
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
         .refuses(&[(411, "length_required"), (413, "value_too_large"), (422, "invalid_body")])
 }
 
 fn delete() -> Operation {
     on_record(Operation::new("delete", RECORD, "deleteValue", "Delete one record"))
-        .takes([parameters::durability()])
+        .takes([parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
-        .answers(204, "It is gone.", &["Kyro-Seq", "Kyro-Durability"], &[])
+        .answers(204, "It is gone.", &["Kyro-Seq", "Kyro-Durability", "Idempotency-Replayed"], &[])
         .refuses(codes::WRITES)
+        .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
         .refuses(codes::ABSENT)
 }
@@ -96,7 +100,7 @@ fn bulk() -> Operation {
         .about(
             "Answered as it comes: one result line for each line, in order. There is no limit on the whole, one on each \
              line. If the body breaks or stops, the answer ends without its terminating chunk, and the lines that have \
-             no result must be sent again.",
+             no result must be sent again. There is no `Idempotency-Key` for it: each line is a write of its own.",
         )
         .takes([parameters::durability()])
         .body(
