@@ -391,8 +391,8 @@ pub const CODED_ANSWER_BYTES_MIN: usize = KIB;
 /// The most that an encoder keeps.
 pub const ENCODER_ROOM_BYTES: usize = MIB;
 /// Of a body in zstd: what RFC 9659 has every server take.
-pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-pub const ZSTD_ANSWER_WINDOW_LOG: u32 = 17;
+pub const ZSTD_WINDOW_BYTES_MAX: usize = 8 * MIB;
+pub const ZSTD_ANSWER_WINDOW_BYTES: usize = 128 * KIB;
 /// Room for answers that a connection keeps while it waits for requests.
 pub const IDLE_ANSWER_BYTES: usize = 32 * KIB;
 /// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.

@@ -35,7 +35,7 @@ fn sources(folder: &Path, found: &mut String) {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).expect("a source");
-            found.push_str(text.split("#[cfg(test)]").next().unwrap_or_default());
+            found.push_str(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default());
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::super::api_key::ApiKeyLine;
 use super::super::client::kv_path;
 use super::super::values::mix;
-use super::super::wire::{parse_body, parse_head};
+use super::super::wire::{Head, parse_body, parse_head};
 use super::load::{Load, Request};
 use crate::io::lease::Lease;
 use crate::io::op::SendBuf;
@@ -196,7 +196,7 @@ impl<'a> Connection<'a> {
         let mut at = 0;
         while let Some(head) = parse_head(&received[at..])? {
             let Some((body, len)) = parse_body(&received[at + head.len..], head.framing)? else { break };
-            self.answered(head.status, &body, now)?;
+            self.answered(&head, &body, now)?;
             at += head.len + len;
         }
         received.drain(..at);
@@ -204,14 +204,21 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn answered(&mut self, status: u16, body: &[u8], now: Mono) -> io::Result<()> {
+    fn answered(&mut self, head: &Head, body: &[u8], now: Mono) -> io::Result<()> {
         let Some((request, since)) = self.in_flight.pop_front() else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer without a request"));
         };
         let mut load = self.load.borrow_mut();
-        let is_right = load.judge(request, status, body);
+        let is_shed = load.is_shed(head.status, head.retry_after);
+        let is_right = !is_shed && load.judge(request, head.status, body);
         match request {
             Request::Read { record, then_write: true, .. } if is_right => {
+                let put = load.put(record);
+                drop(load);
+                self.start(put, since);
+            }
+            // A record that has to be there is sent until it is.
+            Request::Put { record, .. } if is_shed && load.is_filling() => {
                 let put = load.put(record);
                 drop(load);
                 self.start(put, since);

@@ -64,6 +64,9 @@ pub struct KvArgs {
     /// Open loop: start so many operations a second, whatever the server does
     #[arg(long, value_name = "OPS_PER_S", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+    /// Count answers 503 with Retry-After apart, not as errors: for more load than the server can take
+    #[arg(long)]
+    pub may_shed: bool,
     /// The server's default without it
     #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     pub durability: Option<String>,
@@ -86,6 +89,9 @@ pub struct Report {
     pub seconds: f64,
     pub ops_per_s: f64,
     pub errors: u64,
+    /// Operations that ended in 503 with `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shed: Option<u64>,
     pub latency_us: Latency,
     /// Closed loop only: corrected for coordinated omission after the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,7 +158,8 @@ fn measure(
     let mut ledger = Ledger::default();
     let mut loaded = Vec::new();
     if args.workload.needs_load() {
-        let load = Load::new(Script::Fill { next: 0 }, ledger, args.records, value_bytes);
+        let mut load = Load::new(Script::Fill { next: 0 }, ledger, args.records, value_bytes);
+        load.may_shed = args.may_shed;
         let filled = run_phase(args, client, address, executor, load, None)?;
         if filled.load.errors > 0 {
             return Err(Failure::Found { count: filled.load.errors, what: "records could not be loaded" });
@@ -167,6 +174,7 @@ fn measure(
     let chooser = Chooser::new(args.workload, distribution, args.records, args.seed);
     let mut load = Load::new(Script::Mix(chooser), ledger, args.operations, value_bytes);
     load.loaded = loaded;
+    load.may_shed = args.may_shed;
     let pid = args.pid.or(pid);
     let cpu_before = pid.and_then(process_cpu_us);
     let phase = run_phase(args, client, address, executor, load, args.rate)?;
@@ -252,6 +260,7 @@ fn report(args: &KvArgs, distribution: Distribution, phase: &Phase, cpu_us: Opti
         seconds: *seconds,
         ops_per_s: load.done as f64 / seconds.max(1e-9),
         errors: load.errors,
+        shed: args.may_shed.then_some(load.shed),
         latency_us: Latency::of(&load.latency),
         latency_corrected_us: corrected.as_ref().map(Latency::of),
         server_cpu_us_per_op: cpu_us.map(|us| us as f64 / load.done.max(1) as f64),

@@ -62,6 +62,9 @@ pub struct Load {
     pub latency: Histogram<u64>,
     pub done: u64,
     pub errors: u64,
+    /// Whether the server may refuse what is too much.
+    pub may_shed: bool,
+    pub shed: u64,
     scratch: Vec<u8>,
 }
 
@@ -104,6 +107,8 @@ impl Load {
             latency,
             done: 0,
             errors: 0,
+            may_shed: false,
+            shed: 0,
             scratch: Vec::new(),
         }
     }
@@ -156,6 +161,18 @@ impl Load {
     pub fn finish(&mut self, latency_ns: u64) {
         self.done += 1;
         self.latency.saturating_record(latency_ns.max(1));
+    }
+
+    pub fn is_filling(&self) -> bool {
+        matches!(self.script, Script::Fill { .. })
+    }
+
+    /// True for an answer that says to come back later, where that is no error. A put may have been carried out all
+    /// the same, so it rules nothing out.
+    pub fn is_shed(&mut self, status: u16, retry_after: Option<Duration>) -> bool {
+        let is_shed = self.may_shed && status == 503 && retry_after.is_some();
+        self.shed += u64::from(is_shed);
+        is_shed
     }
 
     /// Judges an answer; a wrong one is counted and told. True when it was right.
@@ -280,6 +297,16 @@ mod tests {
         assert!(!load.judge(read, 200, value(3, 2).as_bytes()), "never sent");
         assert!(!load.judge(read, 503, b""), "refused");
         assert_eq!(load.errors, 4);
+    }
+
+    #[test]
+    fn what_is_shed_is_told_apart_where_it_may_be() {
+        let mut load = filled(1);
+        let later = Some(Duration::from_secs(1));
+        assert!(!load.is_shed(503, later));
+        load.may_shed = true;
+        assert!(!load.is_shed(503, None) && !load.is_shed(500, later) && load.is_shed(503, later));
+        assert_eq!(load.shed, 1);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Malformed(Coding);
 impl From<Malformed> for Problem {
     fn from(Malformed(coding): Malformed) -> Problem {
         let detail = format!("the body is not whole and sound {}", coding.name());
-        Problem::new(400, "malformed_content_encoding", detail)
+        Problem::new(400, "malformed_content_encoding", detail.clone()).at("", detail)
     }
 }
 
@@ -49,7 +49,7 @@ impl Decoder {
             Coding::Gzip => Kind::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
             Coding::Zstd => {
                 let mut decoder = ZstdDecoder::new().expect("memory for a decoder");
-                let window = DParameter::WindowLogMax(limits::ZSTD_WINDOW_LOG_MAX);
+                let window = DParameter::WindowLogMax(limits::ZSTD_WINDOW_BYTES_MAX.ilog2());
                 decoder.set_parameter(window).expect("a window that the library knows");
                 Kind::Zstd { decoder, room: vec![0; STEP_BYTES].into(), is_whole: false }
             }
@@ -61,7 +61,7 @@ impl Decoder {
     pub fn room_bytes(&self) -> usize {
         match self.kind {
             Kind::Gzip(_) => GZIP_ROOM_BYTES,
-            Kind::Zstd { .. } => (1 << limits::ZSTD_WINDOW_LOG_MAX) + 2 * STEP_BYTES,
+            Kind::Zstd { .. } => limits::ZSTD_WINDOW_BYTES_MAX + 2 * STEP_BYTES,
         }
     }
 

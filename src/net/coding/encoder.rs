@@ -22,7 +22,7 @@ impl Encoder {
             Coding::Gzip => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
             Coding::Zstd => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), 1)?;
-                encoder.set_parameter(CParameter::WindowLog(limits::ZSTD_ANSWER_WINDOW_LOG))?;
+                encoder.set_parameter(CParameter::WindowLog(limits::ZSTD_ANSWER_WINDOW_BYTES.ilog2()))?;
                 Encoder::Zstd(Box::new(encoder))
             }
         })

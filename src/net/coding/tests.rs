@@ -1,3 +1,5 @@
+//! Bodies there and back, cut, changed, squeezed to nearly nothing.
+
 use super::decoder::{Decoder, Malformed};
 use super::encoder::{Encoder, encode};
 use super::*;
@@ -118,14 +120,15 @@ fn a_step_gives_a_bounded_piece_of_a_body_that_is_nearly_nothing() {
 fn a_window_larger_than_every_server_has_to_take_is_refused() {
     let mut rng = Rng::new(4);
     let plain = text(&mut rng, 100_000);
-    let of_window = |log| {
+    let of_window = |bytes: usize| {
+        let log = bytes.ilog2();
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(log)).unwrap();
         std::io::Write::write_all(&mut encoder, &plain).unwrap();
         encoder.finish().unwrap()
     };
-    assert_eq!(decode(Coding::Zstd, &of_window(limits::ZSTD_WINDOW_LOG_MAX), &mut rng), Ok(plain.clone()));
-    assert!(decode(Coding::Zstd, &of_window(limits::ZSTD_WINDOW_LOG_MAX + 1), &mut rng).is_err());
+    assert_eq!(decode(Coding::Zstd, &of_window(limits::ZSTD_WINDOW_BYTES_MAX), &mut rng), Ok(plain.clone()));
+    assert!(decode(Coding::Zstd, &of_window(2 * limits::ZSTD_WINDOW_BYTES_MAX), &mut rng).is_err());
 }
 
 #[test]
