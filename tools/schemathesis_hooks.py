@@ -1,5 +1,6 @@
 """Bodies that schemathesis does not know how to make: lines of a bulk, most of which mean something."""
 
+import itertools
 import json
 
 import schemathesis
@@ -55,9 +56,24 @@ def before_load_schema(_context, raw_schema):
                     content.pop("example", None)
 
 
+requests = itertools.count()
+
+
+def name_for_itself(case):
+    """A request of its own has an idempotency key of its own: the one of another request is refused. Keys that
+    are none stay as they are."""
+    headers = case.headers or {}
+    for name in list(headers):
+        key = headers[name]
+        is_key = name.lower() == "idempotency-key" and isinstance(key, str) and 0 < len(key) < 200
+        if is_key and all("!" <= char <= "~" for char in key):
+            headers[name] = f"{key}-{next(requests)}"
+
+
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     """The collections that other operations need stay: the tool learns their names and would drop them."""
+    name_for_itself(case)
     if case.method == "DELETE" and case.path_parameters.get("collection") in ("strings", "books"):
         if case.operation.path == "/v1/collections/{collection}":
             case.path_parameters["collection"] = "people"
