@@ -248,7 +248,7 @@ mod tests {
             fingerprint: lsn * 3,
             lsn: Lsn(lsn),
             seq: Seq(lsn + 1),
-            created: lsn % 2 == 0,
+            created: lsn.is_multiple_of(2),
             at: WallMs(at),
             collection: CollectionId(1 + (lsn % 3) as u32),
             since: Lsn(lsn),
