@@ -115,7 +115,7 @@ def main():
         failures.append("the memory grows")
     if max(stalls, default=0) > STALL_MAX_US:
         failures.append("a stall")
-    if set(watch.statuses) - {200, 503}:
+    if set(watch.statuses) - {200, 404, 503}:
         failures.append("the probe got something else")
     if verify.returncode != 0:
         failures.append(f"verify: {verify.stdout}{verify.stderr}")
