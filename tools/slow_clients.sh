@@ -51,6 +51,7 @@ for kind in "${KINDS[@]}"; do
         slow=$!
         sleep 2
         connected=$(open_connections)
+        [ "$connected" -ge $CLIENTS ] || fail "only $connected slow clients are connected"
         busy=$(get_p99)
         wait "$slow" || true
         ratios+=("$(python3 -c 'import sys; quiet, busy = map(float, sys.argv[1:]); print(busy / max(quiet, 1000))' "$quiet" "$busy")")

@@ -20,7 +20,7 @@ pub trait BodySink {
     /// Does what can be done with what was fed.
     async fn advance(&mut self, wire: &mut Wire) -> Result<(), Problem>;
 
-    /// Nothing more is here for now.
+    /// All that has arrived was taken; the rest is waited for.
     async fn pause(&mut self, _wire: &mut Wire) {}
 
     /// Nothing more comes.
