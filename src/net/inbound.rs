@@ -71,7 +71,17 @@ impl Inbound {
     /// Where bytes that have to wait are appended.
     pub fn room(&mut self) -> &mut Vec<u8> {
         self.settle();
+        self.drop_consumed();
         &mut self.copied
+    }
+
+    /// A peer that always has sent more before all of it was read would have everything kept that it ever sent. When
+    /// half was read, moving the rest costs no more than taking it in did.
+    fn drop_consumed(&mut self) {
+        if self.copied_at > 0 && self.copied_at >= self.copied.len() - self.copied_at {
+            self.copied.drain(..self.copied_at);
+            self.copied_at = 0;
+        }
     }
 
     /// Gives the lease back, its unread bytes copied.
@@ -129,5 +139,23 @@ mod tests {
         inbound.add(lease(b"i", &home));
         inbound.consume(1);
         assert_eq!((inbound.is_empty(), home.returned.get()), (true, 4));
+    }
+
+    #[test]
+    fn what_was_read_is_not_kept_although_there_is_always_more() {
+        let mut inbound = Inbound::default();
+        let (mut sent, mut read) = (0_usize, 0_usize);
+        while sent < 1_000_000 {
+            let piece: Vec<u8> = (sent..sent + 1000).map(|at| at as u8).collect();
+            inbound.add_copied(&piece);
+            sent += piece.len();
+            // All but a little, and now and then a little only.
+            let len = if sent.is_multiple_of(7000) { 10 } else { inbound.len() - 300 };
+            assert!(inbound.bytes()[..len].iter().enumerate().all(|(at, byte)| *byte == (read + at) as u8));
+            inbound.consume(len);
+            read += len;
+            assert_eq!(inbound.len(), sent - read);
+            assert!(inbound.copied.capacity() <= 8192, "{} bytes kept", inbound.copied.capacity());
+        }
     }
 }
