@@ -381,9 +381,11 @@ pub const SEND_PIECE_BYTES: usize = 256 * KIB;
 pub const ENCODED_PIECE_BYTES: usize = 6 * KIB;
 /// Set aside for an answer that is made piece by piece: a piece and what is being sent, both at worst.
 pub const STREAM_ROOM_BYTES: usize = 4 * SEND_BATCH_BYTES_MAX;
-/// Bytes of large answers that the connections of one core set aside together. A connection that keeps
-/// little, a batch of small answers, is always let be.
-pub const ANSWER_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of unfinished requests that the connections of one core keep together, and as many of large answers: a part of
+/// the shard's memory, within bounds. A connection that keeps little is always let be.
+pub const MEMORY_BYTES_PER_CONNECTION_BYTE: u64 = 4;
+pub const CONNECTIONS_ROOM_BYTES_MIN: usize = 32 * MIB;
+pub const CONNECTIONS_ROOM_BYTES_MAX: usize = 256 * MIB;
 /// What is squeezed at a time, and the longest body that is squeezed before it is sent.
 pub const CODING_STEP_BYTES: usize = 32 * KIB;
 /// A shorter answer is not worth a coding.
@@ -395,10 +397,9 @@ pub const ZSTD_WINDOW_BYTES_MAX: usize = 8 * MIB;
 pub const ZSTD_ANSWER_WINDOW_BYTES: usize = 128 * KIB;
 /// Room for answers that a connection keeps while it waits for requests.
 pub const IDLE_ANSWER_BYTES: usize = 32 * KIB;
-/// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait.
+/// Bytes that a connection takes in while it is busy; beyond it, the peer has to wait. Less when there are many.
 pub const UNREAD_BYTES_MAX: usize = 64 * KIB;
-/// Bytes of unfinished requests that the connections of one core keep together.
-pub const HELD_BYTES_MAX: usize = 256 * MIB;
+pub const UNREAD_BYTES_MIN: usize = RECEIVE_BUFFER_BYTES;
 /// Bytes of a request body after which its timeout begins anew.
 pub const BODY_PROGRESS_BYTES: usize = 64 * KIB;
 /// What is read and thrown away after an answer that ends the connection, so that the answer arrives.
@@ -512,7 +513,8 @@ const _: () = {
         CRASH_JUMP_RECORDS as usize
             > (LOG_BACKLOG_BYTES_MAX + LOG_WRITES_IN_FLIGHT_MAX * LOG_BLOCK_BYTES_MAX) / LOG_RECORD_BYTES_MIN
     );
-    assert!(HELD_BYTES_MAX > BODY_BYTES_MAX && HELD_BYTES_MAX > BULK_LINE_BYTES_MAX);
+    assert!(CONNECTIONS_ROOM_BYTES_MIN > BODY_BYTES_MAX + ZSTD_WINDOW_BYTES_MAX);
+    assert!(CONNECTIONS_ROOM_BYTES_MIN > BULK_LINE_BYTES_MAX + ZSTD_WINDOW_BYTES_MAX);
     // Vectors grow by doubling, and text can be six times its value.
     assert!(
         SEND_BATCH_BYTES_MAX + 6 * ENCODED_PIECE_BYTES + 2 * KEY_BYTES_MAX * 6 <= 2 * SEND_BATCH_BYTES_MAX

@@ -48,7 +48,7 @@ fn keys(made: &[&Made]) -> Vec<ApiKey> {
 }
 
 fn serve_with<T: 'static>(seed: u64, access: Access, test: impl AsyncFnOnce(Talk) -> T + 'static) -> T {
-    let http = Options { log_requests: false, connections_max: 64, access, tls: None };
+    let http = Options { log_requests: false, connections_max: 64, room_bytes: 32 << 20, access, tls: None };
     Served::start_with(seed, 2, http).talk(|talk| test(talk))
 }
 

@@ -270,7 +270,13 @@ fn connections_over_the_bound_are_told_so_and_places_come_free() {
     let mut served = Served::start_with(
         9,
         1,
-        Options { log_requests: false, connections_max: 2, access: Access::default(), tls: None },
+        Options {
+            log_requests: false,
+            connections_max: 2,
+            room_bytes: 32 << 20,
+            access: Access::default(),
+            tls: None,
+        },
     );
     served.talk(|talk| async move {
         let (first, second) = (talk.connect().await, talk.connect().await);

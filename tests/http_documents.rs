@@ -18,7 +18,13 @@ const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 fn plain_http() -> Options {
-    Options { log_requests: false, connections_max: 64, access: Access::default(), tls: None }
+    Options {
+        log_requests: false,
+        connections_max: 64,
+        room_bytes: 32 << 20,
+        access: Access::default(),
+        tls: None,
+    }
 }
 
 fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {

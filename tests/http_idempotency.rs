@@ -25,7 +25,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 const REPLAYED: &str = "idempotency-replayed";
 
 fn http(access: Access) -> Options {
-    Options { log_requests: false, connections_max: 64, access, tls: None }
+    Options { log_requests: false, connections_max: 64, room_bytes: 32 << 20, access, tls: None }
 }
 
 fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {

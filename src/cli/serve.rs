@@ -125,6 +125,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         let http = server::Options {
             log_requests: !config.disable_http_log,
             connections_max: server::connections_max(config.shards),
+            room_bytes: server::connections_room(options.memory_bytes),
             access: keys.access().clone(),
             tls: tls.identity().cloned(),
         };

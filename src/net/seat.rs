@@ -130,25 +130,50 @@ impl Seat {
 }
 
 /// All places of a core.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Seats {
     inner: Rc<SeatsInner>,
 }
 
-#[derive(Default)]
 struct SeatsInner {
     taken: RefCell<slab::Slab<Rc<Seat>>>,
     left: Signal,
+    /// For unfinished requests, and as much for large answers.
+    room_bytes: usize,
+    /// Of `room_bytes`, what each connection may have whatever the others keep.
+    share_bytes: Cell<usize>,
     /// Of all connections.
     held_bytes: Cell<usize>,
     answer_bytes: Cell<usize>,
 }
 
+impl SeatsInner {
+    /// Many connections have less each.
+    fn share_out(&self) {
+        let share = self.room_bytes / self.taken.borrow().len().max(1);
+        self.share_bytes.set(share.clamp(limits::UNREAD_BYTES_MIN, limits::UNREAD_BYTES_MAX));
+    }
+}
+
 impl Seats {
+    /// `room_bytes`: for unfinished requests, and as much for large answers.
+    pub fn new(room_bytes: usize) -> Seats {
+        let inner = SeatsInner {
+            taken: RefCell::default(),
+            left: Signal::default(),
+            room_bytes,
+            share_bytes: Cell::new(limits::UNREAD_BYTES_MAX),
+            held_bytes: Cell::new(0),
+            answer_bytes: Cell::new(0),
+        };
+        Seats { inner: Rc::new(inner) }
+    }
+
     /// A place for a new connection, given up when the guard is dropped.
     pub fn take(&self, now: Mono) -> SeatGuard {
         let seat = Rc::new(Seat::new(now));
         let key = self.inner.taken.borrow_mut().insert(seat.clone());
+        self.inner.share_out();
         SeatGuard { seats: self.clone(), key, seat }
     }
 
@@ -186,13 +211,18 @@ pub struct SeatGuard {
 }
 
 impl SeatGuard {
+    /// Bytes that the connection may take in, and gather to be sent, whatever the others do.
+    pub fn share_bytes(&self) -> usize {
+        self.seats.inner.share_bytes.get()
+    }
+
     /// Notes how many bytes of an unfinished request the connection keeps. False when that is more than
     /// the core has room for; a connection that keeps little is always let be.
     pub fn hold(&self, bytes: usize) -> bool {
         let total = &self.seats.inner.held_bytes;
         let others = total.get() - self.seat.held_bytes.replace(bytes);
         total.set(others + bytes);
-        bytes <= limits::UNREAD_BYTES_MAX || others + bytes <= limits::HELD_BYTES_MAX
+        bytes <= self.share_bytes() || others + bytes <= self.seats.inner.room_bytes
     }
 
     /// Sets room aside for a large answer, in place of what was set aside before. False, and nothing is
@@ -200,7 +230,7 @@ impl SeatGuard {
     pub fn set_aside(&self, bytes: usize) -> bool {
         let total = &self.seats.inner.answer_bytes;
         let others = total.get() - self.seat.answer_bytes.get();
-        let has_room = others + bytes <= limits::ANSWER_BYTES_MAX;
+        let has_room = others + bytes <= self.seats.inner.room_bytes;
         let bytes = if has_room { bytes } else { 0 };
         self.seat.answer_bytes.set(bytes);
         total.set(others + bytes);
@@ -221,6 +251,7 @@ impl Drop for SeatGuard {
         self.hold(0);
         self.set_aside(0);
         self.seats.inner.taken.borrow_mut().remove(self.key);
+        self.seats.inner.share_out();
         self.seats.inner.left.notify();
     }
 }
@@ -228,6 +259,8 @@ impl Drop for SeatGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROOM: usize = 1 << 20;
 
     fn at(seconds: u64) -> Mono {
         Mono(0).after(Duration::from_secs(seconds))
@@ -240,7 +273,7 @@ mod tests {
 
     #[test]
     fn time_runs_from_the_beginning_of_what_is_done() {
-        let seats = Seats::default();
+        let seats = Seats::new(ROOM);
         let seat = seats.take(at(0));
         assert!(!expired(&seats, &seat, at(74)));
         seat.enter(Doing::Head, at(74));
@@ -253,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_trickle_is_no_progress() {
-        let seats = Seats::default();
+        let seats = Seats::new(ROOM);
         let seat = seats.take(at(0));
         seat.enter(Doing::Body, at(0));
         seat.made_progress(limits::BODY_PROGRESS_BYTES - 1, at(29));
@@ -266,33 +299,48 @@ mod tests {
 
     #[test]
     fn unfinished_requests_share_a_bound() {
-        let seats = Seats::default();
+        let seats = Seats::new(ROOM);
         let (first, second) = (seats.take(at(0)), seats.take(at(0)));
-        assert!(first.hold(limits::HELD_BYTES_MAX));
+        assert!(first.hold(ROOM));
         assert!(second.hold(limits::UNREAD_BYTES_MAX), "little is always let be");
         assert!(!second.hold(limits::UNREAD_BYTES_MAX + 1));
         drop(first);
-        assert!(second.hold(limits::HELD_BYTES_MAX));
-        assert!(!second.hold(limits::HELD_BYTES_MAX + 1));
+        assert!(second.hold(ROOM));
+        assert!(!second.hold(ROOM + 1));
+    }
+
+    #[test]
+    fn many_connections_have_less_each() {
+        let seats = Seats::new(ROOM);
+        let mut taken: Vec<SeatGuard> = (0..16).map(|_| seats.take(at(0))).collect();
+        assert_eq!(taken[0].share_bytes(), limits::UNREAD_BYTES_MAX);
+        taken.extend((0..16).map(|_| seats.take(at(0))));
+        assert_eq!(taken[0].share_bytes(), ROOM / 32);
+        taken.extend((0..10_000).map(|_| seats.take(at(0))));
+        assert_eq!(taken[0].share_bytes(), limits::UNREAD_BYTES_MIN);
+        assert!(taken[1].hold(ROOM));
+        assert!(taken[0].hold(limits::UNREAD_BYTES_MIN) && !taken[0].hold(limits::UNREAD_BYTES_MIN + 1));
+        taken.truncate(1);
+        assert_eq!(taken[0].share_bytes(), limits::UNREAD_BYTES_MAX);
     }
 
     #[test]
     fn large_answers_share_a_bound() {
-        let seats = Seats::default();
+        let seats = Seats::new(ROOM);
         let (first, second) = (seats.take(at(0)), seats.take(at(0)));
-        assert!(first.set_aside(limits::ANSWER_BYTES_MAX));
-        assert!(first.set_aside(limits::ANSWER_BYTES_MAX - 1), "in place of what it had");
+        assert!(first.set_aside(ROOM));
+        assert!(first.set_aside(ROOM - 1), "in place of what it had");
         assert!(second.set_aside(1));
         assert!(!second.set_aside(2));
-        assert!(first.set_aside(limits::ANSWER_BYTES_MAX), "a refused one takes nothing");
+        assert!(first.set_aside(ROOM), "a refused one takes nothing");
         drop(first);
-        assert!(second.set_aside(limits::ANSWER_BYTES_MAX));
-        assert!(!second.set_aside(limits::ANSWER_BYTES_MAX + 1));
+        assert!(second.set_aside(ROOM));
+        assert!(!second.set_aside(ROOM + 1));
     }
 
     #[test]
     fn places_are_given_up() {
-        let seats = Seats::default();
+        let seats = Seats::new(ROOM);
         let (first, second) = (seats.take(at(0)), seats.take(at(0)));
         drop(first);
         assert_eq!(seats.len(), 1);

@@ -29,6 +29,8 @@ pub struct Options {
     pub log_requests: bool,
     /// Connections of this core; see [`connections_max`].
     pub connections_max: usize,
+    /// What they may take together; see [`connections_room`].
+    pub room_bytes: usize,
     /// The same for all cores.
     pub access: Access,
     /// What TLS connections use; without it the port speaks plain HTTP.
@@ -40,9 +42,16 @@ pub fn connections_max(shards: usize) -> usize {
     limits::CONNECTIONS_MAX.div_ceil(shards.max(1))
 }
 
+/// Bytes for unfinished requests of a core whose shard has so much memory, and as many for large answers.
+pub fn connections_room(memory_bytes: u64) -> usize {
+    let part = (memory_bytes / limits::MEMORY_BYTES_PER_CONNECTION_BYTE) as usize;
+    part.clamp(limits::CONNECTIONS_ROOM_BYTES_MIN, limits::CONNECTIONS_ROOM_BYTES_MAX)
+}
+
 /// Serves until the drain is over: every request that was read is answered, every connection closed.
 pub async fn serve(node: Node, mut listener: Listener, options: Options, drain: Drain) {
-    let server = Server { runtime: node.runtime().clone(), node, options, seats: Seats::default() };
+    let seats = Seats::new(options.room_bytes);
+    let server = Server { runtime: node.runtime().clone(), node, options, seats };
     let sweep = sweep(server.runtime.clone(), server.seats.clone(), drain.clone());
     server.runtime.spawn(Class::Foreground, sweep);
     first_of(server.accept_all(&mut listener), drain.begun()).await;

@@ -1,8 +1,8 @@
 //! A connection's two directions: bytes in, bytes out, and waiting for anything else meanwhile.
 //!
 //! Invariant: one send is under way at a time, so bytes leave in the order in which they were appended.
-//! Invariant: a peer that does not read its answers is not read from beyond
-//! [`limits::UNREAD_BYTES_MAX`].
+//! Invariant: a peer that does not read its answers is not read from beyond the connection's share of the room
+//! ([`SeatGuard::share_bytes`]).
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -155,7 +155,7 @@ impl Wire {
         poll_fn(|cx| {
             let polled = future.as_mut().poll(cx);
             if polled.is_pending() {
-                absorb(&self.socket, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
+                absorb(&self.socket, &self.seat, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
             }
             polled
         })
@@ -182,7 +182,7 @@ impl Wire {
 
     /// For the next answers. A page of large records must not stay with every connection that once sent one.
     fn keep_room(&mut self, mut sent: Vec<u8>) {
-        if sent.capacity() <= 2 * limits::SEND_BATCH_BYTES_MAX {
+        if sent.capacity() <= 2 * self.seat.share_bytes() {
             sent.clear();
             self.out = sent;
         }
@@ -190,7 +190,7 @@ impl Wire {
 
     /// As `flush`, when enough has gathered.
     pub async fn flush_if_large(&mut self) {
-        if self.out.len() >= limits::SEND_BATCH_BYTES_MAX {
+        if self.out.len() >= self.seat.share_bytes() {
             self.flush().await;
         }
     }
@@ -258,7 +258,7 @@ impl Wire {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(sent.ok());
             }
-            absorb(&self.socket, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
+            absorb(&self.socket, &self.seat, &mut self.tls, &mut self.inbound, &mut self.ended, cx);
             if self.seat.poll_expired(cx) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
@@ -280,12 +280,13 @@ impl Wire {
 /// Takes in what has arrived, up to the bound.
 fn absorb(
     socket: &Socket,
+    seat: &SeatGuard,
     tls: &mut Option<Box<TlsSession>>,
     inbound: &mut Inbound,
     ended: &mut bool,
     cx: &mut Context<'_>,
 ) {
-    while !*ended && inbound.len() < limits::UNREAD_BYTES_MAX {
+    while !*ended && inbound.len() < seat.share_bytes() {
         match (socket.poll_receive(cx), &mut *tls) {
             (Poll::Ready(Ok(Some(lease))), None) => inbound.add_copied(&lease),
             (Poll::Ready(Ok(Some(lease))), Some(tls)) => *ended = open(tls, &lease, inbound),

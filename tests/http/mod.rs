@@ -35,7 +35,13 @@ impl Served {
         Served::start_with(
             seed,
             cores,
-            Options { log_requests: false, connections_max: 64, access: Access::default(), tls: None },
+            Options {
+                log_requests: false,
+                connections_max: 64,
+                room_bytes: 32 << 20,
+                access: Access::default(),
+                tls: None,
+            },
         )
     }
 
