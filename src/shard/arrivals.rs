@@ -22,15 +22,8 @@ impl Engine {
         replaces: bool,
         ticket: Ticket,
     ) -> Result<(), Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
-        if self.closed {
-            return Err(Refusal::NotReady);
-        }
-        if self.disk_full.is_some() {
-            return Err(Refusal::DiskFull);
-        }
+        self.check_log()?;
+        self.check_disk()?;
         let Cargo { key, mut version } = cargo;
         let bytes = version.payload.as_ref().map_or(0, |payload| payload.as_bytes().len());
         self.check_memory(memory_of(&key, bytes))?;
@@ -57,15 +50,8 @@ impl Engine {
 
     /// Logs receipts that another shard sent, and takes them up.
     pub fn write_receipts(&mut self, entries: &[Entry], ticket: Ticket) -> Result<(), Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
-        if self.closed {
-            return Err(Refusal::NotReady);
-        }
-        if self.disk_full.is_some() {
-            return Err(Refusal::DiskFull);
-        }
+        self.check_log()?;
+        self.check_disk()?;
         let payload = receipts::encode(entries);
         self.check_backlog(payload.len())?;
         let lsn = self.log_receipts(&payload, Durability::Fsync, Some(ticket));

@@ -263,21 +263,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the log takes anything.
+    pub(super) fn check_log(&self) -> Result<(), Refusal> {
+        match (self.poisoned, self.closed) {
+            (true, _) => Err(Refusal::StorageFailed { shard: self.shard }),
+            (false, true) => Err(Refusal::NotReady),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Whether there is disk for more than deletes.
+    pub(super) fn check_disk(&self) -> Result<(), Refusal> {
+        if self.disk_full.is_some() { Err(Refusal::DiskFull) } else { Ok(()) }
+    }
+
     /// Whether the shard takes this write at all.
     fn check_open(&self, write: &Write) -> Result<(), Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
-        if self.closed {
-            return Err(Refusal::NotReady);
-        }
+        self.check_log()?;
         let Change::Put { payload, .. } = &write.change else {
             return self.check_delete(write.key.len());
         };
         let bytes = write.key.len() + payload.as_bytes().len();
-        if self.disk_full.is_some() {
-            return Err(Refusal::DiskFull);
-        }
+        self.check_disk()?;
         self.check_memory(memory_of(&write.key, payload.as_bytes().len()))?;
         self.check_backlog(bytes)
     }

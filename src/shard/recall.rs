@@ -59,12 +59,7 @@ impl Engine {
         now: WallMs,
         ticket: Ticket,
     ) -> Result<bool, Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
-        if self.closed {
-            return Err(Refusal::NotReady);
-        }
+        self.check_log()?;
         let Some(once) = &write.once else { return Ok(false) };
         let tablet = self.tablets.get(id).ok_or(Refusal::Moved)?;
         if !tablet.takes_by(epoch) || !tablet.serves(&write.key) {

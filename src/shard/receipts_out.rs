@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::batch::Origin;
-use super::message::{Reply, Request, ShipPart};
+use super::message::{Request, ShipPart};
 use super::node::Node;
 use super::receipts::Entry;
 use super::record::Refusal;
-use super::transfer::{Patience, RETRY};
+use super::transfer::{Patience, deliver};
 use crate::io::executor::sync::promise;
 use crate::types::{Lsn, ShardId};
 
@@ -44,7 +44,7 @@ pub(super) async fn send_receipts(
         let (entries, last) = core.engine.borrow().receipts.of_collection(collection, since, after);
         if !entries.is_empty() {
             for shard in &to {
-                deliver(node, patience, *shard, &entries).await?;
+                deliver(node, patience, *shard, || Request::ShipReceipts(entries.clone())).await?;
             }
         }
         match last {
@@ -52,22 +52,6 @@ pub(super) async fn send_receipts(
             None => return Ok(upto),
         }
         slice.checkpoint().await;
-    }
-}
-
-async fn deliver(node: &Node, patience: &Patience, to: ShardId, entries: &[Entry]) -> Result<(), Refusal> {
-    let began = node.runtime().now();
-    loop {
-        patience.check(began)?;
-        match node.call(to, Request::ShipReceipts(entries.to_vec())).await {
-            Reply::Done(Ok(())) => return Ok(()),
-            // The new owner is busy; one that is sent twice stays the same.
-            Reply::Done(Err(Refusal::Overloaded { .. } | Refusal::NotReady)) => {
-                node.runtime().sleep(RETRY).await;
-            }
-            Reply::Done(Err(refusal)) => return Err(refusal),
-            other => unreachable!("receipts answered with {other:?}"),
-        }
     }
 }
 

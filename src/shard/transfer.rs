@@ -282,7 +282,8 @@ impl<'a> Convoy<'a> {
         };
         let to = self.part.to;
         self.node.runtime().spawn(Class::Foreground, async move {
-            promise.give(deliver(&node, &patience, to, shipment).await);
+            let request = || Request::ShipIn(shipment.clone());
+            promise.give(deliver(&node, &patience, to, request).await);
         });
         self.under_way.push_back(pending);
         Ok(())
@@ -415,13 +416,19 @@ fn on_outgoing<T>(
     core.engine.borrow_mut().tablets.change(part.from, of_part).flatten().ok_or(Refusal::Moved)
 }
 
-async fn deliver(node: &Node, patience: &Patience, to: ShardId, shipment: Shipment) -> Result<(), Refusal> {
+/// Sends what the new owner may be sent twice: a record is the same version under a later LSN then, a receipt the same.
+pub(super) async fn deliver(
+    node: &Node,
+    patience: &Patience,
+    to: ShardId,
+    request: impl Fn() -> Request,
+) -> Result<(), Refusal> {
     let began = node.runtime().now();
     loop {
         patience.check(began)?;
-        match node.call(to, Request::ShipIn(shipment.clone())).await {
+        match node.call(to, request()).await {
             Reply::Done(Ok(())) => return Ok(()),
-            // The new owner is busy; a record sent twice is the same version under a later LSN.
+            // The new owner is busy.
             Reply::Done(Err(Refusal::Overloaded { .. } | Refusal::NotReady)) => {
                 node.runtime().sleep(RETRY).await;
             }
