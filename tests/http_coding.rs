@@ -90,7 +90,9 @@ fn a_body_that_is_not_what_it_says_is_refused_and_nothing_is_written() {
         }
         for unknown in ["br", "gzip, gzip", "compress"] {
             let lines = format!("Content-Encoding: {unknown}\r\n");
-            assert_eq!(talk.ask("PUT", "/v1/kv/default/1", &lines, "x").await.status, 415, "{unknown}");
+            let refused = talk.ask("PUT", "/v1/kv/default/1", &lines, "x").await;
+            assert_eq!(refused.status, 415, "{unknown}");
+            assert_eq!(refused.header("accept-encoding"), Some("zstd, gzip, identity"));
         }
         assert_eq!(talk.ask("GET", "/v1/kv/default/1", "", "").await.status, 404);
     });

@@ -14,9 +14,7 @@ mapfile -t targets < <(cargo +nightly fuzz list)
 
 # A short run is over sooner when less is made of the code.
 [ "$BUDGET" -ge 600 ] || export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
-for target in "${targets[@]}"; do
-    cargo +nightly fuzz build "$target"
-done
+cargo +nightly fuzz build
 share=$((BUDGET / ${#targets[@]}))
 for target in "${targets[@]}"; do
     echo "fuzzing $target for $share s"

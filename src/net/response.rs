@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::coding;
 use super::note::Note;
 use super::problem::Problem;
 use super::status;
@@ -202,6 +203,9 @@ impl From<Problem> for Response {
         }
         if problem.status == 401 {
             response = response.line("WWW-Authenticate", "Bearer");
+        }
+        if problem.code == coding::UNSUPPORTED {
+            response = response.line("Accept-Encoding", coding::TAKEN);
         }
         if problem.status == 503 {
             number_line(b"Retry-After: ", limits::RETRY_AFTER_SECONDS, b"\r\n", &mut response.lines);

@@ -70,8 +70,12 @@ fn weight_of(part: &str, name: &str) -> Option<u16> {
     Some((weight.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
+/// Code of the problem of a body in another coding, and what `Accept-Encoding` says beside it (RFC 9110, section 12.5.3).
+pub const UNSUPPORTED: &str = "unsupported_content_encoding";
+pub const TAKEN: &str = "zstd, gzip, identity";
+
 fn unsupported() -> Problem {
-    Problem::new(415, "unsupported_content_encoding", "bodies are taken plain, in gzip or in zstd")
+    Problem::new(415, UNSUPPORTED, "bodies are taken plain, in gzip or in zstd")
 }
 
 /// Whether an answer of this type and length is worth the work.

@@ -20,6 +20,11 @@ pub fn all() -> Value {
             json!({ "type": "string", "const": "true" }),
         ),
         ("Allow", "The methods of the resource.", json!({ "type": "string" })),
+        (
+            "Accept-Encoding",
+            "What bodies may be coded in, when that of this request was not.",
+            json!({ "type": "string" }),
+        ),
         ("Retry-After", "Seconds after which to try again.", schema::count()),
         ("WWW-Authenticate", "How a key is shown: `Bearer`.", json!({ "type": "string" })),
         (

@@ -235,6 +235,7 @@ fn headers_of_refusal(status: u16) -> &'static [&'static str] {
         401 => &["WWW-Authenticate"],
         405 => &["Allow"],
         412 => &["ETag"],
+        415 => &["Accept-Encoding"],
         429 | 503 => &["Retry-After"],
         _ => &[],
     }
