@@ -119,6 +119,44 @@ fn lines_of_documents_are_loaded_and_found() {
 }
 
 #[test]
+fn documents_come_back_from_an_export() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let file = dir.path().join("documents.jsonl");
+    let lives_on =
+        r#"{"id":"x","embedding":[0.1,1e-3],"metadata":{"n":{"a":[1.50,null]}},"expires_ms":99999999999999}"#;
+    fs::write(&file, lines(0..3000) + lives_on + "\n").expect("written");
+    let halves = json!({ "embedding": { "dim": 2, "metric": "l2", "quantization": "f16" } });
+    for (name, definition) in [("a", &documents()), ("b", &documents()), ("halves", &halves)] {
+        server.create(name, definition);
+    }
+    let export = |collection: &str| {
+        let output = server.run(&["export", "-c", collection]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        output.stdout
+    };
+    let verify = |file: &Path, collection: &str| {
+        let output = server.import(file, &format!("-c {collection} --verify"));
+        (code(&output), serde_json::from_slice::<Value>(&output.stdout).expect("a report"))
+    };
+    for collection in ["a", "halves"] {
+        server.assert_imports(&file, &format!("-c {collection}"), 3001);
+        assert_eq!(verify(&file, collection).1["compared"], 3001);
+    }
+    let exported = dir.path().join("exported.jsonl");
+    fs::write(&exported, export("a")).expect("written");
+    server.assert_imports(&exported, "-c b", 3001);
+    assert_eq!(text(&export("b")), text(&export("a")));
+    assert!(text(&export("b")).contains("\"expires_ms\":99999999999999}"));
+    assert_eq!(verify(&file, "b").0, 0);
+
+    fs::write(&exported, lines(7..8).replace("text of 7", "another") + &line(5000).to_string())
+        .expect("written");
+    let (exit, report) = verify(&exported, "b");
+    assert_eq!((exit, &report["missing"], &report["different"]), (1, &json!(1), &json!(1)));
+}
+
+#[test]
 fn lines_without_ids_are_the_same_documents_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(&dir.path().join("d"));
@@ -199,7 +237,13 @@ fn a_file_that_is_wrong_is_told_and_changes_nothing() {
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c new", 3, "no collection `new`"),
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c new --create", 2, "--metric"),
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c d --metric l2", 2, "--create"),
-        ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c d --verify", 2, "compares values"),
+        (
+            "rows.npy",
+            npy("<f4", "False", "(1, 2)", &two),
+            "-c d --verify",
+            1,
+            "1 records are missing or differ",
+        ),
         ("keys.u64", [1_u64, 7].map(u64::to_le_bytes).concat(), "-c d", 1, "the file has keys"),
         (
             "values.jsonl",

@@ -149,8 +149,75 @@ fn what_is_wrong_is_told_with_its_place() {
             others
         );
         assert_eq!(code(&talk.ask("PUT", "/v1/kv/d/x", "", "value").await), others);
-        assert_eq!(code(&talk.ask("GET", "/v1/kv/d/x", "", "").await), others);
+        assert_eq!(code(&talk.ask("POST", "/v1/kv/d/bulk", NDJSON, "{}").await), others);
         assert_eq!(talk.ask("POST", "/v1/collections/none/count", JSON, "{}").await.status, 404);
+    });
+}
+
+#[test]
+fn documents_are_seen_among_values_as_their_json() {
+    serve_and(11, async |talk| {
+        create(&talk, "d", json!({"embedding": {"dim": 2, "metric": "l2"}, "fields": {}})).await;
+        let long = "\u{e9}\"\n".repeat(50_000);
+        let document = |id: u64| json!({"id": id.to_string(), "text": long, "embedding": [id, 0.1], "metadata": {"n": [id, null]}});
+        for id in 0..4 {
+            assert_eq!(post(&talk, "/v1/collections/d", document(id)).await.status, 201);
+        }
+        let own = talk.ask("GET", "/v1/collections/d/docs/2", "", "").await;
+        let seen = talk.ask("GET", "/v1/kv/d/2", "", "").await;
+        assert_eq!((seen.status, seen.text(), seen.header("etag")), (200, own.text(), own.header("etag")));
+        assert_eq!(seen.json(), document(2));
+        let tag = format!("If-None-Match: {}\r\n", seen.header("etag").unwrap());
+        assert_eq!(talk.ask("GET", "/v1/kv/d/2", &tag, "").await.status, 304);
+        let many = post(&talk, "/v1/kv/d/mget", json!({"keys": ["3", "none", "1"]})).await.json();
+        assert_eq!(
+            many["records"],
+            json!([
+                {"key": "3", "value": document(3), "seq": 4}, null, {"key": "1", "value": document(1), "seq": 2},
+            ])
+        );
+        let page = talk.ask("GET", "/v1/kv/d?start=1&limit=2", "", "").await.json();
+        let values: Vec<&Value> =
+            page["records"].as_array().unwrap().iter().map(|one| &one["value"]).collect();
+        assert_eq!(values, [&document(1), &document(2)]);
+        let lines = talk.ask("GET", "/v1/kv/d?exact=true", "Accept: application/x-ndjson\r\n", "").await;
+        let lines: Vec<Value> =
+            lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(
+            lines[0],
+            json!({"key": "0", "value": document(0), "content_type": "application/json", "seq": 1})
+        );
+        assert_eq!(talk.ask("DELETE", "/v1/kv/d/2", "", "").await.status, 204);
+        assert_eq!(talk.ask("GET", "/v1/collections/d/docs/2", "", "").await.status, 404);
+        let found =
+            post(&talk, "/v1/collections/d/search", json!({"embedding": [2, 0], "limit": 9})).await.json();
+        assert_eq!(found["hits"].as_array().unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn lines_of_documents_say_how_long_they_live() {
+    serve_and(12, async |talk| {
+        create(&talk, "d", json!({"fields": {}})).await;
+        let lines = "{\"id\":\"a\",\"ttl\":\"1s\"}\n{\"id\":\"b\",\"expires_ms\":1}\n{\"id\":\"c\",\"ttl\":null}\n\
+                     {\"id\":\"d\",\"expires_ms\":99999999999999}\n{\"id\":\"e\",\"ttl\":\"soon\"}\n\
+                     {\"id\":\"f\",\"ttl\":\"1s\",\"expires_ms\":1}\n{\"id\":\"g\",\"expires_ms\":-1}\n";
+        let told = talk.ask("POST", "/v1/collections/d/bulk", NDJSON, lines).await;
+        let statuses: Vec<Value> = told
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["status"].clone())
+            .collect();
+        assert_eq!(statuses, [201, 201, 201, 201, 422, 422, 422]);
+        talk.sleep(2).await;
+        let exact = talk.ask("GET", "/v1/kv/d?exact=true", "Accept: application/x-ndjson\r\n", "").await;
+        let left: Vec<Value> = exact.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let left: Vec<(&Value, &Value)> =
+            left.iter().map(|line| (&line["key"], &line["expires_ms"])).collect();
+        assert_eq!(left, [(&json!("c"), &Value::Null), (&json!("d"), &json!(99_999_999_999_999_u64))]);
+        let alone = post(&talk, "/v1/collections/d", json!({"id": "h", "ttl": "1s"})).await;
+        assert_eq!(pointer(&alone), (422, "/ttl".to_owned()), "there it is a parameter");
     });
 }
 

@@ -1,5 +1,7 @@
 //! `import --verify`: reads every record of a file back, in batches over several connections, and
 //! compares it byte by byte with what the file says. The content type is compared where the file has one.
+//!
+//! Documents are compared in the bytes that the server keeps of them, to which both are brought here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +16,15 @@ use serde_json::value::RawValue;
 
 use super::args::ImportArgs;
 use super::client::{Client, kv_path};
+use super::described::Described;
+use super::document_line::DocumentLine;
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Progress;
 use super::source::{Record, Source};
 use super::value_line::Op;
 use super::values::value_for;
+use crate::shard::document::parse::{Shape, parse_line};
 
 const BATCH_KEYS: usize = 1000;
 /// Values of a batch, so that the answer stays a size that both sides hold easily.
@@ -63,19 +68,26 @@ struct Tally {
 
 /// Fails with exit code 1 when a record is missing or differs. Lines that are no puts are skipped; of a
 /// key that stands in the file more than once, the last line counts on the server.
-pub fn compare(args: &ImportArgs, source: Source, out: &mut Output) -> Result<(), Failure> {
+pub fn compare(
+    args: &ImportArgs,
+    collection: &Described,
+    source: Source,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let shape = collection.shape();
     let mut progress = Progress::new("verify", source.total());
     let tally = Tally { compared: progress.counter(), ..Tally::default() };
     let (sender, receiver) = bounded(QUEUE_BATCHES);
     let compared = thread::scope(|scope| {
         let start = |_| {
             let (batches, tally) = (receiver.clone(), &tally);
-            scope.spawn(move || work(args, &batches, tally))
+            scope.spawn(move || work(args, shape.as_ref(), &batches, tally))
         };
         let workers: Vec<_> = (0..args.connections).map(start).collect();
         // The workers hold the only receivers: when all of them failed, nobody waits for room.
         drop(receiver);
-        let read = deal(source, args.value_bytes as usize, |batch| {
+        let wanted = |record: &Record<'_>| wanted(record, args.value_bytes as usize, shape.as_ref());
+        let read = deal(source, wanted, |batch| {
             progress.draw();
             sender.send(batch).is_ok()
         });
@@ -101,12 +113,12 @@ pub fn compare(args: &ImportArgs, source: Source, out: &mut Output) -> Result<()
 /// Cuts the file into batches; stops when nobody takes one.
 fn deal(
     mut source: Source,
-    value_bytes: usize,
+    wanted: impl Fn(&Record<'_>) -> Option<Wanted>,
     mut take: impl FnMut(Vec<Wanted>) -> bool,
 ) -> Result<(), Failure> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(record) = source.next()? {
-        let Some(wanted) = wanted(&record, value_bytes) else { continue };
+        let Some(wanted) = wanted(&record) else { continue };
         bytes += wanted.value.len();
         batch.push(wanted);
         if batch.len() == BATCH_KEYS || bytes >= BATCH_VALUE_BYTES {
@@ -122,7 +134,8 @@ fn deal(
     Ok(())
 }
 
-fn wanted(record: &Record<'_>, value_bytes: usize) -> Option<Wanted> {
+/// `shape`: of the collection's documents.
+fn wanted(record: &Record<'_>, value_bytes: usize, shape: Option<&Shape<'_>>) -> Option<Wanted> {
     match record {
         Record::Key(key) => {
             let value = value_for(*key, value_bytes).into_bytes();
@@ -133,9 +146,23 @@ fn wanted(record: &Record<'_>, value_bytes: usize) -> Option<Wanted> {
             value: value_bytes_of(line.value, line.value_b64)?,
             content_type: line.content_type.and_then(|raw| serde_json::from_str(raw.get()).ok()),
         }),
-        // Documents are not compared: `import` has refused to.
-        Record::Line(_) | Record::Document(_) | Record::Row(_) => None,
+        Record::Line(_) => None,
+        Record::Document(line) => document(line, shape?),
+        Record::Row(row) => {
+            let mut text = Vec::new();
+            row.append_bulk_line(&mut text);
+            let line = std::str::from_utf8(&text).ok()?;
+            document(&DocumentLine::parse(line.trim_end(), row.key_type).ok()?, shape?)
+        }
     }
+}
+
+/// `None` for a delete, and for what the server does not take.
+fn document(line: &DocumentLine<'_>, shape: &Shape<'_>) -> Option<Wanted> {
+    let mut text = Vec::new();
+    line.append_bulk_line(&mut text);
+    let value = parse_line(&text, shape).ok()?.encoded;
+    Some(Wanted { key: line.id()?.to_owned(), value, content_type: None })
 }
 
 /// The bytes that a put of these members stores; `None` when the server does not take them.
@@ -148,14 +175,19 @@ fn value_bytes_of(value: Option<&RawValue>, value_b64: Option<&RawValue>) -> Opt
     }
 }
 
-fn work(args: &ImportArgs, batches: &Receiver<Vec<Wanted>>, tally: &Tally) -> Result<(), Failure> {
+fn work(
+    args: &ImportArgs,
+    shape: Option<&Shape<'_>>,
+    batches: &Receiver<Vec<Wanted>>,
+    tally: &Tally,
+) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
     let path = format!("{}/mget", kv_path(&args.target.collection, None));
     for batch in batches {
         let found = mget(&client, &path, &batch)?;
         for (wanted, found) in batch.iter().zip(&found) {
             tally.compared.fetch_add(1, Ordering::Relaxed);
-            tally.judge(wanted, found.as_ref());
+            tally.judge(wanted, found.as_ref(), shape);
         }
     }
     Ok(())
@@ -175,10 +207,10 @@ fn mget(client: &Client, path: &str, batch: &[Wanted]) -> Result<Vec<Option<Foun
 }
 
 impl Tally {
-    fn judge(&self, wanted: &Wanted, found: Option<&Found>) {
+    fn judge(&self, wanted: &Wanted, found: Option<&Found>, shape: Option<&Shape<'_>>) {
         let (count, what) = match found {
             None => (&self.missing, "missing"),
-            Some(found) if !agree(wanted, found) => (&self.different, "different"),
+            Some(found) if !agree(wanted, found, shape) => (&self.different, "different"),
             Some(_) => return,
         };
         if count.fetch_add(1, Ordering::Relaxed) < TOLD_RECORDS_MAX {
@@ -187,8 +219,11 @@ impl Tally {
     }
 }
 
-fn agree(wanted: &Wanted, found: &Found) -> bool {
-    let value = value_bytes_of(found.value.as_deref(), found.value_b64.as_deref());
+fn agree(wanted: &Wanted, found: &Found, shape: Option<&Shape<'_>>) -> bool {
+    let value = match (shape, &found.value) {
+        (Some(shape), Some(json)) => parse_line(json.get().as_bytes(), shape).ok().map(|new| new.encoded),
+        _ => value_bytes_of(found.value.as_deref(), found.value_b64.as_deref()),
+    };
     value.as_ref() == Some(&wanted.value)
         && wanted.content_type.as_ref().is_none_or(|content_type| *content_type == found.content_type)
 }
@@ -205,7 +240,37 @@ mod tests {
     fn agrees(line: &str, answer: &str) -> bool {
         let (_dir, mut source) = source_of(line);
         let record = source.next().unwrap().expect("one line");
-        agree(&wanted(&record, 0).expect("a put"), &found(answer))
+        agree(&wanted(&record, 0, None).expect("a put"), &found(answer), None)
+    }
+
+    const DOCUMENTS: &str = r#"{"key_type":"string","embedding":{"dim":2,"metric":"l2","quantization":"f16"},
+        "fields":{"year":"i64"}}"#;
+
+    /// The same of documents.
+    fn document_agrees(line: &str, answer: &str) -> bool {
+        let (_dir, mut source) = source_of(line);
+        let collection = Described::from_json(DOCUMENTS);
+        source.fit(&collection).unwrap();
+        let (record, shape) = (source.next().unwrap().expect("one line"), collection.shape());
+        let wanted = wanted(&record, 0, shape.as_ref()).expect("a document");
+        let answer = found(&format!(r#"{{"key":"a","value":{answer}}}"#));
+        agree(&wanted, &answer, shape.as_ref())
+    }
+
+    #[test]
+    fn documents_agree_when_the_same_would_be_kept_of_them() {
+        // 0.1 is kept as the nearest half.
+        let line = r#"{"id":"a","embedding":[0.1,2],"metadata":{"year": 2010,"x":[1, null]},"ttl":"1h"}"#;
+        let kept = r#"{"id":"a","embedding":[0.099975586,2],"metadata":{"year":2010,"x":[1,null]}}"#;
+        assert!(document_agrees(line, kept));
+        assert!(document_agrees(
+            r#"{"id":"a","embedding_b64":"AACAPwAAAEA="}"#,
+            r#"{"id":"a","embedding":[1,2]}"#
+        ));
+        for (part, other) in [("0.099975586", "0.1001"), ("2010", "2011"), ("[1,null]", "[null,1]")] {
+            assert!(!document_agrees(line, &kept.replace(part, other)), "{other}");
+        }
+        assert!(!document_agrees(line, r#"{"id":"a","text":"","embedding":[0.1,2]}"#));
     }
 
     fn source_of(line: &str) -> (tempfile::TempDir, Source) {

@@ -3,23 +3,28 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::client::{Client, percent_encoded};
 use super::failure::Failure;
+use crate::net::json::schema::decode_documents;
+use crate::shard::document::parse::Shape;
+use crate::shard::document::schema::Schema;
 use crate::shard::key::KeyType;
 
-/// `GET /v1/collections/{collection}`.
-#[derive(Debug, Deserialize)]
+/// What `GET /v1/collections/{collection}` says.
+#[derive(Debug)]
 pub struct Described {
     pub key_type: KeyType,
-    pub embedding: Option<Embedding>,
-    fields: Option<IgnoredAny>,
+    /// Of a collection of documents.
+    pub documents: Option<Schema>,
 }
 
-#[derive(Debug, Deserialize)]
-pub struct Embedding {
-    pub dim: usize,
+#[derive(Deserialize)]
+struct Members {
+    key_type: KeyType,
+    embedding: Option<Box<RawValue>>,
+    fields: Option<Box<RawValue>>,
 }
 
 /// Why nothing of a file goes into a collection.
@@ -35,14 +40,42 @@ impl Described {
     /// `None` when there is no such collection.
     pub fn ask(client: &Client, collection: &str) -> Result<Option<Described>, Failure> {
         match client.get(&path(collection), &[]) {
-            Ok(answer) => answer.json().map(Some),
+            Ok(answer) => {
+                let url = client.server().url();
+                let described = Described::of(answer.json()?);
+                described
+                    .map(Some)
+                    .ok_or(Failure::BadAnswer { url, what: "a collection that no definition makes" })
+            }
             Err(Failure::Refused(refused)) if refused.status == 404 => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
+    fn of(members: Members) -> Option<Described> {
+        let Members { key_type, embedding, fields } = members;
+        let documents = decode_documents(embedding.as_deref(), fields.as_deref()).ok()?;
+        Some(Described { key_type, documents })
+    }
+
+    /// From the same JSON.
+    #[cfg(test)]
+    pub fn from_json(json: &str) -> Described {
+        Described::of(serde_json::from_str(json).expect("a description")).expect("of a collection")
+    }
+
     pub fn has_documents(&self) -> bool {
-        self.fields.is_some() || self.embedding.is_some()
+        self.documents.is_some()
+    }
+
+    /// What its documents look like.
+    pub fn shape(&self) -> Option<Shape<'_>> {
+        self.documents.as_ref().map(|schema| schema.shape(self.key_type))
+    }
+
+    /// Numbers of an embedding.
+    pub fn dimension(&self) -> Option<usize> {
+        self.documents.as_ref()?.embedding.map(|embedding| embedding.dimension())
     }
 }
 

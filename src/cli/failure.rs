@@ -124,7 +124,6 @@ pub enum UsageError {
     CreateFromStream,
     /// A collection with embeddings has a metric, of which a file says nothing.
     CreateWithoutMetric,
-    VerifyDocuments,
     /// A file without the text of a key in it, which is not told.
     ApiKeyFile {
         path: PathBuf,
@@ -296,9 +295,6 @@ impl fmt::Display for UsageError {
             }
             UsageError::CreateWithoutMetric => {
                 f.write_str("--create needs --metric cosine, dot or l2 for a file with vectors")
-            }
-            UsageError::VerifyDocuments => {
-                f.write_str("--verify compares values, and the collection has documents")
             }
             UsageError::CreateFromStream => {
                 f.write_str("--create looks into the file first, which standard input and pipes do not allow")

@@ -130,7 +130,7 @@ fn answer(request: &Request, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
             state.split_at = Some(serde_json::from_slice::<Value>(body).unwrap()["split_at"].clone());
             json(json!({}))
         }
-        ("post", path) if path.ends_with("/mget") => json(mget(body, state)),
+        ("post", path) if path.ends_with("/mget") => json(mget(path.contains("/documents/"), body, state)),
         ("get", "/v1/kv/default" | "/v1/kv/bench") => (200, scan(request, state)),
         (method, path) => one_record(method, path.rsplit('/').next().unwrap(), body, state),
     }
@@ -157,9 +157,12 @@ fn one_record(method: &str, key: &str, body: &[u8], state: &mut State) -> (u16, 
     }
 }
 
-fn mget(body: &[u8], state: &State) -> Value {
+fn mget(are_documents: bool, body: &[u8], state: &State) -> Value {
     let wanted: Value = serde_json::from_slice(body).unwrap();
     let record = |key: &Value| match state.records.get(&key.as_u64().unwrap()) {
+        Some(value) if are_documents => {
+            json!({ "key": key, "value": { "id": key, "embedding_b64": value }, "seq": 1 })
+        }
         Some(value) => json!({ "key": key, "value": value, "seq": 1 }),
         None => Value::Null,
     };

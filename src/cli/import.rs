@@ -42,10 +42,7 @@ pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
     };
     source.fit(&collection)?;
     if args.verify {
-        return match collection.has_documents() {
-            true => Err(Failure::Usage(UsageError::VerifyDocuments)),
-            false => compare::compare(args, source, out),
-        };
+        return compare::compare(args, &collection, source, out);
     }
     spread(&client, name, || {
         looked_into

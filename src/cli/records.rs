@@ -12,7 +12,7 @@ use super::args::{DeleteArgs, ExportArgs, Format, KeyArgs, PutArgs, ScanArgs, Ta
 use super::client::{Answer, Client, kv_path, percent_encoded};
 use super::described::Described;
 use super::failure::{Failure, UsageError};
-use super::output::{Output, Records};
+use super::output::Output;
 use super::progress::{Progress, Total};
 use crate::limits;
 use crate::shard::key::KeyType;
@@ -167,9 +167,30 @@ struct LastLine {
     next_cursor: Option<String>,
 }
 
+/// A document in a scan, in the exact form.
+#[derive(Deserialize)]
+struct FoundDocument<'a> {
+    #[serde(borrow)]
+    value: &'a RawValue,
+    expires_ms: Option<u64>,
+}
+
+/// As a line of documents has it.
+fn as_document_line(record: &[u8]) -> Option<Vec<u8>> {
+    let FoundDocument { value, expires_ms } = serde_json::from_slice(record).ok()?;
+    let document = value.get();
+    Some(match expires_ms {
+        None => document.as_bytes().to_vec(),
+        // It has an id, so there is something before it.
+        Some(at) => format!("{},\"expires_ms\":{at}}}", document.strip_suffix('}')?).into_bytes(),
+    })
+}
+
 /// In the exact form, so that `import` makes the same records of it.
 pub fn export(args: &ExportArgs, out: &mut Output) -> Result<(), Failure> {
     let client = Client::of(&args.target)?;
+    let described = Described::ask(&client, &args.target.collection)?;
+    let are_documents = described.is_some_and(|described| described.has_documents());
     let mut progress = Progress::new("export", Total::Unknown);
     let counter = progress.counter();
     let base = format!("{}?exact=true", kv_path(&args.target.collection, None));
@@ -177,9 +198,14 @@ pub fn export(args: &ExportArgs, out: &mut Output) -> Result<(), Failure> {
     let mut records = out.records();
     loop {
         let answer = client.get(&path, &[("accept", NDJSON)])?;
-        let next = copy_lines(&client, answer, &mut records, || {
+        let next = copy_lines(&client, answer, |record| {
+            match are_documents {
+                false => records.push(record)?,
+                true => records.push(&as_document_line(record).ok_or_else(|| not_a_document(&client))?)?,
+            }
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             progress.draw();
+            Ok(())
         })?;
         match next {
             Some(cursor) => path = format!("{base}&cursor={}", percent_encoded(&cursor)),
@@ -193,12 +219,15 @@ pub fn export(args: &ExportArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies record lines. Returns the cursor when the answer ends in one.
+fn not_a_document(client: &Client) -> Failure {
+    Failure::BadAnswer { url: client.server().url(), what: "a line that is no document" }
+}
+
+/// Hands on the lines of records. Returns the cursor when the answer ends in one.
 fn copy_lines(
     client: &Client,
     answer: Answer,
-    records: &mut Records<'_>,
-    mut on_record: impl FnMut(),
+    mut on_record: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<Option<String>, Failure> {
     let mut reader = BufReader::with_capacity(1 << 16, answer.into_reader());
     let mut line = Vec::new();
@@ -212,8 +241,7 @@ fn copy_lines(
             let last: Result<LastLine, _> = serde_json::from_slice(&line);
             return Ok(last.ok().and_then(|last| last.next_cursor));
         }
-        records.push(line.trim_ascii_end())?;
-        on_record();
+        on_record(line.trim_ascii_end())?;
     }
 }
 

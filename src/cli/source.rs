@@ -81,15 +81,15 @@ impl Source {
 
     /// From now on records are such that this collection takes; an error when none of them can be.
     pub fn fit(&mut self, collection: &Described) -> Result<(), Failure> {
-        let misfit = match (&self.body, &collection.embedding) {
+        let misfit = match (&self.body, collection.dimension()) {
             (Body::Lines(file), _) if collection.has_documents() && file.is_empty() => {
                 return Err(Failure::input(&self.path, InputError::Empty));
             }
             (Body::Keys(_), _) if collection.has_documents() => Misfit::KeysIntoDocuments,
             (Body::Rows(_), _) if !collection.has_documents() => Misfit::VectorsIntoValues,
             (Body::Rows(_), None) => Misfit::NoEmbeddings,
-            (Body::Rows(file), Some(embedding)) if file.dimension() != embedding.dim => {
-                Misfit::Dimension { file: file.dimension(), collection: embedding.dim }
+            (Body::Rows(file), Some(dimension)) if file.dimension() != dimension => {
+                Misfit::Dimension { file: file.dimension(), collection: dimension }
             }
             _ => {
                 self.documents = collection.has_documents().then_some(collection.key_type);
@@ -371,12 +371,8 @@ mod tests {
         );
     }
 
-    fn described(json: &str) -> Described {
-        serde_json::from_str(json).unwrap()
-    }
-
     fn documents(key_type: &str, dim: usize) -> Described {
-        described(&format!(
+        Described::from_json(&format!(
             r#"{{"key_type":"{key_type}","embedding":{{"dim":{dim},"metric":"l2"}},"fields":{{}}}}"#
         ))
     }
@@ -437,8 +433,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_collection_is_told_at_once() {
-        let values = described(r#"{"key_type":"u64"}"#);
-        let plain = described(r#"{"key_type":"u64","embedding":null,"fields":{}}"#);
+        let values = Described::from_json(r#"{"key_type":"u64"}"#);
+        let plain = Described::from_json(r#"{"key_type":"u64","embedding":null,"fields":{}}"#);
         let npy = npy_of("|u1", "(1, 2)", &[1, 2]);
         let keys = sosd(&[1]);
         for (name, bytes, collection, wanted) in [

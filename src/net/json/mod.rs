@@ -4,4 +4,5 @@ pub mod document;
 pub mod hits;
 pub mod object;
 pub mod pieces;
+pub mod schema;
 pub mod value;

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a piece takes at most [`limits::ENCODED_PIECE_BYTES`] of a value.
 
+use super::document::DocumentBody;
 use super::value::{ValueText, append_key, append_number, append_string};
 use crate::limits;
 use crate::net::problem::Problem;
@@ -18,7 +19,13 @@ use crate::shard::record::Found;
 struct RecordText {
     found: Found,
     exact: bool,
-    value: ValueText,
+    value: Value,
+}
+
+/// What a record has: bytes, or a document, which is seen as its JSON.
+enum Value {
+    Bytes(ValueText),
+    Document(Box<DocumentBody>),
 }
 
 impl RecordText {
@@ -26,13 +33,25 @@ impl RecordText {
         out.extend_from_slice(b"{\"key\":");
         append_key(key, key_type, out);
         out.push(b',');
-        RecordText { value: ValueText::of(&found.payload, exact), exact, found }
+        let value = match found.payload.is_document() {
+            false => Value::Bytes(ValueText::of(&found.payload, exact)),
+            true => {
+                out.extend_from_slice(b"\"value\":");
+                let document = DocumentBody::new(key.clone(), key_type, found.payload.clone());
+                Value::Document(Box::new(document))
+            }
+        };
+        RecordText { value, exact, found }
     }
 
     /// True when there is more.
-    fn append_piece(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.value.append_piece(&self.found.payload, out) {
-            return true;
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
+        let is_more = match &mut self.value {
+            Value::Bytes(text) => text.append_piece(&self.found.payload, out),
+            Value::Document(document) => document.append_next(out)?,
+        };
+        if is_more {
+            return Ok(true);
         }
         if self.exact {
             out.extend_from_slice(b",\"content_type\":");
@@ -45,7 +64,7 @@ impl RecordText {
             append_number(expires.0, out);
         }
         out.push(b'}');
-        false
+        Ok(false)
     }
 }
 
@@ -96,22 +115,22 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
     }
 
     /// Appends what comes next, until `out` has enough to be sent. True when there is more.
-    pub fn append_some(&mut self, out: &mut Vec<u8>) -> bool {
+    pub fn append_some(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.place.has_begun, true) {
             out.extend_from_slice(self.begin.as_bytes());
         }
         while out.len() < limits::SEND_BATCH_BYTES_MAX {
             if let Some(record) = &mut self.place.under_way {
-                if !record.append_piece(out) {
+                if !record.append_piece(out)? {
                     self.place.under_way = None;
                     out.extend_from_slice(self.after.as_bytes());
                 }
             } else if !self.begin_next(out) {
                 out.extend_from_slice(self.end.as_bytes());
-                return false;
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 
     fn begin_next(&mut self, out: &mut Vec<u8>) -> bool {
@@ -138,7 +157,7 @@ impl<I: Iterator<Item = (Key, Option<Found>)> + 'static> Records<I> {
 
 impl<I: Iterator<Item = (Key, Option<Found>)>> Pieces for Records<I> {
     fn append_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
-        Ok(self.append_some(out))
+        self.append_some(out)
     }
 }
 
@@ -190,7 +209,7 @@ mod tests {
         let (mut text, mut longest, mut more) = (Vec::new(), 0, true);
         while more {
             let mut piece = Vec::new();
-            more = source.append_some(&mut piece);
+            more = source.append_some(&mut piece).unwrap();
             longest = longest.max(piece.len());
             text.extend(piece);
         }

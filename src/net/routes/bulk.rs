@@ -87,19 +87,21 @@ impl Plan {
 impl Plan {
     fn decode_document(&self, line: &[u8]) -> Result<Operation, Problem> {
         let key_type = self.collection.definition.key_type;
-        let (key, change, condition) = match parse::parse(line, &schema(&self.collection).shape(key_type)) {
-            Ok(NewDocument { id, encoded }) => {
-                // An id that was made up replaces nothing.
-                let condition = if id.is_some() { Condition::None } else { Condition::Absent };
-                let key = id.unwrap_or_else(|| new_id(&self.node, key_type));
-                let payload = Payload::document(&encoded);
-                (key, Change::Put { payload, expires: self.expires }, condition)
-            }
-            Err(invalid) if invalid.pointer == "/op" => {
-                (decode_delete(line, key_type)?, Change::Delete, Condition::None)
-            }
-            Err(invalid) => return Err(invalid.into()),
-        };
+        let (key, change, condition) =
+            match parse::parse_line(line, &schema(&self.collection).shape(key_type)) {
+                Ok(NewDocument { id, encoded, ttl, expires_ms }) => {
+                    // An id that was made up replaces nothing.
+                    let condition = if id.is_some() { Condition::None } else { Condition::Absent };
+                    let key = id.unwrap_or_else(|| new_id(&self.node, key_type));
+                    let payload = Payload::document(&encoded);
+                    let expires = expiry_of(ttl.as_deref(), expires_ms)?.or(self.expires);
+                    (key, Change::Put { payload, expires }, condition)
+                }
+                Err(invalid) if invalid.pointer == "/op" => {
+                    (decode_delete(line, key_type)?, Change::Delete, Condition::None)
+                }
+                Err(invalid) => return Err(invalid.into()),
+            };
         let durability = self.durability;
         Ok(Operation::Document(Write { key, change, condition, durability, once: None }))
     }
@@ -138,18 +140,19 @@ fn take_put(members: &mut JsonObject<'_>) -> Result<Change, Problem> {
     Ok(Change::Put { payload: take_payload(members)?, expires: take_expiry(members)? })
 }
 
-/// `ttl` counts from the write; `expires_ms` is the moment itself, as an export has it, and may have passed.
 fn take_expiry(members: &mut JsonObject<'_>) -> Result<Option<Expiry>, Problem> {
-    match (members.optional("ttl"), members.optional("expires_ms")) {
+    let ttl = members.optional("ttl").map(|ttl| object::text(ttl, "/ttl")).transpose()?;
+    let at = members.optional("expires_ms");
+    let at = at.map(|at| object::typed(at, "/expires_ms", "milliseconds since 1970")).transpose()?;
+    expiry_of(ttl.as_deref(), at)
+}
+
+/// `ttl` counts from the write; `expires_ms` is the moment itself, as an export has it, and may have passed.
+fn expiry_of(ttl: Option<&str>, expires_ms: Option<u64>) -> Result<Option<Expiry>, Problem> {
+    match (ttl, expires_ms) {
         (None, None) => Ok(None),
-        (Some(ttl), None) => {
-            let text = object::text(ttl, "/ttl")?;
-            ttl::expiry(&text).map(Some).map_err(|what| Problem::wrong("/ttl", what))
-        }
-        (None, Some(at)) => {
-            let at = object::typed(at, "/expires_ms", "milliseconds since 1970")?;
-            Ok(Some(Expiry::At(WallMs(at))))
-        }
+        (Some(ttl), None) => ttl::expiry(ttl).map(Some).map_err(|what| Problem::wrong("/ttl", what)),
+        (None, Some(at)) => Ok(Some(Expiry::At(WallMs(at)))),
         (Some(_), Some(_)) => Err(Problem::wrong("/expires_ms", "cannot be given beside a ttl")),
     }
 }

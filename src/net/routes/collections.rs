@@ -1,12 +1,12 @@
 //! `/v1/collections`: create, describe, list, drop. `default` is always there.
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Work, collection, json_body, no_parameters, whole_body};
 use crate::limits;
 use crate::net::access::caller::Permit;
 use crate::net::json::object::{self, JsonObject};
+use crate::net::json::schema::{ElementName, MetricName, decode_documents};
 use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -15,15 +15,11 @@ use crate::net::problem::Problem;
 use crate::net::response::Response;
 use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION, Definition, Placement};
 use crate::shard::document::embedding::EmbeddingShape;
-use crate::shard::document::fields::Fields;
-use crate::shard::document::invalid::Invalid;
 use crate::shard::document::schema::Schema;
 use crate::shard::key::{Key, KeyType};
 use crate::shard::node::Node;
 use crate::shard::record::{Durability, Refusal};
 use crate::shard::stats::CollectionStats;
-use crate::vector::element::Element;
-use crate::vector::metric::Metric;
 
 pub fn create(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
     no_parameters(&request.head)?;
@@ -70,91 +66,9 @@ fn decode_definition(mut body: JsonObject<'_>) -> Result<Definition, Problem> {
     if placement == Placement::Hash && !split_at.is_empty() {
         return Err(Problem::wrong("/split_at", "is for collections placed by range"));
     }
-    let documents = decode_documents(&mut body)?;
+    let documents = decode_documents(body.optional("embedding"), body.optional("fields"))?;
     body.finish()?;
     Ok(Definition { key_type, durability, split_at, placement, documents })
-}
-
-/// The records are documents when embeddings or fields are declared, however few.
-fn decode_documents(body: &mut JsonObject<'_>) -> Result<Option<Schema>, Problem> {
-    let (embedding, fields) = (body.optional("embedding"), body.optional("fields"));
-    if embedding.is_none() && fields.is_none() {
-        return Ok(None);
-    }
-    let embedding = embedding.map(decode_embedding).transpose()?;
-    let fields = fields.map(|raw| Fields::parse(raw.get())).transpose();
-    let fields = fields.map_err(|invalid| Problem::from(invalid.below("fields")))?.unwrap_or_default();
-    Ok(Some(Schema { embedding, fields }))
-}
-
-fn decode_embedding(raw: &RawValue) -> Result<EmbeddingShape, Problem> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Embedding {
-        dim: usize,
-        metric: MetricName,
-        quantization: Option<ElementName>,
-    }
-    let wanted = "an object of \"dim\", \"metric\" (\"cosine\", \"dot\" or \"l2\") and, if other than \"f32\", \
-                  \"quantization\" (\"f16\" or \"bf16\")";
-    let Embedding { dim, metric, quantization } = object::typed(raw, "/embedding", wanted)?;
-    let element = quantization.unwrap_or(ElementName::F32).element();
-    EmbeddingShape::new(dim, metric.metric(), element)
-        .map_err(|reason| Invalid::new(reason).below("dim").below("embedding").into())
-}
-
-/// A metric as clients name it.
-#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MetricName {
-    L2,
-    Cosine,
-    Dot,
-}
-
-impl MetricName {
-    fn metric(self) -> Metric {
-        match self {
-            MetricName::L2 => Metric::L2,
-            MetricName::Cosine => Metric::Cosine,
-            MetricName::Dot => Metric::Dot,
-        }
-    }
-
-    pub fn of(metric: Metric) -> MetricName {
-        match metric {
-            Metric::L2 => MetricName::L2,
-            Metric::Cosine => MetricName::Cosine,
-            Metric::Dot => MetricName::Dot,
-        }
-    }
-}
-
-/// How embeddings are stored, as clients name it.
-#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ElementName {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl ElementName {
-    fn element(self) -> Element {
-        match self {
-            ElementName::F32 => Element::F32,
-            ElementName::F16 => Element::F16,
-            ElementName::Bf16 => Element::Bf16,
-        }
-    }
-
-    fn of(element: Element) -> ElementName {
-        match element {
-            Element::F32 => ElementName::F32,
-            Element::F16 => ElementName::F16,
-            Element::Bf16 => ElementName::Bf16,
-        }
-    }
 }
 
 fn decode_placement(body: &mut JsonObject<'_>) -> Result<Placement, Problem> {
@@ -248,6 +162,9 @@ fn embedding_json(shape: &EmbeddingShape) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::document::fields::Fields;
+    use crate::vector::element::Element;
+    use crate::vector::metric::Metric;
 
     fn decode(body: &str) -> Result<Definition, (u16, String)> {
         let object = JsonObject::parse(body.as_bytes()).unwrap();

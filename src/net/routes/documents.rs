@@ -145,8 +145,16 @@ fn told(status: u16, key: &Key, key_type: KeyType, written: Written) -> Response
 }
 
 pub fn get(node: &Node, head: &Head<'_>, name: &str, id: &str) -> Result<Work, Problem> {
+    get_document(node, head, documents(node, name)?, id)
+}
+
+pub fn get_document(
+    node: &Node,
+    head: &Head<'_>,
+    collection: Arc<Collection>,
+    id: &str,
+) -> Result<Work, Problem> {
     no_parameters(head)?;
-    let collection = documents(node, name)?;
     let key = path_key(&collection, id)?;
     let condition = ReadCondition::of(&head.fields)?.unwrap_or_default();
     let answer = node.get(&collection, &key);

@@ -1,10 +1,10 @@
-//! `/v1/kv/{collection}/{key}` and `mget`: records as raw bytes with their content type.
+//! `/v1/kv/{collection}/{key}` and `mget`: records as raw bytes with their content type; documents as their JSON.
 
 use std::sync::Arc;
 
 use super::once::Named;
 use super::work::{GetForm, WriteForm};
-use super::{Work, durability, json_body, no_parameters, values, whole_body};
+use super::{Work, collection, documents, durability, json_body, no_parameters, values, whole_body};
 use crate::limits;
 use crate::net::access::caller::Permit;
 use crate::net::entity_tag::{ReadCondition, write_condition};
@@ -22,8 +22,11 @@ use crate::shard::payload::{self, Payload};
 use crate::shard::record::{Change, Expiry, Write};
 
 pub fn get(node: &Node, head: &Head<'_>, name: &str, key: &str) -> Result<Work, Problem> {
+    let collection = collection(node, name)?;
+    if collection.definition.documents.is_some() {
+        return documents::get_document(node, head, collection, key);
+    }
     no_parameters(head)?;
-    let collection = values(node, name)?;
     get_record(head, collection, key)
 }
 
@@ -69,7 +72,7 @@ pub fn delete(
     key: &str,
     permit: Permit<'_>,
 ) -> Result<Work, Problem> {
-    let collection = values(node, name)?;
+    let collection = collection(node, name)?;
     delete_record(node, head, &collection, key, permit)
 }
 
@@ -120,7 +123,7 @@ pub(super) fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
 
 pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
     no_parameters(&request.head)?;
-    let collection = values(node, name)?;
+    let collection = collection(node, name)?;
     let key_type = collection.definition.key_type;
     let (keys, exact) = decode_keys(request, key_type)?;
     let answer = node.get_many(&collection, keys.clone());

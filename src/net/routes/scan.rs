@@ -7,7 +7,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Work, accept, flag, values};
+use super::{Work, accept, collection, flag};
 use crate::limits;
 use crate::net::cursor::Cursor;
 use crate::net::json::pieces::Records;
@@ -67,7 +67,7 @@ struct Wanted {
 }
 
 pub fn start(node: &Node, head: &Head<'_>, name: &str) -> Result<Work, Problem> {
-    let collection = values(node, name)?;
+    let collection = collection(node, name)?;
     if collection.is_hashed() {
         let detail =
             "the collection is placed by hash: its keys have no order to scan; ask for keys with mget";
@@ -277,7 +277,7 @@ struct Lines {
 impl Lines {
     /// The next page is fetched when the lines of the one before are taken.
     async fn append_some(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
-        if self.page.append_some(out) {
+        if self.page.append_some(out)? {
             return Ok(true);
         }
         if self.left == 0 || self.walk.ended {

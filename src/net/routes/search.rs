@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::collections::MetricName;
 use super::documents::{documents, schema};
 use super::{Work, json_body, no_parameters};
 use crate::limits;
 use crate::net::json::hits::HitsBody;
 use crate::net::json::object::{self, JsonObject};
 use crate::net::json::pieces::respond;
+use crate::net::json::schema::MetricName;
 use crate::net::parser::Request;
 use crate::net::problem::Problem;
 use crate::net::response::Response;

@@ -4,7 +4,8 @@
 //! {"id"?, "text"?, "embedding"? | "embedding_b64"?, "metadata"?}
 //! ```
 //!
-//! Every member may be left out, or be null. Nothing else may be there. One pass over the text.
+//! In a line of a bulk also `"ttl"` or `"expires_ms"`: how long it lives, or until when. Every member may be left out, or
+//! be null. Nothing else may be there. One pass over the text.
 
 use super::embedding::EmbeddingShape;
 use super::encoding::Encoder;
@@ -29,6 +30,10 @@ pub struct NewDocument {
     pub id: Option<Key>,
     /// In the bytes of [`super::encoding`].
     pub encoded: Vec<u8>,
+    /// Of a line that says how long the document lives, in its own words.
+    pub ttl: Option<String>,
+    /// Of a line that says until when, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
 }
 
 /// Metadata may be nested as deeply here as alone.
@@ -37,14 +42,32 @@ const DEPTH: usize = LEVELS + 1;
 
 /// Pointers begin at the document.
 pub fn parse(body: &[u8], shape: &Shape<'_>) -> Result<NewDocument, Invalid> {
+    parse_members(body, shape, false)
+}
+
+/// A line of a bulk.
+pub fn parse_line(line: &[u8], shape: &Shape<'_>) -> Result<NewDocument, Invalid> {
+    parse_members(line, shape, true)
+}
+
+fn parse_members(body: &[u8], shape: &Shape<'_>, may_expire: bool) -> Result<NewDocument, Invalid> {
     let text = std::str::from_utf8(body).map_err(|_| Reason::NotUtf8)?;
     let mut scanner = Scanner::new(text, DEPTH);
     if scanner.peek()? != Kind::Object {
         scanner.value(DEPTH)?;
         return Err(Reason::Not("an object").into());
     }
-    let mut draft =
-        Draft { shape, seen: Vec::new(), id: None, text: None, metadata: None, encoder: Encoder::new() };
+    let mut draft = Draft {
+        shape,
+        may_expire,
+        seen: Vec::new(),
+        id: None,
+        text: None,
+        metadata: None,
+        ttl: None,
+        expires_ms: None,
+        encoder: Encoder::new(),
+    };
     let mut place: Place = scanner.open(DEPTH)?;
     while let Some(name) = scanner.member(&mut place)? {
         let name = name.text().ok_or(Reason::HalfCharacter)?;
@@ -57,11 +80,14 @@ pub fn parse(body: &[u8], shape: &Shape<'_>) -> Result<NewDocument, Invalid> {
 /// A document of which some members were read.
 struct Draft<'a> {
     shape: &'a Shape<'a>,
+    may_expire: bool,
     /// Members that came, also those that are null.
     seen: Vec<Member>,
     id: Option<Key>,
     text: Option<std::borrow::Cow<'a, str>>,
     metadata: Option<String>,
+    ttl: Option<String>,
+    expires_ms: Option<u64>,
     encoder: Encoder,
 }
 
@@ -72,6 +98,8 @@ enum Member {
     Embedding,
     EmbeddingBase64,
     Metadata,
+    Ttl,
+    ExpiresMs,
 }
 
 impl Member {
@@ -82,15 +110,22 @@ impl Member {
             "embedding" => Member::Embedding,
             "embedding_b64" => Member::EmbeddingBase64,
             "metadata" => Member::Metadata,
+            "ttl" => Member::Ttl,
+            "expires_ms" => Member::ExpiresMs,
             _ => return None,
         })
+    }
+
+    fn is_of_lines(self) -> bool {
+        matches!(self, Member::Ttl | Member::ExpiresMs)
     }
 }
 
 impl<'a> Draft<'a> {
     /// Reads the value of the member.
     fn member(&mut self, name: &str, scanner: &mut Scanner<'a>) -> Result<(), Invalid> {
-        let member = Member::named(name).ok_or(Reason::Unknown)?;
+        let member = Member::named(name).filter(|member| self.may_expire || !member.is_of_lines());
+        let member = member.ok_or(Reason::Unknown)?;
         if self.seen.contains(&member) {
             return Err(Reason::Repeated.into());
         }
@@ -107,6 +142,8 @@ impl<'a> Draft<'a> {
                 self.metadata = Some(metadata);
             }
             Member::Embedding | Member::EmbeddingBase64 => self.embedding(member, scanner)?,
+            Member::Ttl => self.ttl = Some(text(scanner.value(DEPTH)?)?.into_owned()),
+            Member::ExpiresMs => self.expires_ms = Some(moment(scanner.value(DEPTH)?)?),
         }
         Ok(())
     }
@@ -125,7 +162,8 @@ impl<'a> Draft<'a> {
 
     fn finish(self) -> Result<NewDocument, Invalid> {
         let metadata = self.metadata.as_deref().map_or(Metadata::EMPTY, Metadata::from_compact);
-        Ok(NewDocument { id: self.id, encoded: self.encoder.finish(self.text.as_deref(), metadata) })
+        let encoded = self.encoder.finish(self.text.as_deref(), metadata);
+        Ok(NewDocument { id: self.id, encoded, ttl: self.ttl, expires_ms: self.expires_ms })
     }
 }
 
@@ -142,6 +180,11 @@ pub fn key(key_type: KeyType, json: Json<'_>) -> Result<Key, Reason> {
         }
         (KeyType::String, _) => Err(Reason::Not("a string")),
     }
+}
+
+fn moment(json: Json<'_>) -> Result<u64, Reason> {
+    let number = (json.kind() == Kind::Number).then(|| json.0.parse().ok()).flatten();
+    number.ok_or(Reason::Not("milliseconds since 1970"))
 }
 
 fn text(json: Json<'_>) -> Result<std::borrow::Cow<'_, str>, Reason> {

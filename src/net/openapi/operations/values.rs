@@ -32,18 +32,25 @@ fn named(operation: &Operation, path: &'static str, name: &str) -> Operation {
     operation.takes([parameters::collection("strings")])
 }
 
+/// An operation on a collection of either kind: documents are seen as their JSON.
+fn on_records(operation: Operation) -> Operation {
+    operation.takes([parameters::collection("default")]).refuses(codes::COLLECTION)
+}
+
 /// An operation on a collection of values.
 fn on_values(operation: Operation) -> Operation {
-    operation.takes([parameters::collection("default")]).refuses(codes::COLLECTION).refuses(codes::KIND)
+    on_records(operation).refuses(codes::KIND)
 }
 
 fn on_record(operation: Operation) -> Operation {
-    on_values(operation).takes([parameters::key()]).refuses(codes::KEY)
+    on_records(operation).takes([parameters::key()]).refuses(codes::KEY)
 }
 
 fn get() -> Operation {
     on_record(Operation::new("get", RECORD, "getValue", "One value as raw bytes"))
-        .about("The value goes out as it was stored, with its content type, whatever is accepted.")
+        .about(
+            "The value goes out as it was stored, with its content type, whatever is accepted; a document as its JSON.",
+        )
         .takes(parameters::read_conditions())
         .answers(200, "The value.", &["ETag"], &[(ANY, bytes())])
         .answers(304, "The record has that version still.", &["ETag"], &[])
@@ -55,6 +62,7 @@ fn get() -> Operation {
 fn put() -> Operation {
     let binary = || json!({ "schema": {}, "example": "hello" });
     on_record(Operation::new("put", RECORD, "putValue", "Write one value"))
+        .refuses(codes::KIND)
         .about("Both `If-Match` and `If-None-Match` can never hold together.")
         .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key()])
         .takes(parameters::write_conditions())
@@ -84,7 +92,7 @@ fn delete() -> Operation {
 }
 
 fn multi_get() -> Operation {
-    on_values(Operation::new(
+    on_records(Operation::new(
         "post",
         MULTI_GET,
         "getMany",
@@ -117,7 +125,7 @@ fn bulk() -> Operation {
 
 fn range() -> Operation {
     let page = json!({ "schema": refer("Page") });
-    on_values(Operation::new("get", RANGE, "scanValues", "Records in key order, as pages or as one stream"))
+    on_records(Operation::new("get", RANGE, "scanValues", "Records in key order, as pages or as one stream"))
         .about(
             "`Accept` chooses between a page of JSON with a cursor and all records as NDJSON, which has none. A \
              collection that is placed by hash has no order.",

@@ -146,9 +146,12 @@ fn document() -> Value {
 
 fn document_line() -> Value {
     let delete = closed(&["op", "id"], json!({ "op": { "const": "delete" }, "id": refer("Key") }));
+    let mut members = document_members();
+    members["ttl"] = or_null(refer("Ttl"));
+    members["expires_ms"] = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u64::MAX });
     json!({
-        "description": "A line of a bulk of documents.",
-        "oneOf": [refer("Document"), delete],
+        "description": "A line of a bulk of documents. It has `ttl` or `expires_ms`, if any.",
+        "oneOf": [closed(&[], members), delete],
     })
 }
 

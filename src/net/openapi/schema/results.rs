@@ -10,7 +10,7 @@ pub fn all() -> Named {
 
 fn records() -> Named {
     let value_members = json!({
-        "value": { "description": "Text as a string, JSON as it is." },
+        "value": { "description": "Text as a string, JSON as it is, a document as its JSON." },
         "value_b64": { "description": "Anything else.", "type": "string", "contentEncoding": "base64" },
     });
     let mut record = json!({ "key": refer("Key"), "seq": count() });
