@@ -373,16 +373,14 @@ pub const PIPELINE_REQUESTS_MAX: usize = 128;
 pub const BULK_LINES_IN_FLIGHT_MAX: usize = 512;
 /// Answers of one connection that are gathered before they are sent.
 pub const SEND_BATCH_BYTES_MAX: usize = 64 * KIB;
-/// A larger value is sent from where it lies rather than copied behind its head.
-pub const COPIED_SEND_BYTES_MAX: usize = 64 * KIB;
 /// A large value is sent in pieces, so that a slow reader's progress is seen between them.
 pub const SEND_PIECE_BYTES: usize = 256 * KIB;
 /// What of a value is put into text (JSON, base64) at a time, when a whole text could be large.
 pub const ENCODED_PIECE_BYTES: usize = 6 * KIB;
 /// Set aside for an answer that is made piece by piece: a piece and what is being sent, both at worst.
 pub const STREAM_ROOM_BYTES: usize = 4 * SEND_BATCH_BYTES_MAX;
-/// Bytes of unfinished requests that the connections of one core keep together, and as many of large answers: a part of
-/// the shard's memory, within bounds. A connection that keeps little is always let be.
+/// Bytes of unfinished requests that the connections of one core keep together, and as many of large answers: beside the
+/// shard's memory, as a part of that, within bounds. A connection that keeps little is always let be.
 pub const MEMORY_BYTES_PER_CONNECTION_BYTE: u64 = 4;
 pub const CONNECTIONS_ROOM_BYTES_MIN: usize = 32 * MIB;
 pub const CONNECTIONS_ROOM_BYTES_MAX: usize = 256 * MIB;

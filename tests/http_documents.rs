@@ -188,7 +188,14 @@ fn documents_are_seen_among_values_as_their_json() {
             lines[0],
             json!({"key": "0", "value": document(0), "content_type": "application/json", "seq": 1})
         );
-        assert_eq!(talk.ask("DELETE", "/v1/kv/d/2", "", "").await.status, 204);
+        assert_eq!(talk.ask("HEAD", "/v1/kv/d/2", "", "").await.header("etag"), seen.header("etag"));
+        let backward = talk.ask("GET", "/v1/kv/d?reverse=true&limit=1", "", "").await.json();
+        assert_eq!(backward["records"][0]["value"], document(3));
+        assert_eq!(talk.ask("DELETE", "/v1/kv/d/2", "If-Match: \"1\"\r\n", "").await.status, 412);
+        let once = "Idempotency-Key: gone\r\n";
+        assert_eq!(talk.ask("DELETE", "/v1/kv/d/2", once, "").await.status, 204);
+        let again = talk.ask("DELETE", "/v1/collections/d/docs/2", once, "").await;
+        assert_eq!((again.status, again.header("idempotency-replayed")), (204, Some("true")));
         assert_eq!(talk.ask("GET", "/v1/collections/d/docs/2", "", "").await.status, 404);
         let found =
             post(&talk, "/v1/collections/d/search", json!({"embedding": [2, 0], "limit": 9})).await.json();
@@ -318,6 +325,36 @@ async fn assert_finds_exactly(talk: &Talk, rng: &mut Rng, model: &Model, queries
 fn definition() -> Value {
     let fields = json!({"year": "i64"});
     json!({"key_type": "u64", "embedding": {"dim": DIMENSION, "metric": "l2"}, "fields": fields})
+}
+
+#[test]
+fn merges_of_indexes_are_told_while_they_run() {
+    serve_and(13, async |talk| {
+        create(&talk, "d", definition()).await;
+        let (rng, mut model, mut seen) = (&mut Rng::new(7), Model::default(), Vec::new());
+        let operations = async || {
+            let told = talk.ask("GET", "/v1/operations", "", "").await;
+            assert_eq!(told.status, 200);
+            told.json()["operations"].as_array().expect("a list").clone()
+        };
+        assert!(operations().await.is_empty());
+        for round in 0..4 {
+            load(&talk, rng, &mut model, round * 1500..(round + 1) * 1500).await;
+            for _ in 0..200 {
+                seen.extend(operations().await);
+            }
+        }
+        let merge = seen.iter().find(|one| one["kind"] == "index_merge").expect("a merge");
+        assert_eq!((&merge["collection"], &merge["state"]), (&json!("d"), &json!("running")));
+        assert!(seen.iter().all(|one| (0.0..=1.0).contains(&one["fraction"].as_f64().expect("a number"))));
+        for _ in 0..60 {
+            if operations().await.is_empty() {
+                return;
+            }
+            talk.sleep(1).await;
+        }
+        panic!("a merge without an end");
+    });
 }
 
 #[test]

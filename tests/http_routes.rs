@@ -62,7 +62,7 @@ fn any_bytes_and_types_come_back() {
             ("a", "image/png", &every_byte[..]),
             ("z%2F%25%20%C3%A9", "text/plain", b"in the other half"),
             ("empty", "application/octet-stream", b""),
-            ("large", "application/x-y; a=\"b\"", &every_byte[..limits::COPIED_SEND_BYTES_MAX + 1]),
+            ("large", "application/x-y; a=\"b\"", &every_byte[..limits::SEND_BATCH_BYTES_MAX + 1]),
         ] {
             let target = format!("/v1/kv/s/{key}");
             let put = talk.ask("PUT", &target, &format!("Content-Type: {content_type}\r\n"), value).await;

@@ -10,7 +10,7 @@ use kyrodb::shard::document::encoding::{Document, decode, encode};
 use kyrodb::shard::document::fields::Fields;
 use kyrodb::shard::document::merge_patch::merge_patch;
 use kyrodb::shard::document::metadata::Metadata;
-use kyrodb::shard::document::parse::{Shape, parse};
+use kyrodb::shard::document::parse::{Shape, parse, parse_line};
 use kyrodb::shard::document::render::{Shown, append_json};
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::vector::element::Element;
@@ -38,7 +38,8 @@ fuzz_target!(|data: &[u8]| {
     let metric = if way & 8 == 0 { Metric::Cosine } else { Metric::Dot };
     let key_type = if way & 16 == 0 { KeyType::U64 } else { KeyType::String };
     let shape = Shape { key_type, embedding: EmbeddingShape::new(2, metric, element).ok(), fields: &fields };
-    let Ok(new) = parse(data, &shape) else { return };
+    let new = if way & 32 == 0 { parse(data, &shape) } else { parse_line(data, &shape) };
+    let Ok(new) = new else { return };
     let document = decode(&new.encoded).expect("what is parsed is well-formed");
     let id = new.id.or_else(|| Key::from_text("x").ok().filter(|_| key_type == KeyType::String));
     check(&document, &new.encoded, id.as_ref(), &shape);

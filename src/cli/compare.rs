@@ -1,7 +1,8 @@
 //! `import --verify`: reads every record of a file back, in batches over several connections, and
 //! compares it byte by byte with what the file says. The content type is compared where the file has one.
 //!
-//! Documents are compared in the bytes that the server keeps of them, to which both are brought here.
+//! Documents are compared in the bytes that the server keeps of them, to which both are brought here. When records expire
+//! is not compared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +36,8 @@ const TOLD_RECORDS_MAX: u64 = 10;
 /// A key, as JSON, and what the server must answer for it.
 struct Wanted {
     key: String,
-    value: Vec<u8>,
+    /// `None` of a document that the server does not take: it is not there, or another one is.
+    value: Option<Vec<u8>>,
     content_type: Option<String>,
 }
 
@@ -75,6 +77,13 @@ pub fn compare(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let shape = collection.shape();
+    if collection.has_documents() && shape.is_none() {
+        let url = Client::of(&args.target)?.server().url();
+        return Err(Failure::BadAnswer {
+            url,
+            what: "a collection whose documents this version does not know",
+        });
+    }
     let mut progress = Progress::new("verify", source.total());
     let tally = Tally { compared: progress.counter(), ..Tally::default() };
     let (sender, receiver) = bounded(QUEUE_BATCHES);
@@ -119,7 +128,7 @@ fn deal(
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(record) = source.next()? {
         let Some(wanted) = wanted(&record) else { continue };
-        bytes += wanted.value.len();
+        bytes += wanted.value.as_ref().map_or(0, Vec::len);
         batch.push(wanted);
         if batch.len() == BATCH_KEYS || bytes >= BATCH_VALUE_BYTES {
             bytes = 0;
@@ -139,11 +148,11 @@ fn wanted(record: &Record<'_>, value_bytes: usize, shape: Option<&Shape<'_>>) ->
     match record {
         Record::Key(key) => {
             let value = value_for(*key, value_bytes).into_bytes();
-            Some(Wanted { key: key.to_string(), value, content_type: None })
+            Some(Wanted { key: key.to_string(), value: Some(value), content_type: None })
         }
         Record::Line(line) if matches!(line.op, None | Some(Op::Put)) => Some(Wanted {
             key: line.key.get().to_owned(),
-            value: value_bytes_of(line.value, line.value_b64)?,
+            value: Some(value_bytes_of(line.value, line.value_b64)?),
             content_type: line.content_type.and_then(|raw| serde_json::from_str(raw.get()).ok()),
         }),
         Record::Line(_) => None,
@@ -157,11 +166,15 @@ fn wanted(record: &Record<'_>, value_bytes: usize, shape: Option<&Shape<'_>>) ->
     }
 }
 
-/// `None` for a delete, and for what the server does not take.
+/// `None` for a delete.
 fn document(line: &DocumentLine<'_>, shape: &Shape<'_>) -> Option<Wanted> {
     let mut text = Vec::new();
     line.append_bulk_line(&mut text);
-    let value = parse_line(&text, shape).ok()?.encoded;
+    let value = match parse_line(&text, shape) {
+        Ok(new) => Some(new.encoded),
+        Err(invalid) if invalid.pointer == "/op" => return None,
+        Err(_) => None,
+    };
     Some(Wanted { key: line.id()?.to_owned(), value, content_type: None })
 }
 
@@ -224,7 +237,8 @@ fn agree(wanted: &Wanted, found: &Found, shape: Option<&Shape<'_>>) -> bool {
         (Some(shape), Some(json)) => parse_line(json.get().as_bytes(), shape).ok().map(|new| new.encoded),
         _ => value_bytes_of(found.value.as_deref(), found.value_b64.as_deref()),
     };
-    value.as_ref() == Some(&wanted.value)
+    value.is_some()
+        && value == wanted.value
         && wanted.content_type.as_ref().is_none_or(|content_type| *content_type == found.content_type)
 }
 
@@ -271,6 +285,8 @@ mod tests {
             assert!(!document_agrees(line, &kept.replace(part, other)), "{other}");
         }
         assert!(!document_agrees(line, r#"{"id":"a","text":"","embedding":[0.1,2]}"#));
+        // What the server refuses is not what is there.
+        assert!(!document_agrees(r#"{"id":"a","embedding":[1]}"#, r#"{"id":"a"}"#));
     }
 
     fn source_of(line: &str) -> (tempfile::TempDir, Source) {

@@ -16,8 +16,11 @@ use crate::shard::key::KeyType;
 #[derive(Debug)]
 pub struct Described {
     pub key_type: KeyType,
-    /// Of a collection of documents.
-    pub documents: Option<Schema>,
+    /// Numbers of an embedding.
+    pub dimension: Option<usize>,
+    has_documents: bool,
+    /// Of a collection of documents; `None` also when a newer server says what is not known here.
+    schema: Option<Schema>,
 }
 
 #[derive(Deserialize)]
@@ -25,6 +28,11 @@ struct Members {
     key_type: KeyType,
     embedding: Option<Box<RawValue>>,
     fields: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Embedding {
+    dim: usize,
 }
 
 /// Why nothing of a file goes into a collection.
@@ -40,42 +48,36 @@ impl Described {
     /// `None` when there is no such collection.
     pub fn ask(client: &Client, collection: &str) -> Result<Option<Described>, Failure> {
         match client.get(&path(collection), &[]) {
-            Ok(answer) => {
-                let url = client.server().url();
-                let described = Described::of(answer.json()?);
-                described
-                    .map(Some)
-                    .ok_or(Failure::BadAnswer { url, what: "a collection that no definition makes" })
-            }
+            Ok(answer) => Ok(Some(Described::of(&answer.json()?))),
             Err(Failure::Refused(refused)) if refused.status == 404 => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
-    fn of(members: Members) -> Option<Described> {
-        let Members { key_type, embedding, fields } = members;
-        let documents = decode_documents(embedding.as_deref(), fields.as_deref()).ok()?;
-        Some(Described { key_type, documents })
+    fn of(members: &Members) -> Described {
+        let (embedding, fields) = (members.embedding.as_deref(), members.fields.as_deref());
+        let dim = |raw: &RawValue| serde_json::from_str(raw.get()).ok().map(|Embedding { dim }| dim);
+        Described {
+            key_type: members.key_type,
+            dimension: embedding.and_then(dim),
+            has_documents: embedding.or(fields).is_some(),
+            schema: decode_documents(embedding, fields).ok().flatten(),
+        }
     }
 
     /// From the same JSON.
     #[cfg(test)]
     pub fn from_json(json: &str) -> Described {
-        Described::of(serde_json::from_str(json).expect("a description")).expect("of a collection")
+        Described::of(&serde_json::from_str(json).expect("a description"))
     }
 
     pub fn has_documents(&self) -> bool {
-        self.documents.is_some()
+        self.has_documents
     }
 
-    /// What its documents look like.
+    /// What its documents look like, where that is known here.
     pub fn shape(&self) -> Option<Shape<'_>> {
-        self.documents.as_ref().map(|schema| schema.shape(self.key_type))
-    }
-
-    /// Numbers of an embedding.
-    pub fn dimension(&self) -> Option<usize> {
-        self.documents.as_ref()?.embedding.map(|embedding| embedding.dimension())
+        self.schema.as_ref().map(|schema| schema.shape(self.key_type))
     }
 }
 

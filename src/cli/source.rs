@@ -81,7 +81,7 @@ impl Source {
 
     /// From now on records are such that this collection takes; an error when none of them can be.
     pub fn fit(&mut self, collection: &Described) -> Result<(), Failure> {
-        let misfit = match (&self.body, collection.dimension()) {
+        let misfit = match (&self.body, collection.dimension) {
             (Body::Lines(file), _) if collection.has_documents() && file.is_empty() => {
                 return Err(Failure::input(&self.path, InputError::Empty));
             }

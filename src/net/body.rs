@@ -2,7 +2,7 @@
 
 use super::bulk::Bulk;
 use super::coding::Coding;
-use super::coding::decoder::Decoder;
+use super::coding::decoder::{self, Decoder};
 use super::parser::Fault;
 use super::problem::Problem;
 use super::routes::LargePut;
@@ -99,6 +99,7 @@ impl BodySink for WholeBody {
 
 /// Makes a coded body plain, for who takes it.
 pub struct Decoding<S> {
+    coding: Coding,
     decoder: Decoder,
     /// Fed and not yet decoded.
     coded: Vec<u8>,
@@ -108,7 +109,7 @@ pub struct Decoding<S> {
 
 impl<S: BodySink> Decoding<S> {
     pub fn new(coding: Coding, inner: S) -> Decoding<S> {
-        Decoding { decoder: Decoder::new(coding), coded: Vec::new(), piece: Vec::new(), inner }
+        Decoding { coding, decoder: Decoder::new(coding), coded: Vec::new(), piece: Vec::new(), inner }
     }
 
     async fn hand_on(&mut self, wire: &mut Wire) -> Result<(), Problem> {
@@ -124,7 +125,7 @@ impl<S: BodySink> BodySink for Decoding<S> {
     }
 
     fn held_bytes(&self) -> usize {
-        self.inner.held_bytes() + self.decoder.room_bytes()
+        self.inner.held_bytes() + decoder::room_bytes(self.coding)
     }
 
     async fn advance(&mut self, wire: &mut Wire) -> Result<(), Problem> {

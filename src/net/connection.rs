@@ -14,6 +14,7 @@ use super::body::{BodySink, Decoding, WholeBody};
 use super::bulk::Bulk;
 use super::coding::Coding;
 use super::coding::answer::encode_answer;
+use super::coding::decoder;
 use super::note::Note;
 use super::parser::head::{Head, Method};
 use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
@@ -250,7 +251,7 @@ impl Connection {
         if let Some(coding) = shell.coding {
             encode_answer(&mut response, coding, !shell.is_http10, self.node.runtime());
         }
-        let room = response.room_bytes();
+        let room = response.room_bytes(self.wire.share_bytes());
         if room > 0 && !self.wire.set_aside(room) {
             response = too_many_answers().into();
         }
@@ -276,6 +277,7 @@ impl Connection {
             close,
             is_http10: shell.is_http10,
             head_only: shell.head_only,
+            copied_max: self.wire.share_bytes(),
             note,
             now: self.wire.now(),
         };
@@ -356,8 +358,9 @@ impl Connection {
 
     async fn take_more_of_body(&mut self, held_bytes: usize) -> Result<(), Cut> {
         self.wire.flush().await;
+        let may_hold = self.wire.may_hold(held_bytes);
         if self.wire.inbound.is_empty() {
-            if !self.wire.may_hold(held_bytes) {
+            if !may_hold {
                 return Err(Cut::Broken(too_many_bodies()));
             }
             match self.wire.fill(Doing::Body).await {
@@ -414,11 +417,17 @@ impl Connection {
         if !self.wire.set_aside(limits::STREAM_ROOM_BYTES) {
             return self.answer_last(too_many_answers()).await;
         }
-        self.send_owed_continue();
         let (chunked, coding) = (!shell.is_http10, plan.coding);
+        // Behind the head nobody could be told.
+        if !self.wire.may_hold(coding.map_or(0, decoder::room_bytes)) {
+            self.wire.set_aside(0);
+            return self.answer_last(too_many_bodies()).await;
+        }
+        self.send_owed_continue();
         self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
         let bulk = Bulk::new(self.node.clone(), plan, chunked);
         let (mut bulk, end) = self.take_lines(bulk, coding).await;
+        self.wire.may_hold(0);
         bulk.finish(&mut self.wire).await;
         match end {
             Ok(()) => append_end(chunked, &mut self.wire.out),

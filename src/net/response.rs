@@ -69,6 +69,8 @@ pub struct Frame<'a> {
     pub is_http10: bool,
     /// The answer to HEAD.
     pub head_only: bool,
+    /// A longer value is sent from where it lies rather than copied behind its head.
+    pub copied_max: usize,
     pub note: Option<&'a Note>,
     pub now: Mono,
 }
@@ -124,11 +126,12 @@ impl Response {
 
     /// Bytes to be set aside while the answer is sent: none for a small one, and none for a stored
     /// value, which is sent from where it lies.
-    pub fn room_bytes(&self) -> usize {
+    /// `copied_max`: the longest body that counts as small.
+    pub fn room_bytes(&self, copied_max: usize) -> usize {
         match &self.body {
             Body::Stream { source, .. } => source.room_bytes(),
             // Once as the body, once behind its head.
-            Body::Bytes { bytes, .. } if bytes.len() > limits::COPIED_SEND_BYTES_MAX => 2 * bytes.len(),
+            Body::Bytes { bytes, .. } if bytes.len() > copied_max => 2 * bytes.len(),
             _ => 0,
         }
     }
@@ -152,7 +155,7 @@ impl Response {
             note.encode_lines(frame.now, out);
         }
         out.extend_from_slice(b"\r\n");
-        if frame.head_only { Rest::Nothing } else { encode_body(self.body, chunked, out) }
+        if frame.head_only { Rest::Nothing } else { encode_body(self.body, chunked, frame.copied_max, out) }
     }
 
     /// Length and type. True when the body goes out in chunks.
@@ -223,9 +226,9 @@ fn encode_connection_line(frame: &Frame<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_body(body: Body, chunked: bool, out: &mut Vec<u8>) -> Rest {
+fn encode_body(body: Body, chunked: bool, copied_max: usize, out: &mut Vec<u8>) -> Rest {
     match body {
-        Body::Value(payload) if payload.value().len() > limits::COPIED_SEND_BYTES_MAX => {
+        Body::Value(payload) if payload.value().len() > copied_max => {
             let (bytes, start) = payload.shared_value();
             return Rest::Value { bytes, start };
         }
@@ -273,8 +276,9 @@ mod tests {
         (String::from_utf8(out).unwrap(), rest)
     }
 
+    const MAX: usize = 1000;
     const PLAIN: Frame<'static> =
-        Frame { close: false, is_http10: false, head_only: false, note: None, now: Mono(0) };
+        Frame { close: false, is_http10: false, head_only: false, copied_max: MAX, note: None, now: Mono(0) };
 
     #[test]
     fn a_value_has_three_lines_and_no_more() {
@@ -298,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_large_value_is_left_to_be_shared() {
-        let value = vec![7; limits::COPIED_SEND_BYTES_MAX + 1];
+        let value = vec![7; MAX + 1];
         let response = Response::new(200, Body::Value(Payload::new("image/png", &value)));
         let mut out = Vec::new();
         let Rest::Value { bytes, start } = response.encode(&PLAIN, &mut out) else { panic!("copied") };

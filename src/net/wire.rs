@@ -82,6 +82,11 @@ impl Wire {
         self.seat.set_aside(bytes)
     }
 
+    /// What the connection may have whatever the others keep.
+    pub fn share_bytes(&self) -> usize {
+        self.seat.share_bytes()
+    }
+
     pub fn is_gone(&self) -> bool {
         self.gone
     }

@@ -45,12 +45,30 @@ impl Job {
 #[derive(Clone, Debug)]
 pub enum Ask {
     // ---- to every shard; `number` tells one job from another
-    Do { number: u64, job: Job },
-    HowFar { number: u64 },
+    Do {
+        number: u64,
+        job: Job,
+    },
+    HowFar {
+        number: u64,
+    },
 
     // ---- to shard 0
-    Begin { job: Job },
-    Wait { job: Job },
+    Begin {
+        job: Job,
+    },
+    Wait {
+        job: Job,
+    },
+    /// A shard has begun a [`Chore`].
+    Chore {
+        number: u64,
+        kind: &'static str,
+        collection: String,
+    },
+    ChoreOver {
+        number: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -59,6 +77,7 @@ pub enum Told {
     /// From 0 to 1.
     Fraction(f64),
     Begun(Result<String, Refusal>),
+    Heard,
 }
 
 /// How far a shard is with its part, in units of its own.
@@ -77,6 +96,11 @@ impl Progress {
         self.done.set(self.done.get() + by);
     }
 
+    /// Of what was begun.
+    pub fn set_fraction(&self, fraction: f64) {
+        self.done.set((fraction * self.of.get() as f64) as u64);
+    }
+
     fn set_left(&self, left: u64) {
         self.done.set(self.of.get().saturating_sub(left));
     }
@@ -92,20 +116,32 @@ impl Progress {
 /// What a core keeps of jobs.
 #[derive(Default)]
 pub struct Desk {
-    /// Parts of jobs that run here.
-    here: RefCell<BTreeMap<u64, (Job, Rc<Progress>)>>,
+    here: RefCell<BTreeMap<u64, PartHere>>,
     /// Numbers of the last ones that have ended here.
     ended: RefCell<VecDeque<u64>>,
-    /// Shard 0: numbers of the jobs behind operations.
-    running: RefCell<BTreeMap<String, u64>>,
+    /// Shard 0: what is behind operations.
+    running: RefCell<BTreeMap<String, Running>>,
     /// Bytes of runs that a forced compaction has yet to bring down.
     pub compaction_left: Cell<u64>,
 }
 
+/// A part of a job that runs here, or a chore, which is no job.
+struct PartHere {
+    job: Option<Job>,
+    progress: Rc<Progress>,
+}
+
+#[derive(Clone, Copy)]
+struct Running {
+    number: u64,
+    /// Shards that do it.
+    shards: usize,
+}
+
 impl Desk {
-    fn begin(&self, number: u64, job: Job) -> Rc<Progress> {
+    fn begin(&self, number: u64, job: Option<Job>) -> Rc<Progress> {
         let progress = Rc::new(Progress::default());
-        self.here.borrow_mut().insert(number, (job, progress.clone()));
+        self.here.borrow_mut().insert(number, PartHere { job, progress: progress.clone() });
         progress
     }
 
@@ -121,10 +157,10 @@ impl Desk {
     /// Of a job that has not come here yet, nothing is done.
     fn fraction(&self, number: u64) -> f64 {
         let here = self.here.borrow();
-        let Some((job, progress)) = here.get(&number) else {
+        let Some(PartHere { job, progress }) = here.get(&number) else {
             return if self.ended.borrow().contains(&number) { 1.0 } else { 0.0 };
         };
-        if *job == Job::Compact && progress.of.get() > 0 {
+        if *job == Some(Job::Compact) && progress.of.get() > 0 {
             progress.set_left(self.compaction_left.get());
         }
         progress.fraction()
@@ -162,12 +198,20 @@ pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce
     match ask {
         Ask::HowFar { number } => answer(Told::Fraction(core.jobs.fraction(number))),
         Ask::Begin { job } => answer(Told::Begun(begin(node, core, job))),
+        Ask::Chore { number, kind, collection } => {
+            begin_chore(node, core, number, kind, collection);
+            answer(Told::Heard);
+        }
+        Ask::ChoreOver { number } => {
+            end_chore(core, number);
+            answer(Told::Heard);
+        }
         Ask::Wait { job } => node.runtime().spawn(Class::Background, async move {
             let number = task.runtime().random();
             answer(Told::Done(run(&task, job, number).await));
         }),
         Ask::Do { number, job } => {
-            let progress = core.jobs.begin(number, job);
+            let progress = core.jobs.begin(number, Some(job));
             node.runtime().spawn(Class::Background, async move {
                 let done = work(&task, &here, job, &progress).await;
                 here.jobs.end(number);
@@ -177,13 +221,60 @@ pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce
     }
 }
 
+/// Long work of one shard that nobody asked for: told among the operations for as long as it runs.
+pub(super) struct Chore {
+    number: u64,
+    progress: Rc<Progress>,
+}
+
+impl Chore {
+    pub async fn begin(node: &Node, core: &Core, kind: &'static str, collection: &str) -> Chore {
+        const PARTS: u64 = 1000;
+        let number = node.runtime().random();
+        let progress = core.jobs.begin(number, None);
+        progress.begin(PARTS);
+        let collection = collection.to_owned();
+        // It is done all the same when nobody hears of it.
+        drop(node.call(WRITER, Request::Job(Ask::Chore { number, kind, collection })).await);
+        Chore { number, progress }
+    }
+
+    /// From 0 to 1.
+    pub fn set_fraction(&self, fraction: f64) {
+        self.progress.set_fraction(fraction);
+    }
+
+    /// Until shard 0 has heard it: what it has heard of must not run for ever.
+    pub async fn end(self, node: &Node, core: &Core) {
+        core.jobs.here.borrow_mut().remove(&self.number);
+        let over = || node.call(WRITER, Request::Job(Ask::ChoreOver { number: self.number }));
+        while let Reply::Done(Err(Refusal::Overloaded { .. })) = over().await {
+            node.runtime().sleep(RETRY).await;
+        }
+    }
+}
+
 // ---- on shard 0
+
+fn begin_chore(node: &Node, core: &Core, number: u64, kind: &'static str, collection: String) {
+    let (now, id) = (node.runtime().now(), format!("{number:016x}"));
+    if core.snapshots.operations.borrow_mut().note(&id, kind, collection, now) {
+        core.jobs.running.borrow_mut().insert(id, Running { number, shards: 1 });
+    }
+}
+
+fn end_chore(core: &Core, number: u64) {
+    let id = format!("{number:016x}");
+    core.jobs.running.borrow_mut().remove(&id);
+    core.snapshots.operations.borrow_mut().forget(&id);
+}
 
 fn begin(node: &Node, core: &Rc<Core>, job: Job) -> Result<String, Refusal> {
     let runtime = node.runtime();
     let (number, id) = (runtime.random(), format!("{:016x}", runtime.random()));
-    core.snapshots.operations.borrow_mut().begin(&id, job.name(), runtime.now())?;
-    core.jobs.running.borrow_mut().insert(id.clone(), number);
+    core.snapshots.operations.borrow_mut().begin(&id, job.name(), None, runtime.now())?;
+    let running = Running { number, shards: node.shards() };
+    core.jobs.running.borrow_mut().insert(id.clone(), running);
     let (node, core, operation) = (node.clone(), core.clone(), id.clone());
     runtime.clone().spawn(Class::Background, async move {
         let done = run(&node, job, number).await;
@@ -198,7 +289,8 @@ fn begin(node: &Node, core: &Rc<Core>, job: Job) -> Result<String, Refusal> {
 
 /// Brings what is told of an operation up to date.
 pub(super) async fn refresh(node: &Node, core: &Core, operation: &str) {
-    let Some(number) = core.jobs.running.borrow().get(operation).copied() else { return };
+    let running = core.jobs.running.borrow().get(operation).copied();
+    let Some(Running { number, shards }) = running else { return };
     let mut sum = 0.0;
     for told in on_all(node, Ask::HowFar { number }).await {
         sum += match told {
@@ -206,8 +298,16 @@ pub(super) async fn refresh(node: &Node, core: &Core, operation: &str) {
             _ => 0.0,
         };
     }
-    let of = node.shards() * 1000;
+    let of = shards * 1000;
     core.snapshots.operations.borrow_mut().advance(operation, (sum * 1000.0) as usize, of);
+}
+
+/// As `refresh`, of all that run.
+pub(super) async fn refresh_all(node: &Node, core: &Core) {
+    let running: Vec<String> = core.jobs.running.borrow().keys().cloned().collect();
+    for operation in running {
+        refresh(node, core, &operation).await;
+    }
 }
 
 async fn run(node: &Node, job: Job, number: u64) -> Result<Value, Refusal> {
@@ -300,10 +400,12 @@ mod tests {
     fn a_job_is_done_here_only_when_it_was_here() {
         let desk = Desk::default();
         assert_eq!(desk.fraction(7), 0.0, "it has not come yet");
-        let progress = desk.begin(7, Job::BuildIndexes);
+        let progress = desk.begin(7, Some(Job::BuildIndexes));
         progress.begin(4);
         progress.advance(1);
         assert_eq!(desk.fraction(7), 0.25);
+        progress.set_fraction(0.5);
+        assert_eq!(desk.fraction(7), 0.5);
         desk.end(7);
         assert_eq!(desk.fraction(7), 1.0);
         (100..).take(limits::OPERATION_ENTRIES_MAX).for_each(|number| desk.end(number));

@@ -90,6 +90,14 @@ impl Node {
         }
     }
 
+    /// How all long work stands that is remembered, from the oldest.
+    pub async fn operations(&self) -> Result<Vec<Operation>, Refusal> {
+        match self.ask_for_snapshots(Ask::Operations).await? {
+            Told::Operations(operations) => Ok(operations),
+            other => unreachable!("operations answered with {other:?}"),
+        }
+    }
+
     /// How a piece of long work stands.
     pub async fn operation(&self, id: &str) -> Result<Option<Operation>, Refusal> {
         match self.ask_for_snapshots(Ask::Operation { id: id.to_owned() }).await? {
@@ -113,7 +121,7 @@ impl Node {
 pub(super) fn begin(node: &Node, core: &std::rc::Rc<Core>) -> Result<String, Refusal> {
     let runtime = node.runtime();
     let id = format!("{:016x}", runtime.random());
-    core.snapshots.operations.borrow_mut().begin(&id, "snapshot", runtime.now())?;
+    core.snapshots.operations.borrow_mut().begin(&id, "snapshot", None, runtime.now())?;
     let (node, core, operation) = (node.clone(), core.clone(), id.clone());
     runtime.clone().spawn(Class::Foreground, async move {
         let progress = |done, of| core.snapshots.operations.borrow_mut().advance(&operation, done, of);

@@ -48,6 +48,7 @@ pub enum Ask {
     Operation {
         id: String,
     },
+    Operations,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub enum Told {
     Listed(Result<Vec<Snapshot>, Refusal>),
     Dropped(Result<bool, Refusal>),
     Operation(Option<Operation>),
+    Operations(Vec<Operation>),
 }
 
 pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce(Told) + 'static) {
@@ -75,6 +77,11 @@ pub(super) fn handle(node: &Node, core: &Rc<Core>, ask: Ask, answer: impl FnOnce
             jobs::refresh(&task, &here, &id).await;
             let found = here.snapshots.operations.borrow().find(&id, task.runtime().now());
             answer(Told::Operation(found));
+        }),
+        Ask::Operations => node.runtime().spawn(Class::Foreground, async move {
+            jobs::refresh_all(&task, &here).await;
+            let all = here.snapshots.operations.borrow().all(task.runtime().now());
+            answer(Told::Operations(all));
         }),
         Ask::Link { number, into } => node.runtime().spawn(Class::Background, async move {
             answer(Told::Linked(snapshot_part::link(&here, number, &into).await));

@@ -75,6 +75,8 @@ pub static ROUTES: &[Route] = &[
     route("GET", "/v1/snapshots", ServerAdmin, ""),
     route("HEAD", "/v1/snapshots", ServerAdmin, ""),
     route("DELETE", "/v1/snapshots/20260131T235959Z-1a2b", ServerAdmin, ""),
+    route("GET", "/v1/operations", ServerAdmin, ""),
+    route("HEAD", "/v1/operations", ServerAdmin, ""),
     route("GET", "/v1/operations/1", ServerAdmin, ""),
     route("HEAD", "/v1/operations/1", ServerAdmin, ""),
     route("GET", "/health", Nothing, ""),

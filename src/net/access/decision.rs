@@ -91,7 +91,7 @@ pub fn need_of<'a>(resource: Resource<'a>, method: Method<'_>, query: &str) -> N
         R::Rebalance | R::Compact | R::WarmUp | R::BuildIndexes | R::Snapshot => {
             posting(method, server(admin))
         }
-        R::Snapshots | R::Operation { .. } => reading(method, server(admin)),
+        R::Snapshots | R::Operation { .. } | R::Operations => reading(method, server(admin)),
         R::OneSnapshot { .. } => match method {
             Method::Delete => server(admin),
             Method::Get | Method::Head | Method::Post | Method::Put | Method::Patch | Method::Other(_) => {

@@ -16,6 +16,14 @@ const STEP_BYTES: usize = 64 * limits::KIB;
 /// What a decoder of gzip keeps: its window and what it has not given yet.
 const GZIP_ROOM_BYTES: usize = 128 * limits::KIB;
 
+/// The most that a decoder of the coding keeps beside what it has given.
+pub fn room_bytes(coding: Coding) -> usize {
+    match coding {
+        Coding::Gzip => GZIP_ROOM_BYTES,
+        Coding::Zstd => limits::ZSTD_WINDOW_BYTES_MAX + 2 * STEP_BYTES,
+    }
+}
+
 /// The bytes are not what the request says that they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(Coding);
@@ -55,14 +63,6 @@ impl Decoder {
             }
         };
         Decoder { coding, kind }
-    }
-
-    /// The most that it keeps beside what it has given.
-    pub fn room_bytes(&self) -> usize {
-        match self.kind {
-            Kind::Gzip(_) => GZIP_ROOM_BYTES,
-            Kind::Zstd { .. } => limits::ZSTD_WINDOW_BYTES_MAX + 2 * STEP_BYTES,
-        }
     }
 
     /// Takes a turn's worth off the front of `input` and appends what it comes to.

@@ -196,6 +196,8 @@ impl<P: Pieces> Source for Begun<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::document::encoding::{self, Document};
+    use crate::shard::document::metadata::Metadata;
     use crate::shard::payload::{self, Payload};
     use crate::types::{Lsn, Seq};
 
@@ -221,6 +223,27 @@ mod tests {
         assert_eq!(text_of(Vec::new()).0, r#"{"records":[]}"#);
         let records = vec![(Key::from_u64(1), Some(found(payload::TEXT, b"a"))), (Key::from_u64(2), None)];
         assert_eq!(text_of(records).0, r#"{"records":[{"key":1,"value":"a","seq":2},null]}"#);
+    }
+
+    #[test]
+    fn nor_is_that_of_a_large_document() {
+        let bound = limits::SEND_BATCH_BYTES_MAX + 6 * limits::ENCODED_PIECE_BYTES + 64;
+        let text = "\u{1}\u{e9}\"".repeat(100_000);
+        let metadata = format!("{{\"a\":\"{}\"}}", "b".repeat(500_000));
+        let (text, metadata) = (Some(text.as_str()), Metadata::from_compact(&metadata));
+        let encoded = encoding::encode(&Document { embedding: None, text, metadata });
+        let payload = Payload::document(&encoded);
+        let of = |key| Found { payload: payload.clone(), lsn: Lsn(1), seq: Seq(key), expires: None };
+        let (whole, longest) = text_of((0..3).map(|key| (Key::from_u64(key), Some(of(key)))).collect());
+        assert!(longest <= bound, "{longest}");
+        let records = &serde_json::from_str::<serde_json::Value>(&whole).unwrap()["records"];
+        for key in 0..3 {
+            let (value, seq) = (&records[key]["value"], &records[key]["seq"]);
+            assert_eq!(
+                (value["id"].as_u64(), value["text"].as_str(), seq.as_u64()),
+                (Some(key as u64), text, Some(key as u64))
+            );
+        }
     }
 
     #[test]

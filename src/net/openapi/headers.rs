@@ -22,7 +22,7 @@ pub fn all() -> Value {
         ("Allow", "The methods of the resource.", json!({ "type": "string" })),
         (
             "Accept-Encoding",
-            "What bodies may be coded in, when that of this request was not.",
+            "What bodies may be coded in; with the code `unsupported_content_encoding`.",
             json!({ "type": "string" }),
         ),
         ("Retry-After", "Seconds after which to try again.", schema::count()),

@@ -32,6 +32,7 @@ pub fn template(resource: Resource<'_>) -> &'static str {
         Resource::Snapshot => "/v1/snapshot",
         Resource::Snapshots => "/v1/snapshots",
         Resource::OneSnapshot { .. } => "/v1/snapshots/{id}",
+        Resource::Operations => "/v1/operations",
         Resource::Operation { .. } => "/v1/operations/{id}",
         Resource::Health => "/health",
         Resource::Live => "/livez",

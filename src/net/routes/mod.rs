@@ -69,6 +69,7 @@ pub enum Resource<'a> {
     Snapshots,
     OneSnapshot { id: &'a str },
     Operation { id: &'a str },
+    Operations,
     Health,
     Live,
     Ready,
@@ -125,6 +126,7 @@ impl<'a> Resource<'a> {
                 | Resource::Snapshot
                 | Resource::Snapshots
                 | Resource::Operation { .. }
+                | Resource::Operations
         )
     }
 }
@@ -159,6 +161,7 @@ fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
         ("snapshot", None) => Some(Resource::Snapshot),
         ("snapshots", None) => Some(Resource::Snapshots),
         ("snapshots", Some(id)) => one_segment(id).map(|id| Resource::OneSnapshot { id }),
+        ("operations", None) => Some(Resource::Operations),
         ("operations", Some(id)) => one_segment(id).map(|id| Resource::Operation { id }),
         _ => None,
     }
@@ -333,6 +336,7 @@ fn start_work(
         (Resource::Snapshots, Get | Head) => snapshots::list(node, head),
         (Resource::OneSnapshot { id }, Delete) => snapshots::remove(node, head, id),
         (Resource::Operation { id }, Get | Head) => snapshots::operation(node, head, id),
+        (Resource::Operations, Get | Head) => snapshots::operations(node, head),
         (Resource::Health, Get | Head) => health::health(head),
         (Resource::Live, Get | Head) => health::live(head),
         (Resource::Ready, Get | Head) => health::ready(node, head),

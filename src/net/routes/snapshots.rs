@@ -63,7 +63,31 @@ pub fn operation(node: &Node, head: &Head<'_>, id: &str) -> Result<Work, Problem
     }))
 }
 
+pub fn operations(node: &Node, head: &Head<'_>) -> Result<Work, Problem> {
+    no_parameters(head)?;
+    let node = node.clone();
+    Ok(Work::task(async move {
+        let all: Vec<Value> = node.operations().await?.iter().map(state_json).collect();
+        Ok(Response::json(200, &json!({ "operations": all })))
+    }))
+}
+
 fn operation_json(operation: &Operation) -> Value {
+    let mut told = state_json(operation);
+    match &operation.outcome {
+        Outcome::Running => {}
+        Outcome::Done(result) => told["result"] = result.clone(),
+        Outcome::Failed(refusal) => {
+            let problem = Problem::from(*refusal);
+            told["error"] =
+                json!({ "status": problem.status, "code": problem.code, "detail": problem.detail });
+        }
+    }
+    told
+}
+
+/// Without what came of it, which can be long.
+fn state_json(operation: &Operation) -> Value {
     let state = match operation.outcome {
         Outcome::Running => "running",
         Outcome::Done(_) => "done",
@@ -76,14 +100,8 @@ fn operation_json(operation: &Operation) -> Value {
         "fraction": operation.fraction,
         "eta_seconds": operation.eta_seconds,
     });
-    match &operation.outcome {
-        Outcome::Running => {}
-        Outcome::Done(result) => told["result"] = result.clone(),
-        Outcome::Failed(refusal) => {
-            let problem = Problem::from(*refusal);
-            told["error"] =
-                json!({ "status": problem.status, "code": problem.code, "detail": problem.detail });
-        }
+    if let Some(collection) = &operation.collection {
+        told["collection"] = collection.as_str().into();
     }
     told
 }

@@ -35,6 +35,7 @@ fn paths_name_resources() {
         (Post, "/v1/snapshot", Resource::Snapshot),
         (Get, "/v1/snapshots", Resource::Snapshots),
         (Get, "/v1/snapshots/1", Resource::OneSnapshot { id: "1" }),
+        (Get, "/v1/operations", Resource::Operations),
         (Get, "/v1/operations/1", Resource::Operation { id: "1" }),
         (Get, "/health", Resource::Health),
         (Get, "/livez", Resource::Live),

@@ -84,7 +84,7 @@ pub(super) async fn plan_now(node: &Node, core: &Core) -> Result<Vec<Step>, Refu
 pub(super) fn begin(node: &Node, core: &Rc<Core>) -> Result<String, Refusal> {
     let runtime = node.runtime();
     let id = format!("{:016x}", runtime.random());
-    core.snapshots.operations.borrow_mut().begin(&id, "rebalance", runtime.now())?;
+    core.snapshots.operations.borrow_mut().begin(&id, "rebalance", None, runtime.now())?;
     let (node, core, operation) = (node.clone(), core.clone(), id.clone());
     runtime.clone().spawn(Class::Background, async move {
         let progress = |done, of| core.snapshots.operations.borrow_mut().advance(&operation, done, of);

@@ -21,6 +21,7 @@ use crate::io::runtime::Slice;
 use crate::limits;
 use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
+use crate::shard::jobs::Chore;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
 use crate::types::{CollectionId, ShardId, TabletId};
@@ -106,11 +107,14 @@ pub async fn merge(node: &Node, core: &Rc<Core>, collection: &Arc<Collection>, i
     let Some(collection) = map.get(&collection.name).filter(|now| now.id == collection.id) else {
         return false;
     };
-    let Some(replaced) = Replacement::make(core, collection, map.next_tablet, parts).await else {
-        return false;
-    };
-    let documents = replaced.into.as_ref().map_or(0, |part| part.len());
-    replaced.put_in_force(node, core, collection.id).await;
+    let chore = Chore::begin(node, core, "index_merge", &collection.name).await;
+    let replaced = Replacement::make(core, collection, map.next_tablet, parts, &chore).await;
+    let documents = replaced.as_ref().map(|replaced| replaced.into.as_ref().map_or(0, |part| part.len()));
+    if let Some(replaced) = replaced {
+        replaced.put_in_force(node, core, collection.id).await;
+    }
+    chore.end(node, core).await;
+    let Some(documents) = documents else { return false };
     let took_ms = core.runtime.now().since(began) / 1_000_000;
     tracing::info!(collection = %collection.name, parts = count, documents, took_ms, "parts of an index were merged");
     true
@@ -150,6 +154,7 @@ impl Replacement {
         collection: &Arc<Collection>,
         to_come: TabletId,
         parts: Vec<Rc<Known>>,
+        chore: &Chore,
     ) -> Option<Replacement> {
         let mut slice = core.runtime.slice();
         let mut sources: Vec<(Arc<Sealed>, Ordinals)> = Vec::new();
@@ -169,6 +174,7 @@ impl Replacement {
         }
         let mut merge = Merge::new(shape.metric, shape.dimension(), live, BuildOptions::default());
         while !step(&mut merge, &sources) {
+            chore.set_fraction(merge.fraction());
             slice.checkpoint().await;
         }
         Some(Replacement::of(core, collection, sources, merge.finish(), &mut slice).await)

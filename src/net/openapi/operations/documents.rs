@@ -111,7 +111,7 @@ fn bulk() -> Operation {
         "bulkDocuments",
         "Write and delete documents, line by line",
     ))
-    .about("As the bulk of values. The same id twice is two writes, in order. `ttl` is that of all lines.")
+    .about("As the bulk of values. The same id twice is two writes, in order. `ttl` is that of the lines that have none of their own.")
     .takes([parameters::ttl(), parameters::durability()])
     .body(
         "A `DocumentLine` in each line.",

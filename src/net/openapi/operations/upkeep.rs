@@ -4,7 +4,7 @@ use super::super::operation::Operation;
 use super::super::{codes, parameters};
 
 pub fn all() -> Vec<Operation> {
-    vec![snapshot(), list(), remove(), compact(), warm_up(), build_indexes(), operation()]
+    vec![snapshot(), list(), remove(), compact(), warm_up(), build_indexes(), operation(), operations()]
 }
 
 /// Work that is begun, or waited for. It takes no body.
@@ -55,4 +55,16 @@ fn operation() -> Operation {
         .takes([parameters::id("The id of an operation.")])
         .answers_json(200, "Its state.", "Operation")
         .refuses(&[(404, "no_such_operation"), (503, "not_ready")])
+}
+
+fn operations() -> Operation {
+    Operation::new(
+        "get",
+        "/v1/operations",
+        "listOperations",
+        "All long work that is remembered, the oldest first",
+    )
+    .about("Work that nobody asked for, such as merges of indexes (`index_merge`), is told while it runs. What came of an operation is told by its id.")
+    .answers_json(200, "Their states.", "OperationList")
+    .refuses(&[(503, "not_ready")])
 }

@@ -188,6 +188,7 @@ fn upkeep() -> Named {
                 }),
             ),
         ),
+        ("OperationList", open(&["operations"], json!({ "operations": list_of(refer("Operation")) }))),
         (
             "Operation",
             open(
@@ -195,6 +196,7 @@ fn upkeep() -> Named {
                 json!({
                     "id": { "type": "string" },
                     "kind": { "type": "string" },
+                    "collection": { "description": "That it is about, when it is one.", "type": "string" },
                     "state": { "type": "string", "enum": ["running", "done", "failed"] },
                     "fraction": { "type": "number", "minimum": 0, "maximum": 1 },
                     "eta_seconds": { "type": ["integer", "null"], "minimum": 0 },
