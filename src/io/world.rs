@@ -43,7 +43,7 @@ impl World {
             #[cfg(feature = "glommio")]
             World::Glommio => {
                 let driver = super::glommio::GlommioDriver::new()?;
-                Ok((Box::new(driver), "glommio: one task for each operation".to_owned()))
+                Ok((Box::new(driver), "glommio: a poll for each receive, a sync after each write".to_owned()))
             }
         }
     }

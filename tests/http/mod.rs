@@ -30,7 +30,7 @@ pub fn is_real() -> bool {
 }
 
 enum Machine {
-    Simulated(Cluster),
+    Simulated(Box<Cluster>),
     Real(RealNode),
 }
 
@@ -83,7 +83,7 @@ impl Served {
     pub fn start_on(seed: u64, cores: usize, disk: Disk, http: Options) -> Served {
         let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(cores), &options());
         cluster.start().expect("the node starts");
-        Served::listen_at(([127, 0, 0, 1], 3030).into(), cores, Machine::Simulated(cluster), http)
+        Served::listen_at(([127, 0, 0, 1], 3030).into(), cores, Machine::Simulated(Box::new(cluster)), http)
     }
 
     fn listen_at(address: SocketAddr, cores: usize, machine: Machine, http: Options) -> Served {

@@ -67,7 +67,7 @@ impl RealNode {
         });
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let busy = self.executors.iter_mut().fold(false, |busy, executor| executor.step() || busy);
+            let busy = self.executors.iter_mut().map(|executor| u32::from(executor.step())).sum::<u32>() > 0;
             if let Some(value) = result.take() {
                 return value;
             }

@@ -22,6 +22,7 @@ use glommio::net::UnixStream;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use super::bell::SocketBell;
+use super::error::require_locked_memory;
 use super::state::{State, Switch, Users};
 use super::{GlommioError, PREEMPTION, REGISTERED_BYTES, RING_ENTRIES, files, sockets};
 use crate::io::driver::{Doorbell, Driver, Park};
@@ -52,11 +53,13 @@ pub struct GlommioDriver {
 impl GlommioDriver {
     /// A driver for the calling thread, which keeps the cores that it may run on.
     pub fn new() -> Result<GlommioDriver, GlommioError> {
+        require_locked_memory()?;
         let glommio = LocalExecutorBuilder::new(Placement::Unbound)
             .preempt_timer(PREEMPTION)
             .ring_depth(RING_ENTRIES)
             .io_memory(REGISTERED_BYTES)
-            .make()?;
+            .make()
+            .map_err(|error| GlommioError::Refused(error.into()))?;
         let (bell, clapper) =
             SocketBell::new().map_err(|error| GlommioError::Os { call: "socketpair", error })?;
         let random = Random::from_kernel().map_err(|error| GlommioError::Os { call: "getrandom", error })?;

@@ -3,41 +3,46 @@
 use std::fmt;
 use std::io;
 
-use glommio::{GlommioError as Reported, ReactorErrorKind};
+use crate::io::uring::facts;
+
+/// What glommio asks for, and does not start without.
+const LOCKED_BYTES_MIN: u64 = 512 << 10;
 
 #[derive(Debug)]
 pub enum GlommioError {
-    /// glommio asks for more locked memory than this process may have.
-    LockedMemory { limit_bytes: u64, wanted_bytes: u64 },
-    /// What a core needs beside glommio.
+    /// Not enough locked memory; the limit in bytes.
+    LockedMemory { limit_bytes: u64 },
+    /// Something that a core needs beside glommio.
     Os { call: &'static str, error: io::Error },
-    /// As glommio tells it.
-    Other(io::Error),
+    /// In the words of glommio.
+    Refused(io::Error),
 }
 
-impl From<Reported<()>> for GlommioError {
-    fn from(error: Reported<()>) -> GlommioError {
-        match error {
-            Reported::ReactorError(ReactorErrorKind::MemLockLimit(limit_bytes, wanted_bytes)) => {
-                GlommioError::LockedMemory { limit_bytes, wanted_bytes }
-            }
-            other => GlommioError::Other(other.into()),
-        }
+/// Asked before glommio does, which tells it as a text.
+pub(super) fn require_locked_memory() -> Result<(), GlommioError> {
+    match facts::locked_memory_bytes() {
+        LOCKED_BYTES_MIN.. => Ok(()),
+        limit_bytes => Err(GlommioError::LockedMemory { limit_bytes }),
     }
 }
 
 impl fmt::Display for GlommioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GlommioError::LockedMemory { limit_bytes, wanted_bytes } => write!(
+            GlommioError::LockedMemory { limit_bytes } => write!(
                 f,
                 "not enough locked memory for glommio (RLIMIT_MEMLOCK is {limit_bytes} bytes, it asks for \
-                 {wanted_bytes}): raise it to 8 MiB or more with `ulimit -l 8192`, LimitMEMLOCK= in the systemd unit, \
-                 or --ulimit memlock=-1 for a container"
+                 {LOCKED_BYTES_MIN}): raise it to 8 MiB or more with `ulimit -l 8192`, LimitMEMLOCK= in the systemd \
+                 unit, or --ulimit memlock=-1 for a container"
             ),
-            GlommioError::Os { call, error } => write!(f, "{call} failed: {error}"),
-            GlommioError::Other(error) => {
-                write!(f, "glommio does not start: {error}; the server also runs with `--runtime uring`")
+            GlommioError::Os { call, error } => {
+                write!(f, "{call} failed: {error}; this is unexpected, see dmesg")
+            }
+            GlommioError::Refused(error) => {
+                write!(
+                    f,
+                    "glommio does not start: {error}; see whether the server does with `--runtime uring`"
+                )
             }
         }
     }
@@ -47,7 +52,7 @@ impl std::error::Error for GlommioError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             GlommioError::LockedMemory { .. } => None,
-            GlommioError::Os { error, .. } | GlommioError::Other(error) => Some(error),
+            GlommioError::Os { error, .. } | GlommioError::Refused(error) => Some(error),
         }
     }
 }
@@ -58,8 +63,8 @@ mod tests {
 
     #[test]
     fn too_little_locked_memory_says_what_to_do() {
-        let refused = Reported::ReactorError(ReactorErrorKind::MemLockLimit(65_536, 524_288));
-        let text = GlommioError::from(refused).to_string();
-        assert!(text.contains("65536") && text.contains("ulimit -l"), "{text}");
+        let text = GlommioError::LockedMemory { limit_bytes: 65_536 }.to_string();
+        assert!(text.contains("65536") && text.contains("524288") && text.contains("ulimit -l"), "{text}");
+        assert!(require_locked_memory().is_ok(), "the tests run where the server does");
     }
 }
