@@ -5,7 +5,7 @@
 //! queued, take the kernel's answers, run the tasks that are ready once.
 //!
 //! Requests that tasks queue in a pass would wait for the next one, behind the engine's work of a whole turn. So while
-//! the disk has something to do, a poll that does not wait makes a second pass.
+//! the disk has something to do, a poll makes a second pass.
 
 use std::future::poll_fn;
 use std::io;
@@ -195,7 +195,7 @@ impl Driver for GlommioDriver {
 
     fn poll(&mut self, park: Park, completions: &mut Vec<Completion>) {
         self.pass(park);
-        if park == Park::No && self.state.is_disk_busy() {
+        if self.state.is_disk_busy() {
             self.pass(Park::No);
         }
         self.state.take_completions(completions);
