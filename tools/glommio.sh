@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The server on glommio (feature `glommio`): does it keep the promises of the seam, and what does it cost?
-#   tools/glommio.sh test                      the seam's checks, and the HTTP tests on real cores of that world
+#   tools/glommio.sh test                      the seam's checks; the HTTP tests, commands and kill -9 on that world
 #   tools/glommio.sh compare [SECONDS=5] [PAIRS=5]
 # The comparison has the server on the ring and on glommio in turns: one shard on core 0, wrk with 64 connections on core
 # 1. GETs of a warm value of 100 bytes, durable PUTs of as many, and durable PUTs of 8 connections while all runs are
@@ -14,8 +14,9 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 run_tests() {
     cd "$ROOT"
     cargo test --features glommio --test seam_glommio
-    for suite in http_routes http_connections http_documents; do
-        KYRODB_TEST_WORLD=glommio cargo test --features glommio --test "$suite"
+    # Tests of commands clear the environment of the servers that they start by it, but for one.
+    for suite in http_routes http_connections http_documents http_access http_idempotency cli kill9; do
+        TEST_WORLD=glommio KYRODB_RUNTIME=glommio cargo test --features glommio --test "$suite"
     done
 }
 
@@ -36,7 +37,7 @@ EOF
 load() {
     local before told cpu
     before=$(cpu_us "$KYRODB_PID")
-    told=$(taskset -c 1 wrk -t1 -c"$3" -d"${SECONDS_A_RUN}s" -s "$WORK/$2.lua" "$URL$4" | tail -1)
+    told=$(taskset -c 1 wrk -t1 --timeout 10s -c"$3" -d"${SECONDS_A_RUN}s" -s "$WORK/$2.lua" "$URL$4" | tail -1)
     cpu=$(($(cpu_us "$KYRODB_PID") - before))
     read -r requests errors p50 p99 <<<"$told"
     [ "$errors" = 0 ] || fail "$errors of $requests requests went wrong"

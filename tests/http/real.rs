@@ -20,13 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// When no core has anything to do.
 const REST: Duration = Duration::from_micros(50);
 
-/// The real world that the tests are to run in, by its name in KYRODB_TEST_WORLD; the simulator without.
+/// The real world that the tests are to run in, by its name in TEST_WORLD; the simulator without.
 pub fn world() -> Option<World> {
-    let name = std::env::var("KYRODB_TEST_WORLD").ok()?;
-    Some(
-        World::parse(&name)
-            .unwrap_or_else(|| panic!("KYRODB_TEST_WORLD={name}: wanted is {}", World::WANTED)),
-    )
+    let name = std::env::var("TEST_WORLD").ok()?;
+    Some(World::parse(&name).unwrap_or_else(|| panic!("TEST_WORLD={name}: wanted is {}", World::WANTED)))
 }
 
 pub struct RealNode {

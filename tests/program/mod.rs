@@ -15,7 +15,7 @@ pub fn kyrodb() -> Command {
         }
     }
     // The world of the HTTP tests, for servers.
-    if let Ok(world) = std::env::var("KYRODB_TEST_WORLD") {
+    if let Ok(world) = std::env::var("TEST_WORLD") {
         command.env("KYRODB_RUNTIME", world);
     }
     command.env("RUST_LOG", "error");
