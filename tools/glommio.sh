@@ -15,7 +15,7 @@ run_tests() {
     cd "$ROOT"
     cargo test --features glommio --test seam_glommio
     # Tests of commands clear the environment of the servers that they start by it, but for one.
-    for suite in http_routes http_connections http_documents http_access http_idempotency cli kill9; do
+    for suite in http_routes http_connections http_documents http_idempotency cli kill9; do
         TEST_WORLD=glommio KYRODB_RUNTIME=glommio cargo test --features glommio --test "$suite"
     done
 }
