@@ -38,6 +38,14 @@ skew seconds="30":
 interface examples="100":
     tools/schemathesis.sh {{examples}}
 
+# The server on glommio: its tests, or beside the ring
+glommio what="test":
+    tools/glommio.sh {{what}}
+
+# Does this release of glommio park for ever? Exit 1 when it does
+glommio-hang timer_us="200" seconds="60":
+    cd tools/glommio_hang && cargo run --release -- {{timer_us}} {{seconds}}
+
 # A full 512 MiB disk (root)
 full-disk:
     tools/full_disk.sh
@@ -45,8 +53,8 @@ full-disk:
 # Beside the peers, each five pairs in one run
 bench-redis:
     tools/bench_redis.sh
-bench-nginx:
-    tools/bench_nginx.sh
+bench-edge:
+    tools/bench_edge.py
 bench-quiet:
     tools/bench_quiet.sh
 

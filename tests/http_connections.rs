@@ -326,6 +326,10 @@ async fn read_slowly(talk: &Talk, client: &Client) -> Vec<u8> {
 
 #[test]
 fn a_slow_reader_of_a_large_encoded_answer_gets_all_of_it() {
+    // A kernel holds the whole answer, and nothing is slow.
+    if http::is_real() {
+        return;
+    }
     let mut served = Served::start(12, 1);
     served.talk(|talk| async move {
         let value = vec![0xff; 4 * limits::MIB];

@@ -50,6 +50,10 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        // The world of the HTTP tests.
+        if let Ok(world) = std::env::var("TEST_WORLD") {
+            command.env("KYRODB_RUNTIME", world);
+        }
         command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-segment-bytes", "1MiB"]);
         command.arg("--data-dir").arg(dir).env("KYRODB_DISABLE_HTTP_LOG", "1");
         let errors = dir.with_extension("stderr");

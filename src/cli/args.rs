@@ -116,6 +116,9 @@ pub struct ServeArgs {
     /// Read values into memory at a start, the newest first, until the cache is nearly full
     #[arg(long)]
     pub warm_on_start: bool,
+    /// What the cores run on: uring, or glommio in a build with that feature [default: uring]
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
     /// No log line a request
     #[arg(long)]
     pub disable_http_log: bool,
@@ -162,6 +165,7 @@ impl ServeArgs {
             ("durability", &self.durability),
             ("sync_interval_ms", &self.sync_interval_ms),
             ("drain_seconds", &self.drain_seconds),
+            ("runtime", &self.runtime),
             ("keys_file", &self.keys_file),
             ("tls_certificate", &self.tls_certificate),
             ("tls_key", &self.tls_key),

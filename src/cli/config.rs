@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::options::{self, OPTIONS, OptionSpec};
 use super::size;
 use super::tls_watch::TlsFiles;
+use crate::io::world::World;
 use crate::net::access::cors::Cors;
 use crate::net::access::limiter::{Rate, Rates};
 use crate::shard::record::Durability;
@@ -28,6 +29,7 @@ pub struct Config {
     pub durability: Durability,
     pub sync_interval: Duration,
     pub drain: Duration,
+    pub runtime: World,
     pub disable_http_log: bool,
     pub warm_on_start: bool,
     /// Keys beside those of the data directory.
@@ -199,6 +201,7 @@ impl Settings {
             durability: Durability::parse(self.text("durability")).expect("checked when it was set"),
             sync_interval: Duration::from_millis(self.number("sync_interval_ms")),
             drain: Duration::from_secs(self.number("drain_seconds")),
+            runtime: World::parse(self.text("runtime")).expect("checked when it was set"),
             disable_http_log: self.switch("disable_http_log"),
             warm_on_start: self.switch("warm_on_start"),
             keys_file: self.path("keys_file"),

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::size;
 use crate::io::buf::BLOCK_BYTES;
+use crate::io::world::World;
 use crate::limits;
 use crate::net::access::cors::Cors;
 use crate::shard::record::Durability;
@@ -31,6 +32,8 @@ pub enum Kind {
     },
     Switch,
     Durability,
+    /// What the cores run on.
+    World,
     /// A path, or nothing.
     OptionalPath,
     /// Origins with commas between, or nothing.
@@ -63,7 +66,7 @@ const LOG_SEGMENT: Kind = Kind::Bytes {
     step: BLOCK_BYTES as u64,
 };
 
-pub static OPTIONS: [OptionSpec; 20] = [
+pub static OPTIONS: [OptionSpec; 21] = [
     option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
     option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
     option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
@@ -79,6 +82,7 @@ pub static OPTIONS: [OptionSpec; 20] = [
     option("drain_seconds", Kind::Number { min: 0, max: limits::DRAIN_SECONDS_MAX }, || {
         limits::DRAIN_SECONDS_DEFAULT.to_string()
     }),
+    option("runtime", Kind::World, || World::default().name().to_owned()),
     option("disable_http_log", Kind::Switch, || "false".to_owned()),
     option("warm_on_start", Kind::Switch, || "false".to_owned()),
     option("keys_file", Kind::OptionalPath, String::new),
@@ -131,6 +135,7 @@ impl Kind {
             }
             Kind::Switch => switch(text).is_some(),
             Kind::Durability => Durability::parse(text).is_some(),
+            Kind::World => World::parse(text).is_some(),
             Kind::OptionalPath => true,
             Kind::Origins => Cors::parse(text).is_some(),
         }
@@ -161,6 +166,7 @@ impl fmt::Display for Kind {
             }
             Kind::Switch => f.write_str("true or false"),
             Kind::Durability => f.write_str("fsync, interval or memory"),
+            Kind::World => f.write_str(World::WANTED),
             Kind::OptionalPath => f.write_str("a path, or nothing"),
             Kind::Origins => f.write_str("origins as https://example.com with commas between, or *"),
         }

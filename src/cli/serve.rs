@@ -25,9 +25,7 @@ use super::{freed_memory, logging};
 use crate::io::driver::Doorbell;
 use crate::io::executor::{Class, Executor};
 use crate::io::runtime::{Listener, Runtime};
-use crate::io::uring::{
-    available_cores, huge_pages_only_where_advised, require_open_files, reserve_address, spawn_core,
-};
+use crate::io::uring::{available_cores, huge_pages_only_where_advised, require_open_files, reserve_address};
 use crate::limits;
 use crate::net::drain::Drain;
 use crate::net::server;
@@ -192,13 +190,13 @@ fn start_core(
     let (stop, events) = (stop.clone(), events.clone());
     let drain_for = config.drain;
     let name = format!("shard-{:03}", shard.0);
-    let started = spawn_core(Some(core), &name, move |executor| {
+    let started = config.runtime.spawn_core(Some(core), &name, move |executor| {
         let report = EndReport { events: events.clone(), in_order: false };
         run_core(executor, mailbox, options, &place, http, drain_for, &stop, report);
     });
-    let core = started.map_err(|source| engine("the ring of a core", source))?;
+    let core = started.map_err(|source| engine("a core", source))?;
     if shard.0 == 0 {
-        tracing::info!("ring: {}", core.features);
+        tracing::info!("{}", core.about);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The seam between the executor and a world.
 //!
-//! One driver serves one core. There are two: [`crate::io::uring`] (a kernel ring) and
-//! [`crate::io::sim`] (a seeded simulation). Everything above this trait is the same code in both.
+//! One driver serves one core. There are [`crate::io::uring`] (a kernel ring), [`crate::io::sim`] (a seeded
+//! simulation) and, with the feature of that name, `crate::io::glommio`. Everything above this trait is the same code
+//! in all of them.
 
 use std::sync::Arc;
 

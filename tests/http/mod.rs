@@ -1,9 +1,10 @@
-//! A whole node with its HTTP servers in the simulator, and a client that reads answers strictly, and compares them
+//! A whole node with its HTTP servers, in the simulator or (see [`real`]) in a real world, and a client that reads answers strictly, and compares them
 //! with what the server says of itself in `/openapi.json`.
 #![allow(dead_code)]
 
 pub mod contract;
 mod json_schema;
+mod real;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,11 +19,39 @@ use kyrodb::io::sim::{Disk, SimConfig};
 use kyrodb::net::access::shared::Access;
 use kyrodb::net::drain::Drain;
 use kyrodb::net::server::{Options, serve};
+use kyrodb::shard::node::Node;
 
 use crate::support::cluster::{Cluster, options};
+use real::RealNode;
+
+/// True when the tests run in a real world: those that count on simulated time or crashes leave out what they do.
+pub fn is_real() -> bool {
+    real::world().is_some()
+}
+
+enum Machine {
+    Simulated(Box<Cluster>),
+    Real(RealNode),
+}
+
+impl Machine {
+    fn node(&self, core: usize) -> &Node {
+        match self {
+            Machine::Simulated(cluster) => &cluster.nodes[core],
+            Machine::Real(node) => &node.nodes[core],
+        }
+    }
+
+    fn run<T: 'static>(&mut self, core: usize, client: impl Future<Output = T> + 'static) -> T {
+        match self {
+            Machine::Simulated(cluster) => cluster.run(core, client),
+            Machine::Real(node) => node.run(core, client),
+        }
+    }
+}
 
 pub struct Served {
-    pub cluster: Cluster,
+    machine: Machine,
     pub drains: Vec<Drain>,
     /// Servers that have not drained.
     pub running: Rc<Cell<usize>>,
@@ -46,26 +75,37 @@ impl Served {
     }
 
     pub fn start_with(seed: u64, cores: usize, http: Options) -> Served {
-        Served::start_on(seed, cores, Disk::default(), http)
+        match real::world() {
+            Some(world) => {
+                let node = RealNode::start(world, cores);
+                let address = node.address();
+                Served::listen_at(address, cores, Machine::Real(node), http)
+            }
+            None => Served::start_on(seed, cores, Disk::default(), http),
+        }
     }
 
+    /// In the simulator, whatever the world is.
     pub fn start_on(seed: u64, cores: usize, disk: Disk, http: Options) -> Served {
         let mut cluster = Cluster::boot(seed, disk, SimConfig::cores(cores), &options());
         cluster.start().expect("the node starts");
-        let address: SocketAddr = ([127, 0, 0, 1], 3030).into();
+        Served::listen_at(([127, 0, 0, 1], 3030).into(), cores, Machine::Simulated(Box::new(cluster)), http)
+    }
+
+    fn listen_at(address: SocketAddr, cores: usize, machine: Machine, http: Options) -> Served {
         let running = Rc::new(Cell::new(0));
         let drains = (0..cores).map(|_| Drain::default()).collect();
-        let mut served = Served { cluster, drains, running, address };
+        let mut served = Served { machine, drains, running, address };
         (0..cores).for_each(|core| served.serve_on(core, http.clone()));
         served
     }
 
     fn serve_on(&mut self, core: usize, http: Options) {
         let (node, drain, address) =
-            (self.cluster.nodes[core].clone(), self.drains[core].clone(), self.address);
+            (self.machine.node(core).clone(), self.drains[core].clone(), self.address);
         let running = self.running.clone();
         let runtime = node.runtime().clone();
-        self.cluster.run(core, async move {
+        self.machine.run(core, async move {
             let listener = runtime.listen(address).await.expect("the address is free");
             running.set(running.get() + 1);
             runtime.spawn(Class::Foreground, async move {
@@ -80,8 +120,15 @@ impl Served {
     where
         F: Future<Output = T> + 'static,
     {
-        let runtime = self.cluster.nodes[0].runtime().clone();
-        self.cluster.run(0, conversation(Talk { runtime, address: self.address }))
+        let runtime = self.machine.node(0).runtime().clone();
+        self.machine.run(0, conversation(Talk { runtime, address: self.address }))
+    }
+
+    pub fn simulated(&mut self) -> &mut Cluster {
+        match &mut self.machine {
+            Machine::Simulated(cluster) => cluster,
+            Machine::Real(_) => panic!("a test of the simulator only: see is_real"),
+        }
     }
 }
 

@@ -14,6 +14,10 @@ pub fn kyrodb() -> Command {
             command.env_remove(name);
         }
     }
+    // The world of the HTTP tests, for servers.
+    if let Ok(world) = std::env::var("TEST_WORLD") {
+        command.env("KYRODB_RUNTIME", world);
+    }
     command.env("RUST_LOG", "error");
     command
 }

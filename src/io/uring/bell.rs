@@ -16,9 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::io::driver::Doorbell;
 
+/// Whether the owner of a bell is about to sleep or asleep.
+#[derive(Default)]
+pub(in crate::io) struct Arming(AtomicBool);
+
+impl Arming {
+    pub fn arm(&self) {
+        self.0.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub fn disarm(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// For senders: true for one of them for each time that the bell was armed. That one has to wake the owner.
+    pub fn take(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 pub(super) struct EventBell {
     event: OwnedFd,
-    armed: AtomicBool,
+    armed: Arming,
 }
 
 impl EventBell {
@@ -30,7 +51,7 @@ impl EventBell {
         }
         // SAFETY: a fresh descriptor that nobody else owns.
         let event = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(EventBell { event, armed: AtomicBool::new(false) })
+        Ok(EventBell { event, armed: Arming::default() })
     }
 
     pub fn fd(&self) -> RawFd {
@@ -40,17 +61,15 @@ impl EventBell {
 
 impl Doorbell for EventBell {
     fn arm(&self) {
-        self.armed.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.armed.arm();
     }
 
     fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
+        self.armed.disarm();
     }
 
     fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
+        if self.armed.take() {
             let one = 1u64.to_ne_bytes();
             // SAFETY: `one` is readable and as long as said.
             let count = unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };

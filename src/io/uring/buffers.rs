@@ -25,11 +25,11 @@ const NO_BUFFER: u32 = u32::MAX;
 
 /// How many buffers of one stream are lent out.
 #[derive(Default)]
-pub(super) struct Flow {
+pub(in crate::io) struct Flow {
     lent: Cell<usize>,
 }
 
-pub(super) struct ReceiveBuffers {
+pub(in crate::io) struct ReceiveBuffers {
     memory: NonNull<u8>,
     supply: Supply,
     /// The stream that each lent buffer counts against.
@@ -46,7 +46,7 @@ enum Supply {
 
 impl ReceiveBuffers {
     /// In a ring that the kernel picks from, when it can; when not, `features` says so afterwards.
-    pub fn new(ring: &Ring, features: &mut Features) -> Result<ReceiveBuffers, RingError> {
+    pub(super) fn new(ring: &Ring, features: &mut Features) -> Result<ReceiveBuffers, RingError> {
         let count = features.receive_buffers;
         if features.multishot_receive {
             match ReceiveBuffers::ringed(count, ring) {
@@ -62,7 +62,7 @@ impl ReceiveBuffers {
     }
 
     /// `count` buffers on a list.
-    fn listed(count: u16) -> ReceiveBuffers {
+    pub fn listed(count: u16) -> ReceiveBuffers {
         ReceiveBuffers::with(count, Supply::List(RefCell::new((0..count).rev().collect())))
     }
 

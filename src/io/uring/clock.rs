@@ -4,11 +4,11 @@ use std::io;
 
 use crate::types::{Mono, WallMs};
 
-pub(super) fn monotonic() -> Mono {
+pub(in crate::io) fn monotonic() -> Mono {
     Mono(nanoseconds(libc::CLOCK_MONOTONIC))
 }
 
-pub(super) fn wall() -> WallMs {
+pub(in crate::io) fn wall() -> WallMs {
     WallMs(nanoseconds(libc::CLOCK_REALTIME) / 1_000_000)
 }
 
@@ -31,7 +31,7 @@ fn nanoseconds(clock: libc::clockid_t) -> u64 {
 }
 
 /// SplitMix64: fast, well mixed, not for secrets.
-pub(super) struct Random {
+pub(in crate::io) struct Random {
     state: u64,
 }
 

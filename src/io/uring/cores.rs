@@ -1,5 +1,6 @@
-//! Pinned threads, each with a ring and an executor of its own.
+//! Pinned threads, each with a driver and an executor of its own.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
@@ -7,13 +8,14 @@ use std::thread;
 
 use core_affinity::CoreId;
 
-use super::{Features, RingConfig, RingDriver, RingError};
+use super::{RingConfig, RingDriver};
+use crate::io::driver::Driver;
 use crate::io::executor::Executor;
 
 /// A running core.
 pub struct Core<T> {
-    /// What its ring chose at start.
-    pub features: Features,
+    /// What its driver says of itself: the line that the server logs.
+    pub about: String,
     thread: thread::JoinHandle<Option<T>>,
 }
 
@@ -33,7 +35,8 @@ pub enum CoreError {
     Thread(io::Error),
     /// The system refused to keep the thread on this core.
     Pin(usize),
-    Ring(RingError),
+    /// There is no driver for it; says what to do.
+    Driver(Box<dyn Error + Send + Sync>),
 }
 
 impl fmt::Display for CoreError {
@@ -46,16 +49,16 @@ impl fmt::Display for CoreError {
             CoreError::Pin(core) => {
                 write!(f, "cannot pin a thread to core {core}: see the cpuset of this process")
             }
-            CoreError::Ring(error) => error.fmt(f),
+            CoreError::Driver(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for CoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for CoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             CoreError::Thread(error) => Some(error),
-            CoreError::Ring(error) => Some(error),
+            CoreError::Driver(error) => Some(&**error),
             CoreError::NoSuchCore(_) | CoreError::Pin(_) => None,
         }
     }
@@ -66,6 +69,9 @@ pub fn available_cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// A driver of the calling thread, with what it says of itself.
+pub type Described = Result<(Box<dyn Driver>, String), Box<dyn Error + Send + Sync>>;
+
 /// Starts a thread, pinned to the `core`th of the cores that this process may use, and runs `run` on it
 /// with an executor of its own. Returns when its ring is set up, or why it could not be.
 pub fn spawn_core<T, F>(core: Option<usize>, name: &str, run: F) -> Result<Core<T>, CoreError>
@@ -73,24 +79,43 @@ where
     T: Send + 'static,
     F: FnOnce(Executor) -> T + Send + 'static,
 {
-    let pin = core.map(core_id).transpose()?;
+    spawn_with(core, name, ring, run)
+}
+
+pub(in crate::io) fn ring() -> Described {
+    let driver = RingDriver::new(&RingConfig::default())?;
+    let about = format!("ring: {}", driver.features());
+    Ok((Box::new(driver), about))
+}
+
+/// As [`spawn_core`], on the driver that `set_up` makes.
+pub(in crate::io) fn spawn_with<T, F>(
+    core: Option<usize>,
+    name: &str,
+    set_up: impl FnOnce() -> Described + Send + 'static,
+    run: F,
+) -> Result<Core<T>, CoreError>
+where
+    T: Send + 'static,
+    F: FnOnce(Executor) -> T + Send + 'static,
+{
+    let id = core.map(core_id).transpose()?;
     let (report, started) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            let (driver, outcome) = match set_up(pin) {
-                Ok(driver) => {
-                    let features = driver.features();
-                    (Some(driver), Ok(features))
-                }
+            // Pinned first, so that the memory of the driver is near the core.
+            let described = pin(id).and_then(|()| set_up().map_err(CoreError::Driver));
+            let (driver, outcome) = match described {
+                Ok((driver, about)) => (Some(driver), Ok(about)),
                 Err(error) => (None, Err(error)),
             };
             report.send(outcome).expect("the starter waits for this");
-            driver.map(|driver| run(Executor::new(Box::new(driver))))
+            driver.map(|driver| run(Executor::new(driver)))
         })
         .map_err(CoreError::Thread)?;
-    let features = started.recv().expect("a core reports before it runs")?;
-    Ok(Core { features, thread })
+    let about = started.recv().expect("a core reports before it runs")?;
+    Ok(Core { about, thread })
 }
 
 fn core_id(core: usize) -> Result<CoreId, CoreError> {
@@ -98,11 +123,10 @@ fn core_id(core: usize) -> Result<CoreId, CoreError> {
     ids.get(core).copied().ok_or(CoreError::NoSuchCore(core))
 }
 
-/// Pins first, so that the memory of the ring is near the core.
-fn set_up(pin: Option<CoreId>) -> Result<RingDriver, CoreError> {
-    match pin {
+fn pin(id: Option<CoreId>) -> Result<(), CoreError> {
+    match id {
         Some(id) if !core_affinity::set_for_current(id) => Err(CoreError::Pin(id.id)),
-        _ => RingDriver::new(&RingConfig::default()).map_err(CoreError::Ring),
+        _ => Ok(()),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::io::op::{DirEntry, Op, OpenMode, Outcome, Sync};
 
 /// Most bytes that one request moves.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
-const FILE_MODE: libc::mode_t = 0o600;
-const DIR_MODE: libc::mode_t = 0o700;
+pub(in crate::io) const FILE_MODE: libc::mode_t = 0o600;
+pub(in crate::io) const DIR_MODE: libc::mode_t = 0o700;
 const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
 
 pub(super) enum FileWork {
@@ -59,6 +59,14 @@ impl fmt::Display for DirectIoUnsupported {
 }
 
 impl std::error::Error for DirectIoUnsupported {}
+
+/// EINVAL on opening, reading or writing means as a rule that the file system refuses direct I/O.
+pub(in crate::io) fn explain(error: io::Error, path: Option<CString>) -> io::Error {
+    if error.raw_os_error() != Some(libc::EINVAL) {
+        return error;
+    }
+    io::Error::new(io::ErrorKind::Unsupported, DirectIoUnsupported { path })
+}
 
 impl FileWork {
     pub fn new(op: Op, handles: &Handles) -> io::Result<FileWork> {
@@ -143,17 +151,12 @@ impl FileWork {
         }
     }
 
-    /// EINVAL means as a rule that the file system refuses direct I/O, on open or only on use.
     fn explain(self, error: io::Error) -> io::Error {
-        let path = match self {
-            FileWork::Open { path, .. } => Some(path),
-            FileWork::Read(_) | FileWork::Write(..) => None,
-            _ => return error,
-        };
-        if error.raw_os_error() != Some(libc::EINVAL) {
-            return error;
+        match self {
+            FileWork::Open { path, .. } => explain(error, Some(path)),
+            FileWork::Read(_) | FileWork::Write(..) => explain(error, None),
+            _ => error,
         }
-        io::Error::new(io::ErrorKind::Unsupported, DirectIoUnsupported { path })
     }
 }
 
@@ -221,12 +224,12 @@ fn opened(result: u32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(result as RawFd) }
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(in crate::io) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Entries sorted by name. Names that are not UTF-8 are shown with replacement characters.
-pub(super) fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
+pub(in crate::io) fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -242,7 +245,7 @@ pub(super) fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
-pub(super) fn free_space(path: &Path) -> io::Result<u64> {
+pub(in crate::io) fn free_space(path: &Path) -> io::Result<u64> {
     let path = c_path(path)?;
     let stats = statvfs(&path)?;
     Ok(stats.f_bavail * stats.f_frsize)
@@ -258,7 +261,7 @@ fn statvfs(path: &CStr) -> io::Result<libc::statvfs> {
     }
 }
 
-pub(super) fn len(fd: RawFd) -> io::Result<u64> {
+pub(in crate::io) fn len(fd: RawFd) -> io::Result<u64> {
     // SAFETY: all zeroes is a valid stat.
     let mut stats: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: `stats` is valid for the whole call.
@@ -268,7 +271,7 @@ pub(super) fn len(fd: RawFd) -> io::Result<u64> {
     }
 }
 
-pub(super) fn set_len(fd: RawFd, len: u64) -> io::Result<()> {
+pub(in crate::io) fn set_len(fd: RawFd, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: takes no pointers.
     match unsafe { libc::ftruncate(fd, len) } {

@@ -13,24 +13,27 @@
 //! over by an operation that meant another file.
 //!
 //! Must not know: tasks and futures.
+//!
+//! What of it needs no ring (plain system calls, clocks, receive buffers on a list, pinned threads) also serves the
+//! other real world.
 
-mod bell;
-mod buffers;
-mod clock;
-mod cores;
+pub(in crate::io) mod bell;
+pub(in crate::io) mod buffers;
+pub(in crate::io) mod clock;
+pub(in crate::io) mod cores;
 mod driver;
 mod error;
 pub mod facts;
-mod file_work;
+pub(in crate::io) mod file_work;
 mod handles;
 mod host;
 mod in_flight;
 mod probe;
 mod receive;
 mod ring;
-mod sockaddr;
+pub(in crate::io) mod sockaddr;
 mod socket_work;
-mod sockets;
+pub(in crate::io) mod sockets;
 mod work;
 
 pub use clock::{process_cpu_ns, thread_cpu_ns};

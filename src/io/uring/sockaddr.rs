@@ -88,7 +88,7 @@ impl From<SocketAddr> for SockAddr {
 }
 
 /// The address that a socket is bound to.
-pub(super) fn local_addr(fd: RawFd) -> io::Result<SocketAddr> {
+pub(in crate::io) fn local_addr(fd: RawFd) -> io::Result<SocketAddr> {
     SockAddr::asked(fd, libc::getsockname)
 }
 

@@ -9,16 +9,14 @@ use io_uring::{opcode, squeue, types};
 use super::handles::{Handles, Kind, Target};
 use super::probe::Features;
 use super::sockaddr::{SockAddr, peer_addr};
-use super::sockets::tcp_socket;
+use super::sockets::{self, AfterFailure, tcp_socket};
 use super::work::{Answer, Next, Work};
 use crate::io::op::{Outcome, SendBuf};
 
 /// Most bytes that one request sends.
 const SEND_BYTES_MAX: usize = 1 << 30;
 
-/// A listener rests this long when the process has no descriptor or memory for another connection:
-/// the connection stays in the backlog, and asking again at once would fail at once.
-static ACCEPT_REST: types::Timespec = types::Timespec::new().nsec(100_000_000);
+static ACCEPT_REST: types::Timespec = types::Timespec::new().nsec(sockets::ACCEPT_REST.subsec_nanos());
 
 pub(super) struct Accept {
     pub listener: Target,
@@ -50,22 +48,11 @@ impl Accept {
                 }
                 if answer.more { Next::Stay(Work::Accept(self)) } else { self.again(false) }
             }
-            Err(error) => match error.raw_os_error().unwrap_or(0) {
-                libc::ETIME if self.resting => self.again(false),
-                libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => self.again(true),
-                // The connection failed before it was accepted; the listener is well.
-                libc::ECONNABORTED
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EPERM
-                | libc::EINTR
-                | libc::EAGAIN
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENONET => self.again(false),
-                _ => Next::End(Outcome::Failed(error)),
+            Err(error) if self.resting && error.raw_os_error() == Some(libc::ETIME) => self.again(false),
+            Err(error) => match sockets::after_failed_accept(&error) {
+                AfterFailure::Again => self.again(false),
+                AfterFailure::Rest => self.again(true),
+                AfterFailure::End => Next::End(Outcome::Failed(error)),
             },
         }
     }

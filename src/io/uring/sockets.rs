@@ -4,12 +4,44 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use super::sockaddr::{SockAddr, local_addr};
 
 /// Connections that the kernel completes before anybody accepts them; it takes the smaller of this and
 /// the sysctl net.core.somaxconn.
 const BACKLOG: libc::c_int = 4096;
+
+/// A listener rests this long when the process has no descriptor or memory for another connection:
+/// the connection stays in the backlog, and asking again at once would fail at once.
+pub(in crate::io) const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What a listener does after an accept that failed.
+pub(in crate::io) enum AfterFailure {
+    Again,
+    /// Again after [`ACCEPT_REST`].
+    Rest,
+    End,
+}
+
+pub(in crate::io) fn after_failed_accept(error: &io::Error) -> AfterFailure {
+    match error.raw_os_error().unwrap_or(0) {
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => AfterFailure::Rest,
+        // The connection failed before it was accepted; the listener is well.
+        libc::ECONNABORTED
+        | libc::EPROTO
+        | libc::ENOPROTOOPT
+        | libc::EPERM
+        | libc::EINTR
+        | libc::EAGAIN
+        | libc::ENETDOWN
+        | libc::ENETUNREACH
+        | libc::EHOSTDOWN
+        | libc::EHOSTUNREACH
+        | libc::ENONET => AfterFailure::Again,
+        _ => AfterFailure::End,
+    }
+}
 
 /// Checks that nobody listens at `addr`, and chooses a port when it has none. The address is released
 /// again, for the cores to share it.
@@ -21,7 +53,7 @@ pub fn reserve_address(addr: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 /// A socket that listens at `addr` beside those of other cores, and the address with its port.
-pub(super) fn listen(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+pub(in crate::io) fn listen(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = tcp_socket(addr)?;
     let fd = socket.as_raw_fd();
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
@@ -59,7 +91,7 @@ pub(super) fn tcp_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// Ends both directions.
-pub(super) fn shutdown(fd: RawFd) -> io::Result<()> {
+pub(in crate::io) fn shutdown(fd: RawFd) -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::shutdown(fd, libc::SHUT_RDWR) }).map(drop)
 }
