@@ -95,7 +95,7 @@ def main():
         watch = Watch(server.pid, f"{url}/v1/kv/bench/{record}")
         watch.start()
         options = ["--connections", "1024", "--pipeline", "128", "--rate", str(rate), "--may-shed"]
-        told, complaints = bench(url, int(closed["ops_per_s"] * seconds), *options)
+        told, complaints = bench(url, rate * seconds, "--seconds", str(seconds), *options)
         watch.over.set()
         watch.join()
     finally:

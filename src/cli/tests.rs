@@ -182,6 +182,20 @@ fn bench(server: &FakeServer, options: &str) -> (Value, Result<(), Failure>) {
 }
 
 #[test]
+fn a_benchmark_ends_when_its_time_is_over() {
+    let server = FakeServer::start(Fault::None);
+    for pace in ["", "--rate 2000"] {
+        let command = "bench kv --records 50 --operations 100000000 --connections 8 -o json --seconds 1";
+        let (printed, ended) = kyrodb(&server, &format!("{command} {pace}"));
+        ended.unwrap();
+        let report = json(&printed);
+        assert_eq!(report["errors"], 0);
+        let seconds = report["seconds"].as_f64().unwrap();
+        assert!((1.0..3.0).contains(&seconds) && report["operations"].as_u64().unwrap() > 100, "{report}");
+    }
+}
+
+#[test]
 fn every_workload_runs_clean_against_a_right_server() {
     for workload in ["a", "b", "c", "d", "e", "f", "put", "get"] {
         let server = FakeServer::start(Fault::None);

@@ -61,6 +61,9 @@ pub struct KvArgs {
     /// By default what YCSB has for the workload; uniform for put and get
     #[arg(long, value_enum)]
     pub distribution: Option<Distribution>,
+    /// Start none after so long, also when some are left
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: Option<u32>,
     /// Open loop: start so many operations a second, whatever the server does
     #[arg(long, value_name = "OPS_PER_S", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
@@ -160,7 +163,7 @@ fn measure(
     if args.workload.needs_load() {
         let mut load = Load::new(Script::Fill { next: 0 }, ledger, args.records, value_bytes);
         load.may_shed = args.may_shed;
-        let filled = run_phase(args, client, address, executor, load, None)?;
+        let filled = run_phase(args, client, address, executor, load, Limits::default())?;
         if filled.load.errors > 0 {
             return Err(Failure::Found { count: filled.load.errors, what: "records could not be loaded" });
         }
@@ -177,20 +180,27 @@ fn measure(
     load.may_shed = args.may_shed;
     let pid = args.pid.or(pid);
     let cpu_before = pid.and_then(process_cpu_us);
-    let phase = run_phase(args, client, address, executor, load, args.rate)?;
+    let limits = Limits { rate: args.rate, seconds: args.seconds };
+    let phase = run_phase(args, client, address, executor, load, limits)?;
     let cpu_after = pid.and_then(process_cpu_us);
     let cpu_us = cpu_before.zip(cpu_after).map(|(before, after)| after.saturating_sub(before));
     Ok(report(args, distribution, &phase, cpu_us))
 }
 
-/// Runs all connections until the load is used up.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    rate: Option<u32>,
+    seconds: Option<u32>,
+}
+
+/// Runs all connections until the load or the time is used up.
 fn run_phase(
     args: &KvArgs,
     client: &Client,
     address: SocketAddr,
     executor: &mut Executor,
     load: Load,
-    rate: Option<u32>,
+    Limits { rate, seconds }: Limits,
 ) -> Result<Phase, Failure> {
     let runtime = executor.runtime();
     let load = Rc::new(RefCell::new(load));
@@ -205,6 +215,14 @@ fn run_phase(
         ended
     };
     let connections: Vec<_> = (0..args.connections).map(start).collect();
+    if let Some(seconds) = seconds {
+        let (end, load) = (runtime.sleep(Duration::from_secs(seconds.into())), Rc::downgrade(&load));
+        executor.runtime().spawn(Class::Foreground, async move {
+            end.await;
+            // Unless it was over before.
+            load.upgrade().iter().for_each(|load| load.borrow_mut().left = 0);
+        });
+    }
     let ended = executor.block_on(async {
         for connection in connections {
             connection.await?;
