@@ -32,9 +32,9 @@ pub use error::GlommioError;
 
 /// How long glommio lets tasks run before it looks at its rings again. When this time is over between its look at the
 /// rings and its first task, it takes "no task ran" for "no task is ready" and sleeps until something else wakes it.
-/// Executors were seen to stop for ever at 200 us, and at 1 ms on a busy machine. Here its tasks take microseconds and the engine's are none
-/// of them, so nothing is gained by a short time: this is one that is never over, not even when the machine stands still
-/// for a while.
+/// Executors were seen to stop for ever at 200 us, and at 1 ms on a busy machine. Here its tasks take microseconds and
+/// the engine's are none of them, so nothing is gained by a short time: this is one that is never over, not even when
+/// the machine stands still for a while.
 pub const PREEMPTION: Duration = Duration::from_secs(3600);
 
 /// Requests handed to the kernel at a time, by each of its three rings.
