@@ -184,7 +184,7 @@ fn bench(server: &FakeServer, options: &str) -> (Value, Result<(), Failure>) {
 #[test]
 fn a_benchmark_ends_when_its_time_is_over() {
     let server = FakeServer::start(Fault::None);
-    for pace in ["", "--rate 2000"] {
+    for pace in ["--pipeline 2", "--rate 2000"] {
         let command = "bench kv --records 50 --operations 100000000 --connections 8 -o json --seconds 1";
         let (printed, ended) = kyrodb(&server, &format!("{command} {pace}"));
         ended.unwrap();
