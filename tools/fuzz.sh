@@ -1,22 +1,41 @@
 #!/usr/bin/env bash
-# Runs every fuzz target, all of them together for a number of seconds, builds not counted. Skips where there is no
-# nightly toolchain, no cargo-fuzz or no target.
+# Runs every fuzz target, all of them together for a number of seconds, builds not counted.
 # Usage: tools/fuzz.sh [SECONDS=300]
+# A short run (less than 600 s) is built by the stable toolchain, for panics, assertions and hangs: libFuzzer with the
+# coverage passes of LLVM, as cargo-fuzz asks for them. A longer one has the address sanitizer too, and needs a nightly
+# toolchain and cargo-fuzz; it skips where they are missing.
 source "$(dirname "$0")/lib.sh"
 
 BUDGET=${1:-300}
 cd "$ROOT"
 [ -f fuzz/Cargo.toml ] || skip "there is no fuzz/Cargo.toml"
-cargo +nightly --version >/dev/null 2>&1 || skip "no nightly toolchain"
-cargo +nightly fuzz --version >/dev/null 2>&1 || skip "cargo-fuzz is not installed"
-mapfile -t targets < <(cargo +nightly fuzz list)
+mapfile -t targets < <(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"/\1/p' fuzz/Cargo.toml)
 [ "${#targets[@]}" -gt 0 ] || skip "no fuzz target"
-
-# A short run is over sooner when less is made of the code.
-[ "$BUDGET" -ge 600 ] || export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
-cargo +nightly fuzz build
 share=$((BUDGET / ${#targets[@]}))
+options=(-max_total_time="$share" -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1)
+
+if [ "$BUDGET" -ge 600 ]; then
+    cargo +nightly --version >/dev/null 2>&1 || skip "no nightly toolchain"
+    cargo +nightly fuzz --version >/dev/null 2>&1 || skip "cargo-fuzz is not installed"
+    cargo +nightly fuzz build
+    for target in "${targets[@]}"; do
+        echo "fuzzing $target for $share s"
+        cargo +nightly fuzz run "$target" -- "${options[@]}"
+    done
+    exit
+fi
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+flags="--cfg fuzzing -Cpasses=sancov-module"
+for part in level=4 inline-8bit-counters pc-table trace-compares; do
+    flags="$flags -Cllvm-args=-sanitizer-coverage-$part"
+done
+# For the host by name: what runs while building is not instrumented then. Little is made of the code: it is run briefly.
+RUSTFLAGS="$flags" CARGO_TARGET_DIR="$ROOT/fuzz/target" CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+    CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+    cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$host"
 for target in "${targets[@]}"; do
     echo "fuzzing $target for $share s"
-    cargo +nightly fuzz run "$target" -- -max_total_time="$share" -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+    mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
+    "fuzz/target/$host/release/$target" "${options[@]}" -artifact_prefix="fuzz/artifacts/$target/" "fuzz/corpus/$target"
 done
