@@ -7,25 +7,13 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use http::{Answer, Served, Talk};
+use http::{Answer, Served, Talk, plain_http};
 use kyrodb::io::executor::Class;
 use kyrodb::io::sim::{CrashPolicy, Rng};
-use kyrodb::net::access::shared::Access;
-use kyrodb::net::server::Options;
 use serde_json::{Value, json};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
-
-fn plain_http() -> Options {
-    Options {
-        log_requests: false,
-        connections_max: 64,
-        room_bytes: 32 << 20,
-        access: Access::default(),
-        tls: None,
-    }
-}
 
 fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {
     Served::start(seed, 2).talk(|talk| test(talk));

@@ -58,20 +58,21 @@ pub struct Served {
     address: SocketAddr,
 }
 
+/// Everybody may do everything.
+pub fn plain_http() -> Options {
+    Options {
+        log_requests: false,
+        connections_max: 64,
+        room_bytes: 32 << 20,
+        access: Access::default(),
+        tls: None,
+    }
+}
+
 impl Served {
     /// A node on `cores` cores, each listening at the same address.
     pub fn start(seed: u64, cores: usize) -> Served {
-        Served::start_with(
-            seed,
-            cores,
-            Options {
-                log_requests: false,
-                connections_max: 64,
-                room_bytes: 32 << 20,
-                access: Access::default(),
-                tls: None,
-            },
-        )
+        Served::start_with(seed, cores, plain_http())
     }
 
     pub fn start_with(seed: u64, cores: usize, http: Options) -> Served {
