@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,18 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed")
 }
 
-/// Writes a certificate for `localhost` and its key.
+/// Writes the server's certificate, which is for `localhost`, and its key.
 fn issue(by: &Authority, dir: &Path) {
+    issue_to("server", by, dir);
+}
+
+/// Writes `{who}.pem` and `{who}.key`.
+fn issue_to(who: &str, by: &Authority, dir: &Path) {
     let own = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(["localhost".to_owned()]).expect("valid");
-    fs::write(dir.join("server.key"), own.serialize_pem()).expect("written");
-    fs::write(dir.join("server.pem"), params.signed_by(&own, by).expect("signed").pem()).expect("written");
+    let certificate = params.signed_by(&own, by).expect("signed").pem();
+    fs::write(dir.join(who).with_extension("key"), own.serialize_pem()).expect("written");
+    fs::write(dir.join(who).with_extension("pem"), certificate).expect("written");
 }
 
 struct Server {
@@ -160,4 +166,57 @@ fn a_certificate_that_cannot_be_used_is_refused_at_the_start() {
         .expect("it runs");
     assert_eq!(code(&refused), 2, "{}", said(&refused));
     assert!(said(&refused).contains("server.pem"), "{}", said(&refused));
+}
+
+/// Runs a command in the directory of the certificates.
+fn command(server: &Server, dir: &Path, line: &str) -> Output {
+    let port = server.address.rsplit_once(':').expect("a port").1;
+    let url = format!("https://localhost:{port}");
+    kyrodb().current_dir(dir).args(line.split(' ')).args(["--url", &url]).output().expect("it runs")
+}
+
+#[test]
+fn the_commands_speak_tls_both_ways() {
+    const RECORDS: usize = 30_000;
+    let (dir, authority, other) = (tempfile::tempdir().expect("a directory"), authority(), self::authority());
+    let dir = dir.path();
+    issue(&authority, dir);
+    issue_to("client", &authority, dir);
+    fs::write(dir.join("ca.pem"), authority.pem()).expect("written");
+    fs::write(dir.join("other.pem"), other.pem()).expect("written");
+    let lines = |at: usize| format!("{{\"key\":{at},\"value\":\"{at:0100}\"}}\n");
+    fs::write(dir.join("records.ndjson"), (0..RECORDS).map(lines).collect::<String>()).expect("written");
+    let server = start(dir, &["--tls-client-ca", dir.join("ca.pem").to_str().expect("letters")]);
+    let known = "--ca-file ca.pem --client-certificate client.pem --client-key client.key";
+
+    let put = command(&server, dir, &format!("put 1 one {known}"));
+    assert_eq!(code(&put), 0, "{}", said(&put));
+    let got = command(&server, dir, &format!("get 1 {known}"));
+    assert_eq!((code(&got), got.stdout.as_slice()), (0, &b"one"[..]), "{}", said(&got));
+    // Both directions of one connection are busy at the same time.
+    let imported = command(&server, dir, &format!("import records.ndjson -o json {known}"));
+    let is_straight = said(&imported).contains("\"resent_uploads\":0");
+    assert!(code(&imported) == 0 && is_straight, "{}", said(&imported));
+    let same = command(&server, dir, &format!("import records.ndjson --verify {known}"));
+    assert_eq!(code(&same), 0, "{}", said(&same));
+    let exported = command(&server, dir, &format!("export {known}"));
+    assert_eq!(exported.stdout.split(|byte| *byte == b'\n').count(), RECORDS + 1, "{}", said(&exported));
+    let backup = command(&server, dir, &format!("backup --to backups --data-dir data {known}"));
+    assert_eq!(code(&backup), 0, "{}", said(&backup));
+
+    for (what, options, wanted) in [
+        ("its signature is not believed", "--client-certificate client.pem --client-key client.key", 5),
+        ("nor by another", "--ca-file other.pem --client-certificate client.pem --client-key client.key", 5),
+        ("no certificate is shown", "--ca-file ca.pem", 5),
+        ("a key of another", "--ca-file ca.pem --client-certificate client.pem --client-key server.key", 1),
+        ("no certificate in it", "--ca-file server.key", 1),
+        ("no such file", "--ca-file nothing.pem", 1),
+        ("half of an identity", "--ca-file ca.pem --client-key client.key", 2),
+    ] {
+        let refused = command(&server, dir, &format!("get 1 {options}"));
+        assert_eq!(code(&refused), wanted, "{what}: {}", said(&refused));
+        assert!(refused.stdout.is_empty() && !refused.stderr.is_empty());
+    }
+    let bench = command(&server, dir, &format!("bench kv {known}"));
+    assert!(code(&bench) == 2 && said(&bench).contains("no TLS"), "{}", said(&bench));
 }

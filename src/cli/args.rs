@@ -187,15 +187,31 @@ impl ServeArgs {
     }
 }
 
-/// Which collection of which server.
-#[derive(Debug, Args)]
-pub struct TargetArgs {
-    /// The server
+/// A server, and what it gets to see.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// The server: http://host:port, or https://
     #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
     pub url: String,
     /// File with the API key to show
     #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Whose signatures are believed under https, in PEM; without it, what the machine believes
+    #[arg(long, env = "KYRODB_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show under https, in PEM, for a server with --tls-client-ca
+    #[arg(long, env = "KYRODB_CLIENT_CERTIFICATE", value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, env = "KYRODB_CLIENT_KEY", value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
+}
+
+/// Which collection of which server.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
     #[arg(long, short, default_value = "default")]
     pub collection: String,
 }
@@ -354,12 +370,9 @@ pub struct BackupArgs {
     /// Where backups are kept, each in a directory of its own
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-    /// The server
-    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
-    pub url: String,
-    /// File with the API key to show: an admin's, for everything
-    #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
-    pub api_key_file: Option<PathBuf>,
+    // Its key is an admin's, for everything.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// The data directory of that server
     #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,

@@ -20,7 +20,7 @@ use crate::shard::snapshot::{self, DESCRIPTION_FILE, SNAPSHOTS_DIR, Snapshot};
 const UNFINISHED: &str = ".tmp";
 
 pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
-    let client = Client::to(&args.url, args.api_key_file.as_deref())?;
+    let client = Client::to(&args.server)?;
     let _claim = DataDir::claim(&args.to)?;
     clear_up(args, &client)?;
     let snapshot: Snapshot = client.post("/v1/snapshot?wait=true")?.json()?;
@@ -68,7 +68,7 @@ fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Fail
         let what = format!(
             "the server's snapshot is not in {}: --data-dir names the data directory of the server at {}",
             from.display(),
-            args.url
+            args.server.url
         );
         return Err(Failure::Conflict { what });
     }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -18,12 +18,12 @@ use serde::Deserialize;
 
 use super::api_key::ApiKeyLine;
 use super::client::{Server, refused};
+use super::duplex::{Duplex, Sealing};
 use super::failure::{Failure, Refused};
 use super::wire::{BodyReader, read_head};
 
 /// Batches that wait for their answers.
 const WINDOW_BATCHES_MAX: usize = 32;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without an answer for so long the connection counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Without any progress for so long the upload gives up.
@@ -75,6 +75,7 @@ impl Batch {
 pub struct Target {
     pub server: Server,
     pub address: SocketAddr,
+    pub sealing: Option<Sealing>,
     pub api_key: ApiKeyLine,
     /// Of the bulk route.
     pub path: String,
@@ -146,24 +147,21 @@ impl<'a> Upload<'a> {
 
     /// One connection, until everything is answered or it breaks.
     fn attempt(&self, input: &Receiver<Batch>) -> Result<(), Broken> {
-        let stream =
-            TcpStream::connect_timeout(&self.target.address, CONNECT_TIMEOUT).map_err(Broken::Lost)?;
-        stream.set_nodelay(true).map_err(Broken::Lost)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(Broken::Lost)?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(Broken::Lost)?;
+        let Target { address, sealing, .. } = self.target;
+        let stream = Duplex::connect(address, sealing.as_ref(), ANSWER_TIMEOUT).map_err(Broken::Lost)?;
         self.window.open();
         thread::scope(|scope| {
             let writer = scope.spawn(|| self.send_lines(&stream, input));
             let read = self.read_answers(&stream);
             // Whatever ended the reading, the writer must not wait for room or for the socket.
             self.window.close();
-            let _ = stream.shutdown(Shutdown::Both);
+            stream.shut_down();
             let sent = writer.join().expect("the writer does not panic");
             read.and_then(|()| sent.map_err(Broken::Lost))
         })
     }
 
-    fn send_lines(&self, mut stream: &TcpStream, input: &Receiver<Batch>) -> io::Result<()> {
+    fn send_lines(&self, mut stream: &Duplex, input: &Receiver<Batch>) -> io::Result<()> {
         stream.write_all(self.head().as_bytes())?;
         for (batch, first) in self.window.unanswered() {
             send_chunk(stream, batch.lines_from(first))?;
@@ -190,7 +188,7 @@ impl<'a> Upload<'a> {
         )
     }
 
-    fn read_answers(&self, stream: &TcpStream) -> Result<(), Broken> {
+    fn read_answers(&self, stream: &Duplex) -> Result<(), Broken> {
         let mut reader = BufReader::with_capacity(1 << 16, stream);
         let head = read_head(&mut reader).map_err(Broken::Lost)?;
         let mut body = BodyReader::new(reader, head.framing);
@@ -257,7 +255,7 @@ fn is_for_the_moment(status: u16) -> bool {
     matches!(status, 408 | 429 | 503)
 }
 
-fn send_chunk(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+fn send_chunk(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(()); // an empty chunk would end the body
     }
@@ -396,10 +394,11 @@ mod tests {
 
     fn upload_to(listener: &TcpListener, lines: usize, counts: &Counts) -> Result<(), Failure> {
         let address = listener.local_addr().unwrap();
-        let server = Server { authority: address.to_string() };
+        let server = Server { is_sealed: false, authority: address.to_string() };
         let target = Target {
             server,
             address,
+            sealing: None,
             api_key: ApiKeyLine::default(),
             path: "/bulk".to_owned(),
             durability: None,

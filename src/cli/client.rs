@@ -1,20 +1,22 @@
 //! A server seen by the commands: single requests, and answers that stream in.
 //!
-//! Transport is ureq, without TLS. Every status of 400 and above becomes [`Refused`] here, so that a
+//! Transport is ureq. Every status of 400 and above becomes [`Refused`] here, so that a
 //! command only ever sees answers that it asked for.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response};
 
 use super::api_key::ApiKeyLine;
-use super::args::{TargetArgs, resolve};
+use super::args::{ServerArgs, TargetArgs, resolve};
+use super::duplex::Sealing;
 use super::failure::{Failure, Refused, UsageError};
+use super::trust::Trust;
 use crate::limits;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,15 +25,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A page of a scan: its values, quoted, and their frames.
 const JSON_BYTES_MAX: u64 = 4 * limits::BODY_BYTES_MAX as u64;
 
-/// `http://host:port`, taken apart.
+/// `http://host:port` or `https://host:port`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// Under TLS.
+    pub is_sealed: bool,
     /// `host:port`, as it stands in the `Host` header.
     pub authority: String,
 }
 
 pub struct Client {
     server: Server,
+    /// Where the server is under TLS.
+    sealing: Option<Sealing>,
     api_key: ApiKeyLine,
     agent: ureq::Agent,
 }
@@ -55,18 +61,31 @@ struct Problem {
 impl Server {
     pub fn parse(url: &str) -> Result<Server, Failure> {
         let wrong = || Failure::Usage(UsageError::Url { url: url.to_owned() });
-        let authority = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+        let (is_sealed, rest, port) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest, 80),
+            (None, Some(rest)) => (true, rest, 443),
+            (None, None) => return Err(wrong()),
+        };
+        let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
             return Err(wrong());
         }
         // A colon after the last bracket: `[::1]` has colons, but no port.
         let has_port = authority.rsplit(']').next().is_some_and(|tail| tail.contains(':'));
-        let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Server { authority })
+        let authority = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+        Ok(Server { is_sealed, authority })
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+        let scheme = if self.is_sealed { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
+    /// What its certificate is for.
+    fn name(&self) -> Result<ServerName<'static>, Failure> {
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        ServerName::try_from(host).map_err(|_| Failure::Usage(UsageError::Url { url: self.url() }))
     }
 
     pub fn address(&self) -> Result<SocketAddr, Failure> {
@@ -79,22 +98,29 @@ impl Server {
 }
 
 impl Client {
-    pub fn new(server: Server, api_key: ApiKeyLine) -> Client {
-        let config = ureq::Agent::config_builder()
+    pub fn of(target: &TargetArgs) -> Result<Client, Failure> {
+        Client::to(&target.server)
+    }
+
+    pub fn to(args: &ServerArgs) -> Result<Client, Failure> {
+        let (server, api_key) = (Server::parse(&args.url)?, ApiKeyLine::read(args.api_key_file.as_deref())?);
+        let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .build();
-        Client { server, api_key, agent: config.new_agent() }
+            .timeout_recv_response(Some(ANSWER_TIMEOUT));
+        let mut sealing = None;
+        if server.is_sealed {
+            let trust = Trust::read(args)?;
+            config = config.tls_config(trust.of_requests());
+            sealing = Some(Sealing { name: server.name()?, config: trust.config() });
+        }
+        Ok(Client { server, sealing, api_key, agent: config.build().new_agent() })
     }
 
-    pub fn of(target: &TargetArgs) -> Result<Client, Failure> {
-        Client::to(&target.url, target.api_key_file.as_deref())
-    }
-
-    pub fn to(url: &str, api_key_file: Option<&Path>) -> Result<Client, Failure> {
-        Ok(Client::new(Server::parse(url)?, ApiKeyLine::read(api_key_file)?))
+    /// For those that hold a connection themselves.
+    pub fn sealing(&self) -> Option<&Sealing> {
+        self.sealing.as_ref()
     }
 
     /// For those that write their requests themselves.
@@ -230,17 +256,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_plain_http_urls_only() {
-        for (url, wanted) in [
-            ("http://127.0.0.1:3030", "127.0.0.1:3030"),
-            ("http://localhost:1/", "localhost:1"),
-            ("http://[::1]:3030", "[::1]:3030"),
-            ("http://[::1]", "[::1]:80"),
-            ("http://db", "db:80"),
+    fn takes_http_urls_only() {
+        for (url, wanted, name) in [
+            ("http://127.0.0.1:3030", "http://127.0.0.1:3030", "127.0.0.1"),
+            ("http://localhost:1/", "http://localhost:1", "localhost"),
+            ("https://localhost:1/", "https://localhost:1", "localhost"),
+            ("https://[::1]:3030", "https://[::1]:3030", "::1"),
+            ("http://[::1]", "http://[::1]:80", "::1"),
+            ("http://db", "http://db:80", "db"),
+            ("https://db.example", "https://db.example:443", "db.example"),
         ] {
-            assert_eq!(Server::parse(url).unwrap().authority, wanted);
+            let server = Server::parse(url).unwrap();
+            assert_eq!((server.url().as_str(), server.name().unwrap().to_str()), (wanted, name.into()));
         }
-        for url in ["", "127.0.0.1:3030", "https://x", "http://", "http://x/y", "http://u@x", "http://x?y"] {
+        for url in ["", "127.0.0.1:3030", "ftp://x", "http://", "https://x/y", "http://u@x", "http://x?y"] {
             assert!(Server::parse(url).is_err(), "{url}");
         }
     }

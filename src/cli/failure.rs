@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustls::pki_types::pem;
+
 use super::config::ConfigError;
 use super::described::Misfit;
 use super::document_line::DocumentLineError;
@@ -109,7 +111,7 @@ pub struct Refused {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageError {
-    /// Only `http://host:port`.
+    /// Only `http://host:port` and `https://host:port`.
     Url {
         url: String,
     },
@@ -180,6 +182,12 @@ pub enum InputError {
     Misfit(Misfit),
     /// A vector that no collection takes.
     Vector(VectorError),
+    /// Not what is wanted of a file of certificates, or of a key.
+    Pem(pem::Error),
+    /// Certificates, but none that could vouch for another.
+    NoAuthority,
+    /// A key that does not go with its certificate.
+    Identity(rustls::Error),
 }
 
 impl Failure {
@@ -358,6 +366,9 @@ impl fmt::Display for InputError {
             InputError::Document(error) => error.fmt(f),
             InputError::Misfit(misfit) => misfit.fmt(f),
             InputError::Vector(error) => error.fmt(f),
+            InputError::Pem(error) => error.fmt(f),
+            InputError::NoAuthority => f.write_str("none of its certificates can be used"),
+            InputError::Identity(error) => error.fmt(f),
             InputError::Reads => f.write_str("a line with \"op\":\"get\" has no place in an import"),
         }
     }

@@ -72,6 +72,7 @@ fn load(
     let target = Target {
         server: client.server().clone(),
         address: client.server().address()?,
+        sealing: client.sealing().cloned(),
         api_key: client.api_key().clone(),
         path: format!("{route}/bulk"),
         durability: args.durability.clone(),

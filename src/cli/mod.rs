@@ -22,6 +22,7 @@ mod data_dir;
 mod described;
 mod doctor;
 mod document_line;
+mod duplex;
 mod engine;
 mod every;
 mod failure;
@@ -53,6 +54,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod tls_watch;
+mod trust;
 mod value_line;
 mod values;
 mod vector_file;

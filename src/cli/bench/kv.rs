@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,10 +15,10 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::super::args::LEVELS;
+use super::super::args::{LEVELS, ServerArgs};
 use super::super::client::{Client, percent_encoded};
 use super::super::engine::with_executor;
-use super::super::failure::Failure;
+use super::super::failure::{Failure, UsageError};
 use super::super::output::Output;
 use super::super::spread::Router;
 use super::super::values::{VERSION_BYTES, mix};
@@ -35,12 +34,8 @@ use crate::types::Mono;
 
 #[derive(Clone, Debug, Args)]
 pub struct KvArgs {
-    /// The server
-    #[arg(long, env = "KYRODB_URL", default_value = "http://127.0.0.1:3030")]
-    pub url: String,
-    /// File with the API key to show
-    #[arg(long, env = "KYRODB_API_KEY_FILE", value_name = "FILE")]
-    pub api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Created when it does not exist; its records are overwritten
     #[arg(long, short, default_value = "bench")]
     pub collection: String,
@@ -125,7 +120,15 @@ struct Phase {
 
 /// Prints a [`Report`]; fails with exit code 1 when an answer was wrong or missing.
 pub fn run(args: &KvArgs, out: &mut Output) -> Result<(), Failure> {
-    let client = Client::to(&args.url, args.api_key_file.as_deref())?;
+    let client = Client::to(&args.server)?;
+    if client.server().is_sealed {
+        let wanted = "http://host:port: the load generator speaks no TLS";
+        return Err(Failure::Usage(UsageError::Option {
+            name: "--url",
+            value: client.server().url(),
+            wanted,
+        }));
+    }
     let info: BuildInfo = client.get("/build_info", &[])?.json()?;
     let shards = Router::ask(&client)?.map_or(1, |router| router.shards as u64);
     create_collection(&client, &args.collection, shards)?;
