@@ -164,6 +164,41 @@ fn a_running_server_takes_keys_up_and_none_of_them_is_in_its_words() {
 }
 
 #[test]
+fn a_scan_that_is_being_sent_ends_with_its_key() {
+    const RECORDS: usize = 3_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Loud::start(dir.path(), &["--disable-http-log"]);
+    let records = dir.path().join("records.ndjson");
+    // More than the sockets between them hold.
+    let lines = (0..RECORDS).map(|at| format!("{{\"key\":{at},\"value\":\"{at:010000}\"}}\n"));
+    fs::write(&records, lines.collect::<String>()).expect("written");
+    let imported = server.run(&["import", records.to_str().expect("letters")]);
+    assert_eq!(code(&imported), 0, "{}", said(&imported));
+    let (id, reader) = create(dir.path(), "read", &[]);
+    server.becomes("GET /v1/kv/default/1", "", 401);
+
+    let scan = |connection: &str| {
+        let mut stream = TcpStream::connect(&server.address).expect("it listens");
+        let head = format!("Host: kyrodb\r\nAuthorization: Bearer {reader}\r\nAccept: application/x-ndjson");
+        write!(stream, "GET /v1/kv/default HTTP/1.1\r\n{head}\r\nConnection: {connection}\r\n\r\n")
+            .expect("sent");
+        stream
+    };
+    let read = |mut stream: TcpStream| {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        (answer.ends_with(b"\r\n0\r\n\r\n"), answer.iter().filter(|byte| **byte == b'{').count())
+    };
+    assert_eq!(read(scan("close")), (true, RECORDS));
+    let mut cut = scan("keep-alive");
+    cut.read_exact(&mut [0; 15]).expect("it begins");
+    assert_eq!(code(&key_command(dir.path(), &["revoke", &id])), 0);
+    server.becomes("GET /v1/kv/default/1", &reader, 401);
+    let (is_whole, count) = read(cut);
+    assert!(!is_whole && count < RECORDS, "{count} records");
+}
+
+#[test]
 fn keys_are_made_listed_and_never_shown_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let (id, key) = create(dir.path(), "read", &["--collection", "b", "-c", "a"]);

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::access::caller::{Caller, Trail, Verdict};
+use super::access::caller::{Admitted, Caller, Trail, Verdict};
 use super::body::{BodySink, Decoding, WholeBody};
 use super::bulk::Bulk;
 use super::coding::Coding;
@@ -258,7 +258,9 @@ impl Connection {
         match self.encode(response, &shell) {
             Rest::Nothing => self.wire.flush_if_large().await,
             Rest::Value { bytes, start } => self.wire.send_shared(bytes, start).await,
-            Rest::Stream { source, chunked } => self.send_stream(source, chunked).await,
+            Rest::Stream { source, chunked } => {
+                self.send_stream(source, chunked, &shell.trail.admitted).await;
+            }
         }
         if room > 0 {
             self.wire.set_aside(0);
@@ -302,9 +304,14 @@ impl Connection {
         }
     }
 
-    async fn send_stream(&mut self, mut source: Box<dyn Source>, chunked: bool) {
+    async fn send_stream(&mut self, mut source: Box<dyn Source>, chunked: bool, admitted: &Admitted) {
         let mut piece = Vec::new();
         loop {
+            // It may go on for hours.
+            if !self.caller.still_admits(admitted) {
+                tracing::info!("an answer was cut short: its key was revoked");
+                return self.end_in_an_answer();
+            }
             piece.clear();
             match self.wire.wait(source.next(&mut piece)).await {
                 Ok(more) => {
@@ -316,8 +323,7 @@ impl Connection {
                 }
                 Err(problem) => {
                     tracing::warn!(code = problem.code, detail = %problem.detail, "an answer was cut short");
-                    self.ending = Some(Ending::Plain);
-                    return;
+                    return self.end_in_an_answer();
                 }
             }
             self.wire.flush_if_large().await;
@@ -325,6 +331,12 @@ impl Connection {
                 return;
             }
         }
+    }
+
+    /// Anything behind an answer that was cut short would be taken for a part of it.
+    fn end_in_an_answer(&mut self) {
+        self.open.clear();
+        self.ending = Some(Ending::Plain);
     }
 
     // ---- bodies that are taken as they come

@@ -4,6 +4,7 @@
 //! a wrong key is limited by his address, so that keys cannot be tried out at will.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::audit::Action;
@@ -24,6 +25,18 @@ pub struct Trail {
     /// Further lines of its answer.
     pub lines: Vec<u8>,
     pub action: Option<Box<Action>>,
+    pub admitted: Admitted,
+}
+
+/// As whom a request was admitted: what goes on for long asks whether it still would be.
+#[derive(Clone, Default)]
+pub enum Admitted {
+    /// Nobody needed a key.
+    #[default]
+    Openly,
+    /// It needs no key, whoever else does.
+    Always,
+    By(Rc<Remembered>),
 }
 
 pub enum Verdict {
@@ -56,8 +69,9 @@ impl<'a> Permit<'a> {
     }
 }
 
-/// The key of this connection that was accepted last.
-struct Remembered {
+/// The key of this connection that was accepted last. Counted on this core: the holder is shared by all, and so would
+/// its count be.
+pub struct Remembered {
     /// The whole field, as it came.
     authorization: String,
     holder: Arc<Holder>,
@@ -71,9 +85,9 @@ pub struct Caller {
     /// Nothing is to be looked at: no keys, no limits, no other origins.
     is_free: bool,
     address_limiters: Option<Arc<Limiters>>,
-    remembered: Option<Remembered>,
-    /// The last request came with the key that is remembered, and needed it.
-    is_known: bool,
+    remembered: Option<Rc<Remembered>>,
+    /// The last request.
+    admitted: Admitted,
 }
 
 impl Caller {
@@ -90,7 +104,7 @@ impl Caller {
             is_free: false,
             address_limiters,
             remembered: None,
-            is_known: false,
+            admitted: Admitted::Openly,
         };
         caller.see_whether_free();
         caller
@@ -110,7 +124,7 @@ impl Caller {
         now: Mono,
     ) -> (Verdict, Trail) {
         self.keep_up();
-        self.is_known = false;
+        self.admitted = Admitted::Openly;
         let mut trail = Trail::default();
         // Nothing that steers the server is of another class, so nothing escapes the audit.
         if self.is_free && class != Class::Alone {
@@ -122,21 +136,33 @@ impl Caller {
             return (Verdict::Preflight, trail);
         }
         match self.judge(head, resource, now, &mut trail) {
-            Ok(()) => (Verdict::Pass, trail),
+            Ok(()) => {
+                trail.admitted = self.admitted.clone();
+                (Verdict::Pass, trail)
+            }
             Err(problem) => (Verdict::Refused(problem), trail),
         }
     }
 
     /// For the request that was admitted last.
     pub fn permit(&self) -> Permit<'_> {
-        Permit { holder: self.known(), access: &self.access }
+        Permit { holder: self.known().map(|holder| &**holder), access: &self.access }
     }
 
     /// False when the request that was admitted last would not be any more: its key was revoked.
     pub fn is_still_admitted(&mut self) -> bool {
-        let (was_open, was_known) = (!self.table.needs_keys(), self.is_known);
+        let admitted = self.admitted.clone();
+        self.still_admits(&admitted)
+    }
+
+    /// The same of one that was admitted before.
+    pub fn still_admits(&mut self, admitted: &Admitted) -> bool {
         self.keep_up();
-        if was_known { self.is_known } else { was_open && !self.table.needs_keys() }
+        match admitted {
+            Admitted::Openly => !self.table.needs_keys(),
+            Admitted::Always => true,
+            Admitted::By(known) => self.table.same_as(&known.holder).is_some(),
+        }
     }
 
     pub fn audit(&self, trail: &Trail, status: u16) {
@@ -151,18 +177,20 @@ impl Caller {
         if generation != self.generation {
             self.generation = generation;
             self.table = self.access.table();
-            let same = |known: Remembered| {
+            let same = |known: Rc<Remembered>| {
                 let holder = self.table.same_as(&known.holder)?.clone();
-                Some(Remembered { holder, ..known })
+                Some(Rc::new(Remembered { authorization: known.authorization.clone(), holder }))
             };
             self.remembered = self.remembered.take().and_then(same);
-            self.is_known &= self.remembered.is_some();
             self.see_whether_free();
         }
     }
 
-    fn known(&self) -> Option<&Holder> {
-        self.remembered.as_ref().filter(|_| self.is_known).map(|known| &*known.holder)
+    fn known(&self) -> Option<&Arc<Holder>> {
+        match &self.admitted {
+            Admitted::By(known) => Some(&known.holder),
+            Admitted::Openly | Admitted::Always => None,
+        }
     }
 
     fn judge(
@@ -175,19 +203,21 @@ impl Caller {
         let resource = resource.ok_or_else(Problem::no_such_route)?;
         let need = need_of(resource, head.method, head.query);
         match need {
-            Need::Public => return Ok(()),
+            Need::Public => {
+                self.admitted = Admitted::Always;
+                return Ok(());
+            }
             Need::NoSuchMethod => return Err(Problem::method_not_allowed(resource.allow())),
             Need::AnyKey | Need::Collection { .. } | Need::Server { .. } => {}
         }
         let recognised = self.recognise(head);
         let outcome = self.charge(&need, now, trail).and(recognised).and_then(|()| self.require(&need));
         if let Err(denial) = outcome {
-            self.access.audit().denied(denial, self.known(), self.peer, head, now);
+            self.access.audit().denied(denial, self.known().map(|holder| &**holder), self.peer, head, now);
             return Err(problem_of(denial, &need));
         }
         if need.is_admin() && !matches!(head.method, Method::Get | Method::Head) {
-            let holder = self.remembered.as_ref().filter(|_| self.is_known).map(|known| known.holder.clone());
-            trail.action = Some(Box::new(Action::of(head, holder, self.peer)));
+            trail.action = Some(Box::new(Action::of(head, self.known().cloned(), self.peer)));
         }
         Ok(())
     }
@@ -198,13 +228,17 @@ impl Caller {
             return Ok(());
         }
         let shown = head.fields.authorization.ok_or(Denial::NoKey)?.reveal();
-        let is_remembered = |known: &Remembered| same_bytes(known.authorization.as_bytes(), shown.as_bytes());
-        if !self.remembered.as_ref().is_some_and(is_remembered) {
-            let presented = Presented::in_authorization(shown).ok_or(Denial::WrongKey)?;
-            let holder = self.table.find(&presented).ok_or(Denial::WrongKey)?.clone();
-            self.remembered = Some(Remembered { authorization: shown.to_owned(), holder });
-        }
-        self.is_known = true;
+        let is_shown = |known: &Rc<Remembered>| same_bytes(known.authorization.as_bytes(), shown.as_bytes());
+        let known = match self.remembered.clone().filter(is_shown) {
+            Some(known) => known,
+            None => {
+                let presented = Presented::in_authorization(shown).ok_or(Denial::WrongKey)?;
+                let holder = self.table.find(&presented).ok_or(Denial::WrongKey)?.clone();
+                let known = Rc::new(Remembered { authorization: shown.to_owned(), holder });
+                self.remembered.insert(known).clone()
+            }
+        };
+        self.admitted = Admitted::By(known);
         Ok(())
     }
 

@@ -147,10 +147,15 @@ fn a_revoked_key_ends_with_the_table_it_was_in() {
     assert_eq!(status(&mut caller, "PUT /v1/kv/a/1", &fields), 200);
     access.publish(vec![first.clone()]);
     assert!(caller.is_still_admitted());
+    let admitted = ask(&mut caller, "PUT /v1/kv/a/1", &fields).1.admitted;
+    assert_eq!(status(&mut caller, "PUT /v1/kv/a/1", ""), 401, "another request in the meantime");
+    assert!(caller.still_admits(&admitted) && !caller.is_still_admitted());
+    assert_eq!(status(&mut caller, "PUT /v1/kv/a/1", &fields), 200);
     access.publish(vec![first, second.clone()]);
     assert!(caller.is_still_admitted(), "also after a second change");
     access.publish(vec![second]);
     assert!(!caller.is_still_admitted());
+    assert!(!caller.still_admits(&admitted));
     assert_eq!(status(&mut caller, "PUT /v1/kv/a/1", &fields), 401);
     access.publish(Vec::new());
     assert_eq!(status(&mut caller, "GET /v1/kv/a/1", ""), 401, "the last key is gone: nobody comes in");
