@@ -257,7 +257,8 @@ pub fn append_end(chunked: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// `before`, a decimal number, `after`.
+/// `before`, a decimal number, `after`. Inlined: what is known of the texts makes their copies a few moves.
+#[inline(always)]
 pub fn number_line(before: &[u8], number: u64, after: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(before);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());

@@ -7,6 +7,7 @@
 use std::mem::MaybeUninit;
 
 use super::fault::Fault;
+use super::target::{has, split_once};
 use crate::limits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,11 +159,11 @@ fn split_target(target: &str) -> Result<(&str, &str), Fault> {
     if target.len() > limits::TARGET_BYTES_MAX {
         return Err(Fault::TargetTooLong);
     }
-    if target.contains('#') {
+    if has(target, b'#') {
         return Err(Fault::Malformed("the request target holds a fragment"));
     }
     let local = if target.starts_with('/') || target == "*" { target } else { strip_authority(target)? };
-    let (path, query) = local.split_once('?').unwrap_or((local, ""));
+    let (path, query) = split_once(local, b'?').unwrap_or((local, ""));
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 

@@ -21,9 +21,22 @@ impl std::fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// What stands before and behind the first of an ASCII byte. Byte by byte, as `has` does: what is looked through here has
+/// some ten bytes, and the library's search for a character takes a hundred instructions before it looks at the first.
+pub fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
+    debug_assert!(byte.is_ascii());
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Whether an ASCII byte is in it.
+pub fn has(text: &str, byte: u8) -> bool {
+    text.bytes().any(|other| other == byte)
+}
+
 /// A segment of a path: borrowed when nothing in it is escaped.
 pub fn decode_segment(text: &str) -> Result<Cow<'_, str>, DecodeError> {
-    if text.contains('%') { decode(text, false).map(Cow::Owned) } else { Ok(Cow::Borrowed(text)) }
+    if has(text, b'%') { decode(text, false).map(Cow::Owned) } else { Ok(Cow::Borrowed(text)) }
 }
 
 /// A name or value of a query, in which a plus sign is a space.

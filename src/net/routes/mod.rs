@@ -35,7 +35,7 @@ use super::access::caller::Permit;
 use super::coding::Coding;
 use super::json::object::JsonObject;
 use super::parser::head::{Framing, Head, Method};
-use super::parser::target::{Query, decode_segment};
+use super::parser::target::{Query, decode_segment, has, split_once};
 use super::parser::{Body, Request};
 use super::problem::Problem;
 use crate::limits;
@@ -144,7 +144,7 @@ fn find_service(path: &str) -> Option<Resource<'_>> {
 }
 
 fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
-    let (group, rest) = rest.split_once('/').map_or((rest, None), |(group, rest)| (group, Some(rest)));
+    let (group, rest) = split_once(rest, b'/').map_or((rest, None), |(group, rest)| (group, Some(rest)));
     match (group, rest) {
         ("kv", Some(rest)) => find_kv(rest, method),
         ("get_fast", Some(key)) => one_segment(key).map(|key| Resource::CoreGet { key }),
@@ -168,7 +168,7 @@ fn find_v1<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
 }
 
 fn find_kv<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
-    let Some((collection, key)) = rest.split_once('/') else {
+    let Some((collection, key)) = split_once(rest, b'/') else {
         return one_segment(rest).map(|collection| Resource::Range { collection });
     };
     match (key, method) {
@@ -178,7 +178,7 @@ fn find_kv<'a>(rest: &'a str, method: Method<'_>) -> Option<Resource<'a>> {
         }
         ("mget", _) => Some(Resource::MultiGet { collection }),
         ("bulk", _) => Some(Resource::Bulk { collection }),
-        _ if key.contains('/') => None,
+        _ if has(key, b'/') => None,
         _ => Some(Resource::Record { collection, key }),
     }
 }
