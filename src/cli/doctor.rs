@@ -87,6 +87,7 @@ fn examine(config: &Config) -> Vec<Finding> {
         ring(),
         cores(config.shards, available_cores()),
         memory(config.memory_bytes, &read("/proc/meminfo")),
+        host_memory(&balloon_features()),
         locked_memory(facts::locked_memory_bytes()),
         open_files(files_wanted(config.shards), facts::open_files()),
         file_system(&dir),
@@ -164,6 +165,31 @@ fn memory(budget: u64, meminfo: &str) -> Finding {
 
 fn mib(bytes: u64) -> u64 {
     bytes / MIB as u64
+}
+
+/// The features of a virtual machine's memory balloon, a digit each from bit 0; empty when there is none.
+fn balloon_features() -> String {
+    const BALLOON: &str = "0x0005";
+    let devices = fs::read_dir("/sys/bus/virtio/devices").into_iter().flatten().flatten();
+    let mut dirs = devices.map(|device| device.path().display().to_string());
+    let balloon = dirs.find(|dir| read(&format!("{dir}/device")) == BALLOON);
+    balloon.map(|dir| read(&format!("{dir}/features"))).unwrap_or_default()
+}
+
+/// Memory that was free for a while is the host's again, and has to be fetched from there by whoever touches it first,
+/// within its processor time.
+fn host_memory(balloon_features: &str) -> Finding {
+    /// `VIRTIO_BALLOON_F_REPORTING` of Virtual I/O Device 1.2, section 5.5.3.
+    const REPORTING: usize = 5;
+    match balloon_features.as_bytes().get(REPORTING) {
+        Some(b'1') => Finding::warning(
+            "host memory",
+            "free memory goes back to the host",
+            "memory that is used anew may take milliseconds: where the slowest answers matter, take a machine without \
+             free page reporting",
+        ),
+        _ => Finding::good("host memory", "free memory stays with the machine"),
+    }
 }
 
 fn locked_memory(limit: u64) -> Finding {
@@ -344,6 +370,9 @@ mod tests {
         assert_eq!(verdict(&open_files(1000, (256, 1000))), Verdict::Good);
         assert_eq!(verdict(&open_files(1000, (256, 999))), Verdict::Warning);
         assert_eq!(verdict(&clock_source("hpet")), Verdict::Warning);
+        assert_eq!(verdict(&host_memory("01100101000")), Verdict::Warning);
+        assert_eq!(verdict(&host_memory("01100001000")), Verdict::Good);
+        assert_eq!(verdict(&host_memory("")), Verdict::Good);
         assert_eq!(verdict(&clock_step(Some(false))), Verdict::Warning);
     }
 
