@@ -13,7 +13,7 @@ use kyrodb::vector::element::{Element, Rows};
 use kyrodb::vector::graph::build::{BuildOptions, Builder};
 use kyrodb::vector::kernel::Kernels;
 use kyrodb::vector::metric::Metric;
-use kyrodb::vector::search::{Scratch, Search, SearchOptions, View};
+use kyrodb::vector::search::{Search, SearchOptions, View};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../support/hashes.rs"]
@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
     let view = View { graph: &graph, originals: &originals, allowed: None, deleted: &nothing };
     for width in [1, 30] {
         let options = SearchOptions { limit: 10, width, is_exact: false };
-        let (hits, _, _) = Search::run(view, &vec![2.0; dimension], options, Scratch::default());
+        let (hits, _, _) = Search::run(view, &vec![2.0; dimension], options, Box::default());
         // Changed links may lead past nodes; what is found is there.
         assert!(hits.len() <= count.min(10) && hits.iter().all(|hit| (hit.ordinal as usize) < count));
     }

@@ -8,7 +8,7 @@ use super::head::Head;
 use super::kernel::Kernels;
 use super::merge::{Merge, Origin};
 use super::metric::Metric;
-use super::search::{Scratch, Search, SearchOptions, View};
+use super::search::{Search, SearchOptions, View};
 use super::segment::Segment;
 use super::testing::Random;
 use super::tests::{bytes_of, clustered, graph_of};
@@ -117,7 +117,7 @@ impl Collection {
 
 fn search(view: View<'_>, query: &[f32]) -> Vec<Hit> {
     let options = SearchOptions { limit: 10, width: view.graph.width_for(10), is_exact: false };
-    Search::run(view, query, options, Scratch::default()).0
+    Search::run(view, query, options, Box::default()).0
 }
 
 fn score(one: &[f32], other: &[f32]) -> f32 {

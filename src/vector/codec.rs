@@ -353,8 +353,7 @@ impl Decoder {
         let links_at = self.graph.layout.links_at();
         let node = self.graph.nodes.len() as u32;
         let mut has_ended = false;
-        let into = self.graph.nodes.push();
-        into.copy_from_slice(block);
+        let into = self.graph.push_block(block);
         for id in into[links_at..].as_chunks_mut::<4>().0 {
             let link = u32::from_le_bytes(*id);
             let is_good = link == NONE || !has_ended && (link as usize) < self.count && link != node;
@@ -384,7 +383,7 @@ impl Decoder {
             if node as usize >= self.graph.len() {
                 return Err(DecodeError::Wrong("id of an entry point"));
             }
-            self.graph.entries.push(node, self.graph.nodes.get(node as usize));
+            self.graph.push_entry(node);
         }
         self.graph.linked = self.graph.len();
         Ok(self.graph)

@@ -21,6 +21,8 @@ use super::metric::{Metric, length};
 use super::training::Training;
 
 pub(super) const LEVELS: f32 = 255.0;
+/// Of a coordinate of a query at the coarse resolution: kernels take it for 7 bits.
+const COARSE_MAX: f32 = 127.0;
 /// Nothing is at distance above this.
 pub const DISTANCE_MAX: u32 = u32::MAX;
 
@@ -113,7 +115,7 @@ impl Grid {
             second[at] = upper[at] << 4 | lower[at] & 15;
         }
         for ((coarse, fine), rest) in query.coarse.iter_mut().zip(&query.fine).zip(&self.rest) {
-            *coarse = nearest((f32::from(*fine) - rest) / 2.0);
+            *coarse = nearest(((f32::from(*fine) - rest) / 2.0).min(COARSE_MAX));
         }
         (query.lost, query.is_whole) = (0.0, self.is_exact);
     }
@@ -170,15 +172,19 @@ fn nearest(level: f32) -> u8 {
     (down + WHOLE).to_bits() as u8
 }
 
-/// A query, at both resolutions.
+/// A query, at both resolutions. One that is there is prepared anew, in its memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CodeQuery {
     pub(super) fine: Vec<u8>,
     pub(super) coarse: Vec<u8>,
+    /// Before they were rounded; of a vector only.
+    levels: Vec<f32>,
     /// Squared distance from the query to the grid, in steps: 0 where the grid covers it.
     lost: f32,
     /// Nothing of it was lost.
     is_whole: bool,
+    /// Of the vector, where the metric asks for it.
+    pub(super) length: f32,
 }
 
 impl CodeQuery {
@@ -190,25 +196,33 @@ impl CodeQuery {
 /// A query in the form that the kernels take, made of a vector.
 pub(super) struct Prepare<'a> {
     pub grid: &'a Grid,
-    pub query: &'a [f32],
+    pub vector: &'a [f32],
+    pub query: &'a mut CodeQuery,
 }
 
 impl Plain for Prepare<'_> {
-    type Result = CodeQuery;
+    type Result = ();
 
     #[inline(always)]
-    fn run(self) -> CodeQuery {
-        let Prepare { grid, query } = self;
-        let mut placed = Vec::with_capacity(grid.low.len());
-        grid.metric.place_query(query, grid.longest, &mut placed);
-        let plane = grid.plane();
-        let (mut fine, mut coarse) = (vec![0; 2 * plane], vec![0; 2 * plane]);
+    fn run(self) {
+        let Prepare { grid, vector, query } = self;
+        let CodeQuery { fine, coarse, levels, .. } = query;
+        let length = grid.metric.length(vector);
+        let factor = grid.metric.query_factor(length, grid.longest);
         // One thing after the other: each is done for several coordinates at a time then.
-        placed.iter_mut().zip(&grid.low).for_each(|(x, low)| *x = (*x - low) / grid.step);
-        let levels = placed;
-        fine.iter_mut().zip(&levels).for_each(|(fine, level)| *fine = nearest(*level));
-        for ((coarse, level), rest) in coarse.iter_mut().zip(&levels).zip(&grid.rest) {
-            *coarse = nearest(((level - rest) / 2.0).min(127.0));
+        levels.clear();
+        levels.resize(grid.low.len(), 0.0);
+        levels.iter_mut().zip(vector).for_each(|(level, x)| *level = (f64::from(*x) * factor) as f32);
+        // Quotients take ten times as long.
+        let steps_a_unit = 1.0 / grid.step;
+        levels.iter_mut().zip(&grid.low).for_each(|(level, low)| *level = (*level - low) * steps_a_unit);
+        for plane in [&mut *fine, &mut *coarse] {
+            plane.clear();
+            plane.resize(2 * grid.plane(), 0);
+        }
+        fine.iter_mut().zip(&*levels).for_each(|(fine, level)| *fine = nearest(*level));
+        for ((coarse, level), rest) in coarse.iter_mut().zip(&*levels).zip(&grid.rest) {
+            *coarse = nearest(((level - rest) / 2.0).min(COARSE_MAX));
         }
         let (rows, last) = levels.as_chunks::<8>();
         let mut lost = [0.0_f32; 8];
@@ -218,8 +232,8 @@ impl Plain for Prepare<'_> {
         }
         lost.iter_mut().zip(last).for_each(|(lost, level)| *lost += beyond(level));
         let same = |is: bool, (fine, level): (&u8, &f32)| is & (f32::from(*fine) == *level);
-        let is_whole = grid.is_exact && fine.iter().zip(&levels).fold(true, same);
-        CodeQuery { fine, coarse, lost: lost.iter().sum(), is_whole }
+        query.is_whole = grid.is_exact && fine.iter().zip(&*levels).fold(true, same);
+        (query.lost, query.length) = (lost.iter().sum(), length);
     }
 }
 

@@ -56,33 +56,46 @@ impl Metric {
         }
     }
 
-    /// As `place`, for a query. Its length says nothing under cosine and dot.
+    /// Length of a query, where something depends on it.
     #[inline(always)]
-    pub(super) fn place_query(self, query: &[f32], longest: f32, out: &mut Vec<f32>) {
-        out.clear();
-        out.extend_from_slice(query);
+    pub(super) fn length(self, query: &[f32]) -> f32 {
         match self {
-            Metric::L2 => {}
-            Metric::Cosine => scale_to(out, 1.0),
-            Metric::Dot => {
-                scale_to(out, longest);
-                out.push(0.0);
-            }
+            Metric::L2 => 0.0,
+            Metric::Cosine | Metric::Dot => length(query),
+        }
+    }
+
+    /// What puts a query of this length into the space of the codes; one more coordinate is zero. Its length says
+    /// nothing under cosine and dot.
+    #[inline(always)]
+    pub(super) fn query_factor(self, length: f32, longest: f32) -> f64 {
+        match self {
+            Metric::L2 => 1.0,
+            Metric::Cosine => factor_to(1.0, length),
+            Metric::Dot => factor_to(longest, length),
         }
     }
 }
 
 /// A query as it came, for scores.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ExactQuery {
     pub numbers: Vec<f32>,
     inverse_length: f32,
 }
 
 impl ExactQuery {
-    #[inline(always)]
     pub fn new(numbers: &[f32]) -> ExactQuery {
-        ExactQuery { numbers: numbers.to_vec(), inverse_length: 1.0 / length(numbers) }
+        let mut query = ExactQuery::default();
+        query.set(numbers, length(numbers));
+        query
+    }
+
+    /// Of this length, where the metric asks for it ([`Metric::length`]).
+    pub(super) fn set(&mut self, numbers: &[f32], length: f32) {
+        self.numbers.clear();
+        self.numbers.extend_from_slice(numbers);
+        self.inverse_length = 1.0 / length;
     }
 }
 
@@ -90,8 +103,8 @@ impl ExactQuery {
 #[inline(always)]
 pub(super) fn length(vector: &[f32]) -> f32 {
     // Several sums, or each addition would wait for the one before.
-    let (rows, rest) = vector.as_chunks::<8>();
-    let mut sums = [0.0_f64; 8];
+    let (rows, rest) = vector.as_chunks::<16>();
+    let mut sums = [0.0_f64; 16];
     for row in rows {
         sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
     }
@@ -99,11 +112,13 @@ pub(super) fn length(vector: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest).sqrt() as f32
 }
 
-#[inline(always)]
 fn scale_to(vector: &mut [f32], wanted: f32) {
-    let length = length(vector);
-    if length > 0.0 {
-        let factor = f64::from(wanted) / f64::from(length);
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
-    }
+    let factor = factor_to(wanted, length(vector));
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+}
+
+/// What makes a vector of this length that long; zero stays zero.
+#[inline(always)]
+fn factor_to(wanted: f32, length: f32) -> f64 {
+    if length > 0.0 { f64::from(wanted) / f64::from(length) } else { 1.0 }
 }

@@ -89,6 +89,8 @@ enum Phase {
 /// What a search needs besides what it searches; kept from search to search.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    exact: ExactQuery,
+    codes: CodeQuery,
     walk: walk::Scratch,
     stretch: Stretch,
 }
@@ -107,29 +109,28 @@ pub struct Account {
 
 pub struct Search {
     options: SearchOptions,
-    exact: ExactQuery,
-    codes: CodeQuery,
-    scratch: Scratch,
+    scratch: Box<Scratch>,
     account: Account,
     phase: Phase,
 }
 
 impl Search {
     /// `scratch` comes back from [`Search::finish`]; a core keeps a few of them.
-    pub fn new(view: View<'_>, query: &[f32], options: SearchOptions, scratch: Scratch) -> Search {
+    pub fn new(view: View<'_>, query: &[f32], options: SearchOptions, mut scratch: Box<Scratch>) -> Search {
         let admitted = view.admitted();
         let SearchOptions { limit, width, is_exact } = options;
         let graph = view.graph;
         let (nodes, unlinked) = (graph.linked(), graph.len() - graph.linked());
-        let codes = graph.prepare(query);
+        graph.prepare(query, &mut scratch.codes);
+        scratch.exact.set(query, scratch.codes.length);
         // A query far outside of what the grid was made for is not where its code is.
-        let is_exact = is_exact || graph.is_provisional || graph.grid().is_beyond(&codes);
+        let is_exact = is_exact || graph.is_provisional || graph.grid().is_beyond(&scratch.codes);
         let mut plan = plan(Question { nodes, admitted, limit, width, is_exact });
         if plan != Plan::Exact && unlinked > nodes.min(UNLINKED_MAX) {
             plan = Plan::Scan;
         }
         let account = Account { plan, fell_back: false, admitted, effort: Effort::default(), ranked: 0 };
-        Search { options, exact: ExactQuery::new(query), codes, scratch, account, phase: Phase::Begin }
+        Search { options, scratch, account, phase: Phase::Begin }
     }
 
     /// As `run`, with a plan of the caller's.
@@ -140,7 +141,7 @@ impl Search {
         options: SearchOptions,
         plan: Plan,
     ) -> (Vec<Hit>, Account) {
-        let mut search = Search::new(view, query, options, Scratch::default());
+        let mut search = Search::new(view, query, options, Box::default());
         search.account.plan = plan;
         while !search.step(view, u64::MAX) {}
         let (hits, account, _) = search.finish();
@@ -152,8 +153,8 @@ impl Search {
         view: View<'_>,
         query: &[f32],
         options: SearchOptions,
-        scratch: Scratch,
-    ) -> (Vec<Hit>, Account, Scratch) {
+        scratch: Box<Scratch>,
+    ) -> (Vec<Hit>, Account, Box<Scratch>) {
         let mut search = Search::new(view, query, options, scratch);
         while !search.step(view, u64::MAX) {}
         search.finish()
@@ -178,7 +179,7 @@ impl Search {
     }
 
     /// The hits, best first, when the last step said so.
-    pub fn finish(self) -> (Vec<Hit>, Account, Scratch) {
+    pub fn finish(self) -> (Vec<Hit>, Account, Box<Scratch>) {
         match self.phase {
             Phase::Done(hits) => (hits, self.account, self.scratch),
             _ => panic!("not all steps were made"),
@@ -205,38 +206,26 @@ impl Search {
 
     fn begin_as(&mut self, plan: Plan, view: View<'_>) -> Phase {
         let ranked = self.ranked(view);
-        let Search { codes, scratch, account, .. } = self;
+        let Search { scratch, account, .. } = self;
+        let Scratch { codes, walk, stretch, .. } = &mut **scratch;
         match plan {
             Plan::Exact => Phase::Exact { from: 0, top: Top::new(self.options.limit) },
-            Plan::Scan => Phase::Scan(Scan::new(ranked, &mut scratch.stretch)),
+            Plan::Scan => Phase::Scan(Scan::new(self.options.limit, ranked, stretch)),
             Plan::Walk { width } => {
-                walk::begin(
-                    view.graph,
-                    codes,
-                    (width, ranked),
-                    |_| false,
-                    &mut scratch.walk,
-                    &mut account.effort,
-                );
+                walk::begin(view.graph, codes, (width, ranked), |_| false, walk, &mut account.effort);
                 Phase::Walk { width, is_two_hop: false }
             }
             Plan::TwoHop { width } => {
                 let admits = |node| view.admits(node);
-                walk::begin(
-                    view.graph,
-                    codes,
-                    (width, ranked),
-                    admits,
-                    &mut scratch.walk,
-                    &mut account.effort,
-                );
+                walk::begin(view.graph, codes, (width, ranked), admits, walk, &mut account.effort);
                 Phase::Walk { width, is_two_hop: true }
             }
         }
     }
 
     fn walk(&mut self, view: View<'_>, width: usize, is_two_hop: bool, budget: u64) -> Phase {
-        let Search { codes, scratch: Scratch { walk: scratch, .. }, account, .. } = self;
+        let Search { scratch, account, .. } = self;
+        let Scratch { codes, walk: scratch, .. } = &mut **scratch;
         let (graph, effort) = (view.graph, &mut account.effort);
         let is_over = match is_two_hop {
             false => walk::step(graph, codes, DOUBT, budget, scratch, effort),
@@ -265,7 +254,7 @@ impl Search {
         let tail: Vec<u32> = graph.unlinked().filter(|node| view.admits(*node)).collect();
         if !tail.is_empty() {
             let mut distances = Vec::new();
-            graph.fine(&self.codes, &tail, &mut distances);
+            graph.fine(&self.scratch.codes, &tail, &mut distances);
             self.account.effort.coarse += tail.len() as u64;
             self.account.effort.fine += tail.len() as u64;
             candidates.extend(tail.iter().zip(&distances).map(|(node, distance)| entry(*distance, *node)));
@@ -276,7 +265,8 @@ impl Search {
     fn scan(&mut self, view: View<'_>, mut scan: Scan, budget: u64) -> Phase {
         let end = self.account.effort.coarse.saturating_add(budget);
         while self.account.effort.coarse < end {
-            if scan.step(view, &self.codes, &mut self.scratch.stretch, &mut self.account.effort) {
+            let Scratch { codes, stretch, .. } = &mut *self.scratch;
+            if scan.step(view, codes, stretch, &mut self.account.effort) {
                 return self.rank_of(scan.finish(), view);
             }
         }
@@ -294,7 +284,7 @@ impl Search {
                 .iter()
                 .take(self.options.limit)
                 .map(|entry| Hit { ordinal: node_of(*entry), score: -(distance_of(*entry) as f32) });
-            if self.codes.is_whole() {
+            if self.scratch.codes.is_whole() {
                 return Phase::Done(hits.collect());
             }
         }
@@ -346,7 +336,7 @@ impl Search {
         let metric = graph.grid().metric();
         word_of(Hit {
             ordinal,
-            score: metric.score(&graph.kernels, originals.element(), &self.exact, original),
+            score: metric.score(&graph.kernels, originals.element(), &self.scratch.exact, original),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::allowed::Ordinals;
 use super::codec::{DecodeError, decode, encode};
-use super::codes::{Grid, Prepare, longest};
+use super::codes::{CodeQuery, Grid, Prepare, longest};
 use super::element::{Element, Originals, Rows};
 use super::graph::Graph;
 use super::graph::build::{BuildOptions, Builder};
@@ -11,7 +11,7 @@ use super::kernel::{Kernels, Level, Plain};
 use super::merge::Merge;
 use super::metric::{ExactQuery, Metric};
 use super::plan::Plan;
-use super::search::{Account, Scratch, Search, SearchOptions, View};
+use super::search::{Account, Search, SearchOptions, View};
 use super::segment::Segment;
 use super::testing::Random;
 use super::top::Hit;
@@ -70,7 +70,7 @@ fn brute(view: View<'_>, query: &[f32], limit: usize) -> Vec<Hit> {
 
 fn search(view: View<'_>, query: &[f32], limit: usize, is_exact: bool) -> (Vec<Hit>, Account) {
     let options = SearchOptions { limit, width: view.graph.width_for(limit), is_exact };
-    let (hits, account, _) = Search::run(view, query, options, Scratch::default());
+    let (hits, account, _) = Search::run(view, query, options, Box::default());
     (hits, account)
 }
 
@@ -133,7 +133,7 @@ fn steps_of_any_size_find_the_same() {
             for is_exact in [false, true] {
                 let whole = search(view, query, 10, is_exact);
                 let options = SearchOptions { limit: 10, width: segment.graph().width_for(10), is_exact };
-                let mut small = Search::new(view, query, options, Scratch::default());
+                let mut small = Search::new(view, query, options, Box::default());
                 let mut steps = 0;
                 while !small.step(view, 64) {
                     steps += 1;
@@ -397,6 +397,8 @@ fn what_is_stored_comes_back() {
 
 #[test]
 fn a_query_is_prepared_the_same_on_all_levels() {
+    // What another one left there makes no difference.
+    let mut prepared = CodeQuery::default();
     for (metric, dimension) in
         METRICS.into_iter().flat_map(|metric| [2, 7, 33, 128, 385].map(|d| (metric, d)))
     {
@@ -407,10 +409,11 @@ fn a_query_is_prepared_the_same_on_all_levels() {
             let grid = Grid::train(metric, dimension, longest(rows()), rows().take(40));
             let far: Vec<f32> = vectors[..dimension].iter().map(|x| x * 40.0).collect();
             for query in rows().chain([far.as_slice()]) {
-                let plain = Prepare { grid: &grid, query }.run();
+                let mut plain = CodeQuery::default();
+                Prepare { grid: &grid, vector: query, query: &mut plain }.run();
                 for kernels in Level::available().into_iter().filter_map(Kernels::of) {
-                    let query = kernels.compiled(Prepare { grid: &grid, query });
-                    assert_eq!(query, plain, "{:?}, {metric:?} of {dimension}", kernels.level());
+                    kernels.compiled(Prepare { grid: &grid, vector: query, query: &mut prepared });
+                    assert_eq!(prepared, plain, "{:?}, {metric:?} of {dimension}", kernels.level());
                 }
                 assert_eq!(plain.is_whole(), metric == Metric::L2 && vectors == &whole && query != far);
             }
@@ -449,7 +452,7 @@ fn the_format_is_the_golden_one() {
         graph.set_links(node as u32, links);
     }
     for node in [2, 0] {
-        graph.entries.push(node, graph.nodes.get(node as usize));
+        graph.push_entry(node);
     }
     graph.linked = 4;
     let bytes = encode(&graph);

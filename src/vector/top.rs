@@ -58,9 +58,17 @@ impl Top {
         }
     }
 
-    /// Makes the limit that of all that was offered; none while more are wanted.
-    pub fn settle(&mut self) {
+    /// The `count`-th best of all that was offered, where so many are wanted; none while there are fewer.
+    pub fn nth(&mut self, count: usize) -> Option<u64> {
         self.shrink();
+        let is_there = (1..=self.words.len()).contains(&count);
+        is_there.then(|| *self.words.select_nth_unstable(count - 1).1)
+    }
+
+    /// Nothing above is wanted any more.
+    pub fn lower_limit(&mut self, limit: u64) {
+        self.words.retain(|word| *word <= limit);
+        self.limit = Some(self.limit().min(limit));
     }
 
     fn shrink(&mut self) {

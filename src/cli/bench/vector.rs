@@ -30,7 +30,7 @@ use crate::vector::kernel::Kernels;
 use crate::vector::merge::Merge;
 use crate::vector::metric::{ExactQuery, Metric};
 use crate::vector::plan::Plan;
-use crate::vector::search::{Account, Scratch, Search, SearchOptions, View};
+use crate::vector::search::{Account, Search, SearchOptions, View};
 use crate::vector::segment::Segment;
 use crate::vector::top::Hit;
 
@@ -276,7 +276,7 @@ impl Bench {
         let k = self.hits();
         if args.limit.is_some() {
             let options = SearchOptions { limit: k, width: k, is_exact: true };
-            let exact = |query| Search::run(view, query, options, Scratch::default()).0;
+            let exact = |query| Search::run(view, query, options, Box::default()).0;
             return Ok(self.queries.rows().map(|query| exact(query)[k - 1].score).collect());
         }
         let truth = read_ids(&args.truth)?;
@@ -326,7 +326,7 @@ impl Bench {
         let view = segment.view(&rows, self.allowed.as_ref());
         let count = queries.len() / rows.dimension;
         let (mut hits, mut times_ns) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let (mut scratch, mut plans) = (Scratch::default(), Plans::default());
+        let (mut scratch, mut plans) = (Box::default(), Plans::default());
         let before = thread_cpu_ns();
         let mut last = Instant::now();
         for query in queries.chunks_exact(rows.dimension) {

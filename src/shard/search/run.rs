@@ -35,7 +35,7 @@ pub async fn search_own(
 /// pause before they are counted would count what was replaced meanwhile twice.
 pub async fn search(runtime: &Runtime, mut slice: Slice, parts: Vec<Begun>, query: &Query) -> Found {
     let mut found = Found::default();
-    let mut scratch = Scratch::default();
+    let mut scratch = Box::<Scratch>::default();
     for part in parts {
         let began = runtime.now();
         let allowed = match &query.filter {
@@ -139,7 +139,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn run(&self, found: &mut Found, scratch: Scratch, slice: &mut Slice) -> Scratch {
+    async fn run(&self, found: &mut Found, scratch: Box<Scratch>, slice: &mut Slice) -> Box<Scratch> {
         let Query { limit, ef, is_exact, .. } = *self.query;
         let width = ef.unwrap_or_else(|| self.part.width_for(limit));
         let options = SearchOptions { limit, width, is_exact };

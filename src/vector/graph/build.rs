@@ -170,7 +170,7 @@ impl Builder {
     fn link(&mut self, node: u32, width: usize, is_new: bool) {
         self.graph.link(node, width, &mut self.workshop);
         if is_new {
-            self.graph.entries.offer(node, self.graph.nodes.get(node as usize));
+            self.graph.offer_entry(node);
         }
     }
 

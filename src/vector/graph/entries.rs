@@ -18,13 +18,15 @@ pub(in crate::vector) struct Entries {
     nodes: Vec<u32>,
     /// Upper planes of them; one more plane behind, which no distance depends on.
     codes: Vec<u8>,
+    /// Of each, as the graph has them.
+    terms: Vec<i32>,
     seen: u64,
 }
 
 impl Entries {
     pub fn new(plane: usize) -> Entries {
         debug_assert!(plane.is_multiple_of(PLANE_STEP_BYTES));
-        Entries { plane, nodes: Vec::new(), codes: vec![0; plane], seen: 0 }
+        Entries { plane, nodes: Vec::new(), codes: vec![0; plane], terms: Vec::new(), seen: 0 }
     }
 
     pub fn nodes(&self) -> &[u32] {
@@ -32,26 +34,28 @@ impl Entries {
     }
 
     pub fn bytes(&self) -> usize {
-        self.codes.len() + size_of_val(self.nodes.as_slice())
+        self.codes.len() + size_of_val(self.nodes.as_slice()) + size_of_val(self.terms.as_slice())
     }
 
     /// Offers a node that came in.
-    pub fn offer(&mut self, node: u32, planes: &[u8]) {
+    pub fn offer(&mut self, node: u32, planes: &[u8], term: i32) {
         self.seen += 1;
         if self.nodes.len() < ENTRIES_MAX {
-            return self.push(node, planes);
+            return self.push(node, planes, term);
         }
         let drawn = mix(self.seen) % self.seen;
         if let Some(place) = self.nodes.get_mut(drawn as usize) {
             *place = node;
+            self.terms[drawn as usize] = term;
             let at = drawn as usize * self.plane;
             self.codes[at..at + self.plane].copy_from_slice(&planes[..self.plane]);
         }
     }
 
     /// Makes a node an entry point, whatever was drawn.
-    pub fn push(&mut self, node: u32, planes: &[u8]) {
+    pub fn push(&mut self, node: u32, planes: &[u8], term: i32) {
         self.nodes.push(node);
+        self.terms.push(term);
         let at = self.codes.len() - self.plane;
         self.codes.resize(at + 2 * self.plane, 0);
         self.codes[at..at + self.plane].copy_from_slice(&planes[..self.plane]);
@@ -61,6 +65,7 @@ impl Entries {
     pub fn remove(&mut self, node: u32) {
         if let Some(at) = self.nodes.iter().position(|entry| *entry == node) {
             self.nodes.swap_remove(at);
+            self.terms.swap_remove(at);
             let last = self.nodes.len() * self.plane;
             self.codes.copy_within(last..last + self.plane, at * self.plane);
             self.codes.truncate(last + self.plane);
@@ -73,8 +78,8 @@ impl Entries {
         places.extend(0..self.nodes.len() as u32);
         out.resize(places.len(), 0);
         let codes = CodesAt { start: self.codes.as_ptr(), stride: self.plane, plane: self.plane };
-        // SAFETY: each of the places has an upper plane, and so much behind it again.
-        unsafe { kernels.coarse(&query.coarse, codes, places, out) };
+        // SAFETY: each of the places has a term and an upper plane, and so much behind it again.
+        unsafe { kernels.coarse_by_terms(&query.coarse, codes, &self.terms, places, out) };
     }
 }
 

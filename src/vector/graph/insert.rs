@@ -32,7 +32,7 @@ impl Graph {
         let node = self.linked as u32;
         self.link(node, width, workshop);
         self.linked += 1;
-        self.entries.offer(node, self.nodes.get(node as usize));
+        self.offer_entry(node);
     }
 
     /// Links a node whose code is there: walks to it with a beam of `width`, takes neighbours of what the walk

@@ -55,6 +55,8 @@ pub struct Graph {
     pub(super) layout: Layout,
     pub(super) kernels: Kernels,
     pub(super) nodes: Blocks,
+    /// Of each node, what its code alone adds to coarse distances ([`Kernels::own_term`]).
+    terms: Vec<i32>,
     pub(super) entries: Entries,
     /// The first of them have neighbours; what came later waits for [`Graph::link_next`].
     pub(super) linked: usize,
@@ -72,9 +74,10 @@ impl Graph {
         assert!(capacity < beam::NODES_MAX, "more nodes than ids");
         let layout = Layout::new(grid.plane(), degree);
         let nodes = Blocks::with_capacity(capacity, layout.stride, memory);
-        let entries = Entries::new(layout.plane);
+        let (terms, entries) = (Vec::with_capacity(capacity), Entries::new(layout.plane));
         let (is_exact, width) = (grid.is_exact, calibrate::WIDTH_DEFAULT);
-        Graph { grid, layout, kernels, nodes, entries, linked: 0, is_exact, width, is_provisional: false }
+        let (linked, is_provisional) = (0, false);
+        Graph { grid, layout, kernels, nodes, terms, entries, linked, is_exact, width, is_provisional }
     }
 
     pub fn len(&self) -> usize {
@@ -112,9 +115,10 @@ impl Graph {
         self.layout.degree
     }
 
-    /// Memory of codes, links and entry points.
+    /// Memory of codes with their terms, links and entry points.
     pub fn bytes(&self) -> usize {
-        self.nodes.len() * self.nodes.stride() + self.entries.bytes()
+        let terms = size_of_val(self.terms.as_slice());
+        self.nodes.len() * self.nodes.stride() + terms + self.entries.bytes()
     }
 
     /// Adds a node without neighbours; its ordinal.
@@ -124,7 +128,28 @@ impl Graph {
         let block = self.nodes.push();
         self.is_exact &= self.grid.encode(vector, &mut block[..planes]);
         block[planes..].fill(u8::MAX);
+        self.terms.push(self.kernels.own_term(&block[..self.layout.plane]));
         node
+    }
+
+    /// Adds a node of the bytes of its block.
+    pub(super) fn push_block(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let block = self.nodes.push();
+        block.copy_from_slice(bytes);
+        self.terms.push(self.kernels.own_term(&block[..self.layout.plane]));
+        block
+    }
+
+    /// A node that may become an entry point.
+    pub(super) fn offer_entry(&mut self, node: u32) {
+        let at = node as usize;
+        self.entries.offer(node, self.nodes.get(at), self.terms[at]);
+    }
+
+    /// A node that becomes one, whatever was drawn.
+    pub(super) fn push_entry(&mut self, node: u32) {
+        let at = node as usize;
+        self.entries.push(node, self.nodes.get(at), self.terms[at]);
     }
 
     #[inline]
@@ -170,9 +195,9 @@ impl Graph {
         ids[links.len()..].fill(NONE);
     }
 
-    /// A query for this graph.
-    pub(super) fn prepare(&self, query: &[f32]) -> CodeQuery {
-        self.kernels.compiled(Prepare { grid: &self.grid, query })
+    /// Makes a query for this graph.
+    pub(super) fn prepare(&self, vector: &[f32], query: &mut CodeQuery) {
+        self.kernels.compiled(Prepare { grid: &self.grid, vector, query });
     }
 
     /// Fine distances from a query to nodes.
@@ -187,15 +212,17 @@ impl Graph {
     #[inline]
     pub(super) fn coarse(&self, query: &CodeQuery, nodes: &[u32], out: &mut Vec<u32>) {
         out.resize(nodes.len(), 0);
-        self.coarse_to(query, nodes, out);
-    }
-
-    /// As `coarse`, to where there is room for as many.
-    #[inline]
-    pub(super) fn coarse_to(&self, query: &CodeQuery, nodes: &[u32], out: &mut [u32]) {
         debug_assert!(nodes.iter().all(|node| (*node as usize) < self.nodes.len()));
         // SAFETY: as of `fine`.
         unsafe { self.kernels.coarse(&query.coarse, self.codes(), nodes, out) };
+    }
+
+    /// As `coarse`, of nodes that nobody asked for yet, to where there is room for as many.
+    #[inline]
+    pub(super) fn coarse_by_terms(&self, query: &CodeQuery, nodes: &[u32], out: &mut [u32]) {
+        debug_assert!(nodes.iter().all(|node| (*node as usize) < self.terms.len()));
+        // SAFETY: as of `fine`; every block has a term.
+        unsafe { self.kernels.coarse_by_terms(&query.coarse, self.codes(), &self.terms, nodes, out) };
     }
 
     #[inline]

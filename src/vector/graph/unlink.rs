@@ -34,7 +34,7 @@ impl Graph {
         self.set_links(node, &[]);
         self.entries.remove(node);
         if self.entries.nodes().is_empty() {
-            around.iter().take(1).for_each(|node| self.entries.push(*node, self.nodes.get(*node as usize)));
+            around.iter().take(1).for_each(|node| self.push_entry(*node));
         }
     }
 

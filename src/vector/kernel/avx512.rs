@@ -1,12 +1,11 @@
 //! AVX-512 with VNNI: 64 bytes of codes or 16 floats at a time, tails by mask.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use super::{CodesAt, Plain, prefetch};
 
 const STEP: usize = 64;
-/// How many nodes ahead the lines of a node are asked for, over lists that no search has prefetched.
-const AHEAD: usize = 4;
 
 /// Whatever is inlined into it is compiled for the level.
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -77,139 +76,306 @@ unsafe fn sums_of_four([a, b, c, d]: [__m512i; 4]) -> __m128i {
     }
 }
 
+/// A way to a distance between a query and codes, line by line.
+trait Way {
+    const READS_LOWER: bool;
+    /// Planes of a code that are asked for here, so many nodes ahead. Others asked for the rest.
+    const PLANES_ASKED: usize;
+    const AHEAD: usize;
+
+    /// A line of the query in the form that `add` takes.
+    #[inline(always)]
+    unsafe fn query(line: __m512i) -> __m512i {
+        line
+    }
+
+    /// Adds what comes together at the places of a line of both planes and of both halves of the query.
+    unsafe fn add(sums: [__m512i; 2], planes: [__m512i; 2], halves: [__m512i; 2]) -> [__m512i; 2];
+
+    #[inline(always)]
+    unsafe fn total(sums: [__m512i; 2]) -> __m512i {
+        sums[0]
+    }
+
+    /// Asks for what else of a node is read.
+    #[inline(always)]
+    fn ask_for(&self, _node: u32) {}
+
+    /// Distances to four nodes of their sums.
+    #[inline(always)]
+    unsafe fn distances(&self, _nodes: &[u32; 4], sums: __m128i) -> __m128i {
+        sums
+    }
+
+    /// As `distances`, to one.
+    #[inline(always)]
+    unsafe fn distance(&self, _node: u32, sum: i32) -> u32 {
+        sum as u32
+    }
+}
+
+/// Over the upper plane.
+struct Coarse;
+
+impl Way for Coarse {
+    const READS_LOWER: bool = false;
+    const PLANES_ASKED: usize = 0;
+    const AHEAD: usize = 0;
+
+    #[inline(always)]
+    unsafe fn add(sums: [__m512i; 2], planes: [__m512i; 2], halves: [__m512i; 2]) -> [__m512i; 2] {
+        // SAFETY: the caller's level has the instructions.
+        unsafe { [coarse_step(sums[0], planes[0], halves[0], halves[1]), sums[1]] }
+    }
+}
+
+/// Over both planes.
+struct Fine;
+
+impl Way for Fine {
+    const READS_LOWER: bool = true;
+    const PLANES_ASKED: usize = 2;
+    const AHEAD: usize = 4;
+
+    #[inline(always)]
+    unsafe fn add(sums: [__m512i; 2], planes: [__m512i; 2], halves: [__m512i; 2]) -> [__m512i; 2] {
+        // SAFETY: the caller's level has the instructions.
+        unsafe { [fine_step(sums[0], planes[0], planes[1], halves[0], halves[1]), sums[1]] }
+    }
+}
+
+/// Over the upper plane by its products with the query, which take half of the instructions that differences do. With
+/// `x` of 4 bits, `q` of 7, and `s = q - 64`, which is a signed byte:
+/// `(8x - q)^2 = (64 x^2 - 1024 x) - 16 x s + q^2`. The first is kept for each node, the last is the query's.
+struct Products {
+    terms: *const i32,
+    of_query: i32,
+}
+
+impl Products {
+    /// Safety: there is a term for every node, and `2 * plane` bytes of a query.
+    #[inline(always)]
+    unsafe fn new(query: *const u8, plane: usize, terms: *const i32) -> Products {
+        // SAFETY: masks keep every read inside the query.
+        unsafe {
+            let mut squares = _mm512_setzero_si512();
+            for at in (0..2 * plane).step_by(STEP) {
+                let line = _mm512_maskz_loadu_epi8(mask_of(2 * plane - at), query.add(at).cast());
+                squares = _mm512_dpbusd_epi32(squares, line, line);
+            }
+            Products { terms, of_query: _mm512_reduce_add_epi32(squares) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term(&self, node: u32) -> i32 {
+        // SAFETY: there is one for every node.
+        unsafe { *self.terms.add(node as usize) }
+    }
+}
+
+impl Way for Products {
+    const READS_LOWER: bool = false;
+    const PLANES_ASKED: usize = 1;
+    /// What a processor has of lines under way, and some.
+    const AHEAD: usize = 16;
+
+    #[inline(always)]
+    fn ask_for(&self, node: u32) {
+        prefetch(self.terms.wrapping_add(node as usize).cast());
+    }
+
+    #[inline(always)]
+    unsafe fn query(line: __m512i) -> __m512i {
+        // SAFETY: the caller's level has the instructions.
+        unsafe { _mm512_sub_epi8(line, _mm512_set1_epi8(64)) }
+    }
+
+    /// The upper halves of bytes stay where they are: their sums are 16 times what they stand for.
+    #[inline(always)]
+    unsafe fn add(sums: [__m512i; 2], planes: [__m512i; 2], halves: [__m512i; 2]) -> [__m512i; 2] {
+        // SAFETY: the caller's level has the instructions.
+        unsafe {
+            let low_bits = _mm512_set1_epi8(15);
+            let (high, low) =
+                (_mm512_andnot_si512(low_bits, planes[0]), _mm512_and_si512(low_bits, planes[0]));
+            [_mm512_dpbusd_epi32(sums[0], high, halves[0]), _mm512_dpbusd_epi32(sums[1], low, halves[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn total(sums: [__m512i; 2]) -> __m512i {
+        // SAFETY: the caller's level has the instructions.
+        unsafe { _mm512_add_epi32(sums[0], _mm512_slli_epi32::<4>(sums[1])) }
+    }
+
+    #[inline(always)]
+    unsafe fn distances(&self, nodes: &[u32; 4], sums: __m128i) -> __m128i {
+        // SAFETY: there is a term for every node.
+        unsafe {
+            let [a, b, c, d] = nodes.map(|node| self.term(node));
+            let terms = _mm_add_epi32(_mm_set_epi32(d, c, b, a), _mm_set1_epi32(self.of_query));
+            _mm_sub_epi32(terms, sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn distance(&self, node: u32, sum: i32) -> u32 {
+        // SAFETY: there is a term for every node.
+        unsafe { (self.term(node) + self.of_query - sum) as u32 }
+    }
+}
+
 /// A prepared query: what of its distance to a code comes together in each place of a register.
-trait Distance {
+trait Parts {
+    type Way: Way;
     /// Safety: the machine has the level, and there is a code.
     unsafe fn parts(&self, code: *const u8) -> __m512i;
-    /// Asks for a code.
-    fn ask_for(&self, code: *const u8);
+    /// Bytes of a plane.
+    fn plane(&self) -> usize;
+}
+
+#[inline(always)]
+fn ask_for<P: Parts>(way: &P::Way, query: &P, codes: CodesAt, node: u32) {
+    let code = codes.start.wrapping_add(node as usize * codes.stride);
+    (0..P::Way::PLANES_ASKED * query.plane()).step_by(STEP).for_each(|at| prefetch(code.wrapping_add(at)));
+    way.ask_for(node);
 }
 
 /// Writes the distance of each of the nodes. Four at a time, since a sum over the places of a register takes
 /// about as long as a line of codes.
 #[inline(always)]
-unsafe fn each_node(query: &impl Distance, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+unsafe fn each_node<P: Parts>(way: &P::Way, query: &P, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
     // SAFETY: as promised by the caller: the level, and a code for every node.
     unsafe {
         let (fours, rest) = nodes.as_chunks::<4>();
         let (outs, out_rest) = out.as_chunks_mut::<4>();
+        if !P::Way::READS_LOWER {
+            nodes.iter().take(P::Way::AHEAD).for_each(|node| ask_for(way, query, codes, *node));
+        }
         for (at, (four, out)) in fours.iter().zip(outs).enumerate() {
-            for node in nodes[at * 4..].iter().skip(AHEAD).take(4) {
-                query.ask_for(codes.start.wrapping_add(*node as usize * codes.stride));
+            for node in nodes[at * 4..].iter().skip(P::Way::AHEAD).take(4) {
+                ask_for(way, query, codes, *node);
             }
             let mut parts = [_mm512_setzero_si512(); 4];
             for (part, node) in parts.iter_mut().zip(four) {
                 *part = query.parts(codes.start.add(*node as usize * codes.stride));
             }
-            _mm_storeu_si128(out.as_mut_ptr().cast(), sums_of_four(parts));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), way.distances(four, sums_of_four(parts)));
         }
         for (node, out) in rest.iter().zip(out_rest) {
-            *out =
-                _mm512_reduce_add_epi32(query.parts(codes.start.add(*node as usize * codes.stride))) as u32;
+            let parts = query.parts(codes.start.add(*node as usize * codes.stride));
+            *out = way.distance(*node, _mm512_reduce_add_epi32(parts));
         }
     }
 }
 
 /// A query for planes of whole lines: it is in registers all the time.
-struct Lines<const LINES: usize, const IS_FINE: bool> {
-    first: [__m512i; LINES],
-    second: [__m512i; LINES],
+struct Lines<const LINES: usize, W> {
+    halves: [[__m512i; 2]; LINES],
+    way: PhantomData<W>,
 }
 
-impl<const LINES: usize, const IS_FINE: bool> Lines<LINES, IS_FINE> {
+impl<const LINES: usize, W: Way> Lines<LINES, W> {
     #[inline(always)]
     unsafe fn new(query: *const u8) -> Self {
         // SAFETY: a query has two planes, which are `LINES` lines long.
-        let part = |at: usize| unsafe { _mm512_loadu_si512(query.add(at * STEP).cast()) };
-        Lines { first: std::array::from_fn(part), second: std::array::from_fn(|at| part(LINES + at)) }
+        let part = |at: usize| unsafe { W::query(_mm512_loadu_si512(query.add(at * STEP).cast())) };
+        Lines { halves: std::array::from_fn(|at| [part(at), part(LINES + at)]), way: PhantomData }
     }
 }
 
-impl<const LINES: usize, const IS_FINE: bool> Distance for Lines<LINES, IS_FINE> {
+impl<const LINES: usize, W: Way> Parts for Lines<LINES, W> {
+    type Way = W;
+
     #[inline(always)]
     unsafe fn parts(&self, code: *const u8) -> __m512i {
         // SAFETY: the planes of a code are `LINES` lines long.
         unsafe {
-            let mut sum = _mm512_setzero_si512();
-            for line in 0..LINES {
+            let mut sums = [_mm512_setzero_si512(); 2];
+            for (line, halves) in self.halves.iter().enumerate() {
                 let upper = _mm512_loadu_si512(code.add(line * STEP).cast());
-                let (first, second) = (self.first[line], self.second[line]);
-                sum = match IS_FINE {
-                    false => coarse_step(sum, upper, first, second),
-                    true => {
-                        let lower = _mm512_loadu_si512(code.add((LINES + line) * STEP).cast());
-                        fine_step(sum, upper, lower, first, second)
-                    }
+                let lower = match W::READS_LOWER {
+                    true => _mm512_loadu_si512(code.add((LINES + line) * STEP).cast()),
+                    false => upper,
                 };
+                sums = W::add(sums, [upper, lower], *halves);
             }
-            sum
+            W::total(sums)
         }
     }
 
     #[inline(always)]
-    fn ask_for(&self, code: *const u8) {
-        // Upper planes have been asked for by whoever walks.
-        let lines = if IS_FINE { 2 * LINES } else { 0 };
-        (0..lines).for_each(|line| prefetch(code.wrapping_add(line * STEP)));
+    fn plane(&self) -> usize {
+        LINES * STEP
     }
 }
 
 /// A query for planes of any size.
-struct Masked<const IS_FINE: bool> {
+struct Masked<W> {
     query: *const u8,
     plane: usize,
+    way: PhantomData<W>,
 }
 
-impl<const IS_FINE: bool> Distance for Masked<IS_FINE> {
+impl<W: Way> Parts for Masked<W> {
+    type Way = W;
+
     #[inline(always)]
     unsafe fn parts(&self, code: *const u8) -> __m512i {
         // SAFETY: masks keep every read inside the planes.
         unsafe {
-            let mut sum = _mm512_setzero_si512();
+            let mut sums = [_mm512_setzero_si512(); 2];
             for at in (0..self.plane).step_by(STEP) {
                 let mask = mask_of(self.plane - at);
-                let upper = _mm512_maskz_loadu_epi8(mask, code.add(at).cast());
-                let first = _mm512_maskz_loadu_epi8(mask, self.query.add(at).cast());
-                let second = _mm512_maskz_loadu_epi8(mask, self.query.add(self.plane + at).cast());
-                sum = match IS_FINE {
-                    false => coarse_step(sum, upper, first, second),
-                    true => {
-                        let lower = _mm512_maskz_loadu_epi8(mask, code.add(self.plane + at).cast());
-                        fine_step(sum, upper, lower, first, second)
-                    }
-                };
+                let line = |from: *const u8| _mm512_maskz_loadu_epi8(mask, from.add(at).cast());
+                let upper = line(code);
+                let lower = if W::READS_LOWER { line(code.add(self.plane)) } else { upper };
+                let halves = [W::query(line(self.query)), W::query(line(self.query.add(self.plane)))];
+                sums = W::add(sums, [upper, lower], halves);
             }
-            sum
+            W::total(sums)
         }
     }
 
     #[inline(always)]
-    fn ask_for(&self, code: *const u8) {
-        let bytes = if IS_FINE { 2 * self.plane } else { 0 };
-        (0..bytes).step_by(STEP).for_each(|at| prefetch(code.wrapping_add(at)));
+    fn plane(&self) -> usize {
+        self.plane
     }
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn coarse(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
     // SAFETY: as promised by the caller.
-    unsafe { distances::<false>(query, codes, nodes, out) }
+    unsafe { distances(Coarse, query, codes, nodes, out) }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn coarse_by_terms(
+    query: *const u8,
+    codes: CodesAt,
+    terms: *const i32,
+    nodes: &[u32],
+    out: &mut [u32],
+) {
+    // SAFETY: as promised by the caller.
+    unsafe { distances(Products::new(query, codes.plane, terms), query, codes, nodes, out) }
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn fine(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
     // SAFETY: as promised by the caller.
-    unsafe { distances::<true>(query, codes, nodes, out) }
+    unsafe { distances(Fine, query, codes, nodes, out) }
 }
 
 #[inline(always)]
-unsafe fn distances<const IS_FINE: bool>(query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
+unsafe fn distances<W: Way>(way: W, query: *const u8, codes: CodesAt, nodes: &[u32], out: &mut [u32]) {
     // SAFETY: as promised by the caller.
     unsafe {
         match codes.plane {
-            64 => each_node(&Lines::<1, IS_FINE>::new(query), codes, nodes, out),
-            192 => each_node(&Lines::<3, IS_FINE>::new(query), codes, nodes, out),
-            plane => each_node(&Masked::<IS_FINE> { query, plane }, codes, nodes, out),
+            64 => each_node(&way, &Lines::<1, W>::new(query), codes, nodes, out),
+            192 => each_node(&way, &Lines::<3, W>::new(query), codes, nodes, out),
+            plane => each_node(&way, &Masked { query, plane, way: PhantomData::<W> }, codes, nodes, out),
         }
     }
 }

@@ -28,13 +28,17 @@ fn integers_agree_to_the_bit() {
             };
             let coarse: Vec<u8> = query.iter().map(|q| q >> 1).collect();
             let nodes: Vec<u32> = (0..NODES).rev().collect();
+            let upper = |node| &bytes[offset + node * stride..][..plane];
             let ask = |kernels: &Kernels| {
-                let mut out = [vec![0; NODES as usize], vec![0; NODES as usize]];
-                // SAFETY: every node has two planes, and so has the query.
+                let terms: Vec<i32> = (0..NODES as usize).map(|node| kernels.own_term(upper(node))).collect();
+                let mut out = [(); 3].map(|()| vec![0; NODES as usize]);
+                // SAFETY: every node has two planes and a term, and the query has two planes.
                 unsafe {
                     kernels.coarse(&coarse, codes, &nodes, &mut out[0]);
-                    kernels.fine(&query, codes, &nodes, &mut out[1]);
+                    kernels.coarse_by_terms(&coarse, codes, &terms, &nodes, &mut out[1]);
+                    kernels.fine(&query, codes, &nodes, &mut out[2]);
                 }
+                assert_eq!(out[0], out[1], "{:?}, planes of {plane}", kernels.level());
                 out
             };
             let wanted = ask(&scalar());
@@ -51,13 +55,16 @@ fn the_largest_distances_do_not_overflow() {
     let (zeros, ones) = (vec![0; 2 * plane], vec![u8::MAX; 2 * plane]);
     for kernels in Level::available().into_iter().filter_map(Kernels::of) {
         let codes = CodesAt { start: zeros.as_ptr(), stride: 2 * plane, plane };
-        let (mut fine, mut coarse) = ([0], [0]);
-        // SAFETY: there is one node of two planes.
+        let (mut fine, mut coarse, mut by_terms) = ([0], [0], [0]);
+        let terms = [kernels.own_term(&zeros[..plane])];
+        // SAFETY: there is one node of two planes, with its term.
         unsafe {
             kernels.fine(&ones, codes, &[0], &mut fine);
             kernels.coarse(&vec![127; 2 * plane], codes, &[0], &mut coarse);
+            kernels.coarse_by_terms(&vec![127; 2 * plane], codes, &terms, &[0], &mut by_terms);
         }
         assert_eq!((fine[0], coarse[0]), (4096 * 255 * 255, 4096 * 127 * 127));
+        assert_eq!(by_terms, coarse);
     }
 }
 
