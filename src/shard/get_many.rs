@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::catalogue::Collection;
+use super::catalogue::{Collection, Tablet};
 use super::core::Core;
 use super::key::Key;
 use super::message::{Reply, Request};
@@ -52,24 +52,21 @@ impl Node {
         collection: &Arc<Collection>,
         keys: impl ExactSizeIterator<Item = &'a Key>,
     ) -> Vec<Answer<One>> {
-        let keys: Vec<&Key> = keys.collect();
-        let here = self.look_at_those_here(collection, &keys);
+        let keys: Vec<_> = keys.map(|key| (collection.tablet_of(key), key)).collect();
+        let is_here = |tablet: &Tablet| tablet.owner == self.shard();
+        let own = keys.iter().filter(|(tablet, _)| is_here(tablet)).map(|(tablet, key)| (tablet.id, *key));
+        let here = self.look_at_those_here(own.collect());
         let mut here = here.into_iter().flatten();
-        let answer_to = |key: &&Key| {
-            let is_here = collection.tablet_of(key).owner == self.shard();
-            is_here.then(|| here.next()).flatten().unwrap_or_else(|| self.get(collection, key))
+        let answer_to = |(tablet, key): &(&Tablet, &Key)| {
+            let answer = is_here(tablet).then(|| here.next()).flatten();
+            answer.unwrap_or_else(|| self.get(collection, key))
         };
         keys.iter().map(answer_to).collect()
     }
 
-    /// Those of the keys that are this core's, in their order; `None` when one of them is no more.
-    fn look_at_those_here(&self, collection: &Arc<Collection>, keys: &[&Key]) -> Option<Vec<Answer<One>>> {
+    /// Keys that are this core's; `None` when one of them is no more.
+    fn look_at_those_here(&self, items: Vec<(TabletId, &Key)>) -> Option<Vec<Answer<One>>> {
         let core = self.core().ok()?;
-        let item = |key: &&'_ Key| {
-            let tablet = collection.tablet_of(key);
-            (tablet.owner == self.shard()).then_some(tablet.id)
-        };
-        let items: Vec<_> = keys.iter().filter_map(|key| Some((item(key)?, *key))).collect();
         let looked = core.engine.borrow_mut().get_many(&items, self.runtime().wall()).ok()?;
         let mut answers: Vec<_> = looked.found.into_iter().map(|found| Answer::Now(Ok(found))).collect();
         for (place, read) in looked.cold {

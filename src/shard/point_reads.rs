@@ -13,8 +13,6 @@ use super::key::Key;
 use super::record::Refusal;
 use super::staged::{Looked, LookedMany};
 use super::store::ColdRead;
-use super::tablet::Tablet;
-use super::tablets::Tablets;
 use crate::types::{TabletId, WallMs};
 
 impl Engine {
@@ -44,8 +42,9 @@ impl Engine {
         let open: Vec<usize> = (0..items.len()).filter(|place| known[*place].is_none()).collect();
         let found = known.into_iter().map(|version| version?.found(now)).collect();
         self.store.hits += warm;
-        for (id, key) in items {
-            self.tablets.get_mut(*id).expect("looked up before").heat.reads.note(key);
+        for own in by_tablet(items) {
+            let tablet = self.tablets.get_mut(own[0].0).expect("looked up before");
+            own.iter().for_each(|(_, key)| tablet.heat.reads.note(key));
         }
         Ok(LookedMany { found, cold: self.look_at_rest(items, open), now })
     }
@@ -54,9 +53,15 @@ impl Engine {
     fn known(&self, items: &[(TabletId, &Key)]) -> Result<(Vec<Option<&Version>>, u64), Refusal> {
         let mut warm = 0;
         let mut known = Vec::with_capacity(items.len());
-        for (id, key) in items {
-            let written = serving(&self.tablets, *id, key)?.delta.get(key);
-            known.push(written.or_else(|| self.store.warm_value(*id, key).inspect(|_| warm += 1)));
+        for own in by_tablet(items) {
+            let tablet = self.tablets.get(own[0].0).ok_or(Refusal::Moved)?;
+            for (id, key) in own {
+                if !tablet.serves(key) {
+                    return Err(Refusal::Moved);
+                }
+                let written = tablet.delta.get(key);
+                known.push(written.or_else(|| self.store.warm_value(*id, key).inspect(|_| warm += 1)));
+            }
         }
         Ok((known, warm))
     }
@@ -91,6 +96,7 @@ fn touch(known: &[Option<&Version>]) {
     std::hint::black_box(known.iter().flatten().filter_map(ends).fold(0, |sum, byte| sum ^ byte));
 }
 
-fn serving<'a>(tablets: &'a Tablets, id: TabletId, key: &Key) -> Result<&'a Tablet, Refusal> {
-    tablets.get(id).filter(|tablet| tablet.serves(key)).ok_or(Refusal::Moved)
+/// Stretches of the same tablet.
+fn by_tablet<'a, 'k>(items: &'a [(TabletId, &'k Key)]) -> impl Iterator<Item = &'a [(TabletId, &'k Key)]> {
+    items.chunk_by(|(one, _), (other, _)| one == other)
 }

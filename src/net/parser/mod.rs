@@ -106,7 +106,8 @@ impl RequestReader {
         }
         match self.take_straight(input) {
             Ok(None) => {}
-            straight => return self.remember(straight),
+            Ok(straight) => return Ok(straight),
+            Err(fault) => return self.remember(Err(fault)),
         }
         let held = self.hold(input);
         if self.remember(held)? { self.lend().map(Some) } else { Ok(None) }
