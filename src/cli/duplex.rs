@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
+use crate::net::tls::session::open;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes come and go in pieces of this size.
 const PIECE_BYTES: usize = 1 << 14;
@@ -112,7 +114,8 @@ impl Sealed {
                 // Without a word: what came may not be all.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            opened.take(&mut self.session(), &piece[..len])?;
+            let ends = open(&mut self.session(), &piece[..len], &mut opened.plain);
+            opened.has_ended = ends.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         let read = (&opened.plain[opened.at..]).read(out)?;
         opened.at += read;
@@ -132,21 +135,5 @@ impl Sealed {
         };
         socket.write_all(&outgoing)?;
         Ok(written)
-    }
-}
-
-impl Opened {
-    /// Takes bytes of the socket. What they say is taken out at once: a session keeps little of it.
-    fn take(&mut self, session: &mut ClientConnection, mut records: &[u8]) -> io::Result<()> {
-        while !records.is_empty() && !self.has_ended {
-            session.read_tls(&mut records)?;
-            let state = session.process_new_packets();
-            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            self.has_ended = state.peer_has_closed();
-            let len = self.plain.len();
-            self.plain.resize(len + state.plaintext_bytes_to_read(), 0);
-            session.reader().read_exact(&mut self.plain[len..])?;
-        }
-        Ok(())
     }
 }

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use super::args::ServerArgs;
 use super::failure::{Failure, InputError};
+use crate::net::tls::identity::certificates;
 
 /// What a server may want to see (mutual TLS).
 struct Identity {
@@ -34,13 +35,14 @@ impl Trust {
         // Both libraries take it where none is named.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authorities = match &args.ca_file {
-            Some(path) => certificates(path)?,
+            Some(path) => read_certificates(path)?,
             // What cannot be read of them is not believed; the server that it was for is refused then.
             None => rustls_native_certs::load_native_certs().certs,
         };
         let identity = match (&args.client_certificate, &args.client_key) {
             (Some(certificate), Some(key)) => {
-                let (chain, key) = (certificates(certificate)?, fs::read(key).map_err(Failure::file(key))?);
+                let chain = read_certificates(certificate)?;
+                let key = fs::read(key).map_err(Failure::file(key))?;
                 Some(Identity { chain, key })
             }
             _ => None,
@@ -90,12 +92,7 @@ fn config(
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let text = fs::read(path).map_err(Failure::file(path))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(Failure::input(path, InputError::Pem(pem::Error::NoItemsFound))),
-        Ok(found) => Ok(found),
-        Err(error) => Err(Failure::input(path, InputError::Pem(error))),
-    }
+    certificates(&text).map_err(|error| Failure::input(path, InputError::Pem(error)))
 }

@@ -105,6 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_is_lowered_stays() {
+        let mut top = Top::new(20);
+        assert_eq!(top.nth(1), None);
+        (0..15).rev().for_each(|word| top.offer(word * 10));
+        assert_eq!((top.nth(0), top.nth(3), top.nth(15), top.nth(16)), (None, Some(20), Some(140), None));
+        top.lower_limit(50);
+        top.lower_limit(90);
+        [55, 50, 7].into_iter().for_each(|word| top.offer(word));
+        assert_eq!((top.limit(), top.nth(2)), (50, Some(7)));
+        assert_eq!(top.finish(), [0, 7, 10, 20, 30, 40, 50]);
+    }
+
+    #[test]
     fn keeps_the_smallest_whatever_the_order() {
         let random = &mut Random::new(5);
         for wanted in [0, 1, 10, 100] {

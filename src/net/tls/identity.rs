@@ -30,7 +30,7 @@ pub enum TlsText {
 
 impl TlsTexts {
     fn parse(&self) -> Result<ServerConfig, TlsError> {
-        let chain = certificates(TlsText::Certificate, &self.certificate)?;
+        let chain = certificates(&self.certificate).map_err(TlsError::pem(TlsText::Certificate))?;
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(TlsError::pem(TlsText::Key))?;
         let builder = ServerConfig::builder();
         let builder = match &self.client_ca {
@@ -44,18 +44,15 @@ impl TlsTexts {
     }
 }
 
-fn certificates(text: TlsText, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TlsError::pem(text))?;
-    if found.is_empty() {
-        return Err(TlsError::pem(text)(pem::Error::NoItemsFound));
-    }
-    Ok(found)
+/// All of a text, which has one at least.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
+    if found.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(found) }
 }
 
 fn verifier(pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(TlsText::ClientCa, pem)? {
+    for certificate in certificates(pem).map_err(TlsError::pem(TlsText::ClientCa))? {
         let unusable = |error| TlsError::Unusable { text: TlsText::ClientCa, error };
         roots.add(certificate).map_err(unusable)?;
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ConnectionCommon, ServerConfig, ServerConnection, SideData};
 
 pub struct TlsSession {
     connection: ServerConnection,
@@ -32,18 +32,8 @@ impl TlsSession {
     }
 
     /// Takes received bytes and appends what they say to `plain`. True when the peer's stream ends with them.
-    pub fn open(&mut self, mut sealed: &[u8], plain: &mut Vec<u8>) -> Result<bool, TlsFault> {
-        let mut ends = false;
-        while !sealed.is_empty() && !ends {
-            // Refuses only when plain bytes wait inside, and none do.
-            self.connection.read_tls(&mut sealed).expect("memory is read");
-            let state = self.connection.process_new_packets().map_err(TlsFault)?;
-            ends = state.peer_has_closed();
-            let len = plain.len();
-            plain.resize(len + state.plaintext_bytes_to_read(), 0);
-            self.connection.reader().read_exact(&mut plain[len..]).expect("as many bytes as were promised");
-        }
-        Ok(ends)
+    pub fn open(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> Result<bool, TlsFault> {
+        open(&mut self.connection, sealed, plain).map_err(TlsFault)
     }
 
     /// Seals bytes and appends the records to `out`, behind what the protocol itself has to say.
@@ -64,4 +54,23 @@ impl TlsSession {
     pub fn close(&mut self) {
         self.connection.send_close_notify();
     }
+}
+
+/// Takes received bytes and appends what they say to `plain`, on either side. True when the peer's stream ends with them.
+pub fn open<S: SideData>(
+    connection: &mut ConnectionCommon<S>,
+    mut sealed: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<bool, rustls::Error> {
+    let mut ends = false;
+    while !sealed.is_empty() && !ends {
+        // Refuses only when plain bytes wait inside, and none do.
+        connection.read_tls(&mut sealed).expect("memory is read");
+        let state = connection.process_new_packets()?;
+        ends = state.peer_has_closed();
+        let len = plain.len();
+        plain.resize(len + state.plaintext_bytes_to_read(), 0);
+        connection.reader().read_exact(&mut plain[len..]).expect("as many bytes as were promised");
+    }
+    Ok(ends)
 }

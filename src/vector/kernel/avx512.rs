@@ -250,6 +250,7 @@ unsafe fn each_node<P: Parts>(way: &P::Way, query: &P, codes: CodesAt, nodes: &[
     unsafe {
         let (fours, rest) = nodes.as_chunks::<4>();
         let (outs, out_rest) = out.as_chunks_mut::<4>();
+        // The first of those that are measured in full were asked for by whoever chose them.
         if !P::Way::READS_LOWER {
             nodes.iter().take(P::Way::AHEAD).for_each(|node| ask_for(way, query, codes, *node));
         }
