@@ -493,7 +493,7 @@ fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
         close: !head.keep_alive,
         is_http10: head.is_http10,
         head_only: head.method == Method::Head,
-        coding: head.fields.accept_encoding.and_then(Coding::wanted),
+        coding: head.fields.accept_encoding().and_then(Coding::wanted),
         note: Note::of(head, log_requests, wire.now(), || wire.random()),
         trail: Trail::default(),
     }

@@ -62,8 +62,8 @@ fn malformed(name: &str) -> Problem {
 
 /// The condition of a PUT or DELETE.
 pub fn write_condition(fields: &Fields<'_>) -> Result<Condition, Problem> {
-    let present = fields.if_match.map(present).transpose()?;
-    match (present, fields.if_none_match) {
+    let present = fields.if_match().map(present).transpose()?;
+    match (present, fields.if_none_match()) {
         (_, Some(other)) if other != "*" => Err(Problem::header("If-None-Match", "takes only * on a write")),
         (None, None) => Ok(Condition::None),
         (None, Some(_)) => Ok(Condition::Absent),
@@ -100,14 +100,14 @@ pub enum Verdict {
 impl ReadCondition {
     /// `None` for a plain GET.
     pub fn of(fields: &Fields<'_>) -> Result<Option<Box<ReadCondition>>, Problem> {
-        if fields.if_match.is_none() && fields.if_none_match.is_none() {
+        if fields.if_match().is_none() && fields.if_none_match().is_none() {
             return Ok(None);
         }
         let parse = |text: Option<&str>, name, weak_counts| {
             text.map(|text| Tags::parse(text, weak_counts).ok_or_else(|| malformed(name))).transpose()
         };
-        let if_match = parse(fields.if_match, "If-Match", false)?;
-        let if_none_match = parse(fields.if_none_match, "If-None-Match", true)?;
+        let if_match = parse(fields.if_match(), "If-Match", false)?;
+        let if_none_match = parse(fields.if_none_match(), "If-None-Match", true)?;
         Ok(Some(Box::new(ReadCondition { if_match, if_none_match })))
     }
 
@@ -127,14 +127,25 @@ impl ReadCondition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::parser::Head;
 
-    fn fields<'a>(if_match: Option<&'a str>, if_none_match: Option<&'a str>) -> Fields<'a> {
-        Fields { if_match, if_none_match, ..Fields::default() }
+    /// Calls with the fields of a request that has these.
+    fn with<T>(
+        if_match: Option<&str>,
+        if_none_match: Option<&str>,
+        call: impl Fn(&Fields<'_>) -> Result<T, Problem>,
+    ) -> Result<T, u16> {
+        let line = |name: &str, value: Option<&str>| {
+            value.map_or(String::new(), |value| format!("{name}: {value}\r\n"))
+        };
+        let lines = line("If-Match", if_match) + &line("If-None-Match", if_none_match);
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        call(&Head::parse(head.as_bytes()).unwrap().fields).map_err(|problem| problem.status)
     }
 
     #[test]
     fn write_conditions() {
-        let condition = |m, n| write_condition(&fields(m, n)).map_err(|problem| problem.status);
+        let condition = |m, n| with(m, n, write_condition);
         assert_eq!(condition(None, None), Ok(Condition::None));
         assert_eq!(condition(Some("*"), None), Ok(Condition::Present));
         assert_eq!(condition(Some("\"7\""), None), Ok(Condition::SeqIs(Seq(7))));
@@ -162,7 +173,7 @@ mod tests {
     #[test]
     fn read_conditions() {
         let judge = |m, n, current: Option<u64>| {
-            ReadCondition::of(&fields(m, n)).unwrap().unwrap().judge(current.map(Seq))
+            with(m, n, ReadCondition::of).unwrap().unwrap().judge(current.map(Seq))
         };
         assert_eq!(judge(None, Some("\"5\""), Some(5)), Verdict::NotModified);
         assert_eq!(judge(None, Some("W/\"5\""), Some(5)), Verdict::NotModified);
@@ -174,6 +185,6 @@ mod tests {
         assert_eq!(judge(Some("W/\"5\""), None, Some(5)), Verdict::Failed);
         assert_eq!(judge(Some("*"), None, None), Verdict::Failed);
         assert_eq!(judge(Some("\"4\""), Some("\"5\""), Some(5)), Verdict::Failed);
-        assert_eq!(ReadCondition::of(&fields(None, None)), Ok(None));
+        assert_eq!(with(None, None, ReadCondition::of), Ok(None));
     }
 }

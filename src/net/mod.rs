@@ -20,6 +20,7 @@ pub mod connection;
 pub mod cursor;
 pub mod drain;
 pub mod entity_tag;
+pub mod hidden;
 pub mod inbound;
 pub mod json;
 pub mod lines;

@@ -20,7 +20,7 @@ pub struct Note {
 impl Note {
     /// `random` makes an id for a request that is to be traced and whose own cannot be repeated.
     pub fn of(head: &Head<'_>, log: bool, now: Mono, random: impl FnOnce() -> u64) -> Option<Box<Note>> {
-        let is_traced = head.fields.request_id.is_some() || head.fields.traceparent.is_some();
+        let is_traced = head.fields.request_id().is_some() || head.fields.traceparent().is_some();
         let made_up = || format!("{:016x}", random());
         let request_id = is_traced.then(|| request_id(head).unwrap_or_else(made_up));
         if !log && request_id.is_none() {
@@ -66,11 +66,11 @@ impl Note {
 
 /// The id of the request itself, else that of its trace.
 fn request_id(head: &Head<'_>) -> Option<String> {
-    let given = head.fields.request_id.filter(|id| {
+    let given = head.fields.request_id().filter(|id| {
         (1..=limits::REQUEST_ID_BYTES_MAX).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_graphic())
     });
-    given.or_else(|| head.fields.traceparent.and_then(trace_id)).map(str::to_owned)
+    given.or_else(|| head.fields.traceparent().and_then(trace_id)).map(str::to_owned)
 }
 
 /// The trace id of a W3C `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.

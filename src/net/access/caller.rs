@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::audit::Action;
 use super::decision::{Denial, Need, need_of};
-use super::key::{KeyId, Presented, same_bytes};
+use super::key::{KeyId, Presented};
 use super::limiter::{Budget, Limiters, Passage, Rate};
 use super::shared::Access;
 use super::table::{Holder, Table};
+use crate::net::hidden::same_bytes;
 use crate::net::parser::head::{Head, Method};
 use crate::net::problem::Problem;
 use crate::net::response::number_line;
@@ -131,7 +132,7 @@ impl Caller {
             return (Verdict::Pass, trail);
         }
         let cors = &self.access.settings().cors;
-        cors.append_lines(head.fields.origin, &mut trail.lines);
+        cors.append_lines(head.fields.origin(), &mut trail.lines);
         if cors.takes_preflight(head, &mut trail.lines) {
             return (Verdict::Preflight, trail);
         }
@@ -227,7 +228,7 @@ impl Caller {
         if !self.table.needs_keys() {
             return Ok(());
         }
-        let shown = head.fields.authorization.ok_or(Denial::NoKey)?.reveal();
+        let shown = head.fields.authorization().ok_or(Denial::NoKey)?.reveal();
         let is_shown = |known: &Rc<Remembered>| same_bytes(known.authorization.as_bytes(), shown.as_bytes());
         let known = match self.remembered.clone().filter(is_shown) {
             Some(known) => known,

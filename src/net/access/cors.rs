@@ -52,12 +52,12 @@ impl Cors {
     /// True for the question of a browser whether it may send a request that the server knows; then
     /// the lines of the answer are appended.
     pub fn takes_preflight(&self, head: &Head<'_>, lines: &mut Vec<u8>) -> bool {
-        let Some(wanted) = head.fields.requested_method else { return false };
-        if self.is_off() || head.method != Method::Other("OPTIONS") || head.fields.origin.is_none() {
+        let Some(wanted) = head.fields.requested_method() else { return false };
+        if self.is_off() || head.method != Method::Other("OPTIONS") || head.fields.origin().is_none() {
             return false;
         }
         let Some(resource) = Resource::find(head.path, Method::named(wanted)) else { return false };
-        if self.allowed(head.fields.origin).is_some() {
+        if self.allowed(head.fields.origin()).is_some() {
             line("Access-Control-Allow-Methods", resource.allow(), lines);
             line("Access-Control-Allow-Headers", ALLOWED_HEADERS, lines);
             number_line(b"Access-Control-Max-Age: ", limits::CORS_MAX_AGE_SECONDS, b"\r\n", lines);
@@ -97,7 +97,7 @@ mod tests {
         let bytes = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
         let head = Head::parse(bytes.as_bytes()).unwrap();
         let mut lines = Vec::new();
-        cors.append_lines(head.fields.origin, &mut lines);
+        cors.append_lines(head.fields.origin(), &mut lines);
         let is_preflight = cors.takes_preflight(&head, &mut lines);
         (is_preflight, String::from_utf8(lines).unwrap())
     }

@@ -37,7 +37,7 @@ impl Coding {
     /// The coding of the body of a request; `None` when it is plain, or when there is none to be read.
     pub fn of_body(head: &Head<'_>) -> Result<Option<Coding>, Problem> {
         let has_body = matches!(head.method, Method::Put | Method::Post | Method::Patch);
-        let Some(field) = head.fields.content_encoding else { return Ok(None) };
+        let Some(field) = head.fields.content_encoding() else { return Ok(None) };
         if !has_body || head.framing == Framing::Absent || field.eq_ignore_ascii_case("identity") {
             return Ok(None);
         }

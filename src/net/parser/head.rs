@@ -1,12 +1,12 @@
-//! A request head: what the request line and the fields of it mean.
+//! A request head: what the request line means, and the fields with it.
 //!
-//! Strict where two readers could disagree (RFC 9112, sections 3, 6 and 11): one Host, one length or
-//! one chunked coding, no folding, no white space before a colon. Everything is borrowed from the
-//! bytes of the head; nothing is allocated.
+//! Strict where two readers could disagree (RFC 9112, sections 3, 5 and 6): no folding, no white space before a colon, no
+//! two ways to find the end of the body. Everything is borrowed from the bytes of the head; nothing is allocated.
 
 use std::mem::MaybeUninit;
 
 use super::fault::Fault;
+use super::fields::{Fields, Meaning};
 use super::target::{has, split_once};
 use crate::limits;
 
@@ -56,43 +56,8 @@ pub enum Framing {
     Chunked,
 }
 
-/// The value of a field that nobody but its reader may see: it cannot be printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hidden<'a>(&'a str);
-
-impl<'a> Hidden<'a> {
-    pub fn reveal(self) -> &'a str {
-        self.0
-    }
-}
-
-impl std::fmt::Debug for Hidden<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("hidden")
-    }
-}
-
-/// The fields that any route looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fields<'a> {
-    pub content_type: Option<&'a str>,
-    pub content_encoding: Option<&'a str>,
-    pub accept: Option<&'a str>,
-    pub accept_encoding: Option<&'a str>,
-    pub if_match: Option<&'a str>,
-    pub if_none_match: Option<&'a str>,
-    pub durability: Option<&'a str>,
-    /// Empty when it is given twice: routes that do not look at it take anything.
-    pub idempotency_key: Option<&'a [u8]>,
-    pub request_id: Option<&'a str>,
-    pub traceparent: Option<&'a str>,
-    pub authorization: Option<Hidden<'a>>,
-    pub origin: Option<&'a str>,
-    /// `Access-Control-Request-Method`.
-    pub requested_method: Option<&'a str>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Head<'a> {
     pub method: Method<'a>,
     /// Begins with a slash (or is `*`); still percent-encoded.
@@ -110,6 +75,11 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// `bytes` is a whole head with its empty line, as the scanner found it.
     pub fn parse(bytes: &'a [u8]) -> Result<Head<'a>, Fault> {
+        Head::read(bytes).map(|(head, _)| head)
+    }
+
+    /// Also what was made of its fields.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<(Head<'a>, Meaning), Fault> {
         let mut storage = [const { MaybeUninit::<httparse::Header<'a>>::uninit() }; limits::HEADERS_MAX];
         let mut raw = httparse::Request::new(&mut []);
         match raw.parse_with_uninit_headers(bytes, &mut storage) {
@@ -117,15 +87,59 @@ impl<'a> Head<'a> {
             Ok(_) => return Err(Fault::Malformed("the head is incomplete")),
             Err(error) => return Err(fault_of(error, bytes)),
         }
+        let line = RequestLine::of(&raw)?;
+        let section = match raw.headers.first() {
+            Some(first) => &bytes[first.name.as_ptr() as usize - bytes.as_ptr() as usize..],
+            None => &[],
+        };
+        let meaning = Meaning::of(raw.headers, section)?;
+        Ok((Head::new(line, section, &meaning)?, meaning))
+    }
+
+    /// `section` has the fields, to the empty line, and this meaning.
+    pub(super) fn new(
+        line: RequestLine<'a>,
+        section: &'a [u8],
+        meaning: &Meaning,
+    ) -> Result<Head<'a>, Fault> {
+        let RequestLine { method, path, query, is_http10 } = line;
+        Ok(Head {
+            method,
+            path,
+            query,
+            is_http10,
+            keep_alive: meaning.keeps_alive(is_http10),
+            framing: meaning.framing(is_http10)?,
+            expects_continue: meaning.expects_continue(is_http10),
+            fields: Fields::new(section, meaning),
+        })
+    }
+}
+
+/// The first line of a head.
+pub(super) struct RequestLine<'a> {
+    method: Method<'a>,
+    path: &'a str,
+    query: &'a str,
+    is_http10: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    /// `bytes` is the line with its end; `None` when it is malformed.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<RequestLine<'a>> {
+        let mut raw = httparse::Request::new(&mut []);
+        // Without the fields it is a part of a head.
+        matches!(raw.parse(bytes), Ok(httparse::Status::Partial))
+            .then(|| RequestLine::of(&raw).ok())
+            .flatten()
+    }
+
+    fn of(raw: &httparse::Request<'_, 'a>) -> Result<RequestLine<'a>, Fault> {
         let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
             return Err(Fault::Malformed("the request line is incomplete"));
         };
         let (path, query) = split_target(target)?;
-        let mut reading = FieldReader::default();
-        for header in raw.headers.iter() {
-            reading.take(header.name, header.value)?;
-        }
-        reading.finish(Method::named(method), path, query, minor == 0)
+        Ok(RequestLine { method: Method::named(method), path, query, is_http10: minor == 0 })
     }
 }
 
@@ -175,163 +189,4 @@ fn strip_authority(target: &str) -> Result<&str, Fault> {
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     if end == 0 { Err(malformed) } else { Ok(&rest[end..]) }
-}
-
-/// Gathers the fields of one head.
-#[derive(Default)]
-struct FieldReader<'a> {
-    hosts: u32,
-    length: Option<u64>,
-    chunked: bool,
-    close: bool,
-    keep_alive: bool,
-    expects_continue: bool,
-    fields: Fields<'a>,
-}
-
-impl<'a> FieldReader<'a> {
-    fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), Fault> {
-        // Lengths first: most fields of a head are not ours and are passed over without a comparison.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => self.host(value),
-            6 if name.eq_ignore_ascii_case("accept") => accept_first(&mut self.fields.accept, value),
-            6 if name.eq_ignore_ascii_case("expect") => self.expect(value),
-            6 if name.eq_ignore_ascii_case("origin") => only(&mut self.fields.origin, value),
-            8 if name.eq_ignore_ascii_case("if-match") => only(&mut self.fields.if_match, value),
-            10 if name.eq_ignore_ascii_case("connection") => self.connection(value),
-            11 if name.eq_ignore_ascii_case("traceparent") => take_any(&mut self.fields.traceparent, value),
-            12 if name.eq_ignore_ascii_case("content-type") => only(&mut self.fields.content_type, value),
-            12 if name.eq_ignore_ascii_case("x-request-id") => take_any(&mut self.fields.request_id, value),
-            13 if name.eq_ignore_ascii_case("authorization") => self.authorization(value),
-            13 if name.eq_ignore_ascii_case("if-none-match") => only(&mut self.fields.if_none_match, value),
-            14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
-            15 if name.eq_ignore_ascii_case("accept-encoding") => {
-                take_any(&mut self.fields.accept_encoding, value)
-            }
-            15 if name.eq_ignore_ascii_case("idempotency-key") => {
-                let given = &mut self.fields.idempotency_key;
-                *given = Some(if given.is_some() { b"" } else { value });
-                Ok(())
-            }
-            15 if name.eq_ignore_ascii_case("kyro-durability") => only(&mut self.fields.durability, value),
-            16 if name.eq_ignore_ascii_case("content-encoding") => {
-                only(&mut self.fields.content_encoding, value)
-            }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.transfer_encoding(value),
-            29 if name.eq_ignore_ascii_case("access-control-request-method") => {
-                only(&mut self.fields.requested_method, value)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn host(&mut self, value: &[u8]) -> Result<(), Fault> {
-        self.hosts += 1;
-        let is_authority = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:[]%!$&'()*+;=".contains(byte);
-        if self.hosts > 1 {
-            Err(Fault::Malformed("there is more than one Host"))
-        } else if !value.iter().all(is_authority) {
-            Err(Fault::Malformed("the Host is malformed"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn authorization(&mut self, value: &'a [u8]) -> Result<(), Fault> {
-        let mut text = None;
-        only(&mut text, value)?;
-        match self.fields.authorization.replace(Hidden(text.unwrap_or_default())) {
-            None => Ok(()),
-            Some(_) => Err(Fault::Malformed("a field that may be given once is given twice")),
-        }
-    }
-
-    fn length(&mut self, value: &[u8]) -> Result<(), Fault> {
-        if self.length.is_some() {
-            return Err(Fault::Malformed("there is more than one Content-Length"));
-        }
-        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Fault::Malformed("the Content-Length is not a number"));
-        }
-        let digits = std::str::from_utf8(value).unwrap_or_default();
-        self.length = Some(digits.parse().map_err(|_| Fault::BodyTooLarge)?);
-        Ok(())
-    }
-
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
-        if self.chunked {
-            return Err(Fault::Malformed("there is more than one Transfer-Encoding"));
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Fault::UnknownTransferCoding);
-        }
-        self.chunked = true;
-        Ok(())
-    }
-
-    fn connection(&mut self, value: &[u8]) -> Result<(), Fault> {
-        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-        Ok(())
-    }
-
-    fn expect(&mut self, value: &[u8]) -> Result<(), Fault> {
-        self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
-        if self.expects_continue { Ok(()) } else { Err(Fault::UnknownExpectation) }
-    }
-
-    fn finish(
-        self,
-        method: Method<'a>,
-        path: &'a str,
-        query: &'a str,
-        is_http10: bool,
-    ) -> Result<Head<'a>, Fault> {
-        if self.hosts == 0 && !is_http10 {
-            return Err(Fault::Malformed("there is no Host"));
-        }
-        let framing = match (self.length, self.chunked) {
-            (Some(_), true) => {
-                return Err(Fault::Malformed("there are both a Content-Length and a Transfer-Encoding"));
-            }
-            (None, true) if is_http10 => {
-                return Err(Fault::Malformed("HTTP/1.0 has no Transfer-Encoding"));
-            }
-            (None, true) => Framing::Chunked,
-            (Some(length), false) => Framing::Length(length),
-            (None, false) => Framing::Absent,
-        };
-        Ok(Head {
-            method,
-            path,
-            query,
-            is_http10,
-            keep_alive: !self.close && (!is_http10 || self.keep_alive),
-            framing,
-            expects_continue: self.expects_continue && !is_http10,
-            fields: self.fields,
-        })
-    }
-}
-
-/// A field whose second line would change the meaning of the request.
-fn only<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {
-    if slot.is_some() {
-        return Err(Fault::Malformed("a field that may be given once is given twice"));
-    }
-    accept_first(slot, value)
-}
-
-/// A field that is no reason to refuse a request: what is not UTF-8 is there, but empty.
-fn take_any<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {
-    slot.get_or_insert(std::str::from_utf8(value).unwrap_or_default());
-    Ok(())
-}
-
-fn accept_first<'a>(slot: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), Fault> {
-    let text = std::str::from_utf8(value).map_err(|_| Fault::Malformed("a field value is not UTF-8"))?;
-    slot.get_or_insert(text);
-    Ok(())
 }

@@ -11,7 +11,10 @@
 
 pub mod body;
 pub mod fault;
+pub mod fields;
+mod find;
 pub mod head;
+mod last_section;
 mod scan;
 pub mod target;
 #[cfg(test)]
@@ -20,7 +23,9 @@ mod tests;
 use body::BodyReader;
 pub use body::Part;
 pub use fault::Fault;
-pub use head::{Fields, Framing, Head, Method};
+pub use fields::{Field, Fields};
+pub use head::{Framing, Head, Method};
+use last_section::LastSection;
 use scan::HeadScanner;
 
 use crate::limits;
@@ -38,7 +43,8 @@ pub enum Body<'a> {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Request<'a> {
     pub head: Head<'a>,
     pub body: Body<'a>,
@@ -58,6 +64,8 @@ pub struct RequestReader {
     streams: fn(&Head<'_>) -> bool,
     /// Head and body so far of a request that the end of an input cut.
     held: Vec<u8>,
+    /// Of the last head that was read where it lay.
+    last: LastSection,
     state: State,
     owes_continue: bool,
 }
@@ -95,7 +103,13 @@ impl Default for State {
 
 impl RequestReader {
     pub fn new(streams: fn(&Head<'_>) -> bool) -> RequestReader {
-        RequestReader { streams, held: Vec::new(), state: State::default(), owes_continue: false }
+        RequestReader {
+            streams,
+            held: Vec::new(),
+            last: LastSection::default(),
+            state: State::default(),
+            owes_continue: false,
+        }
     }
 
     /// The next request, taken off the front of `input`; `None` when more bytes are needed, and then
@@ -190,9 +204,8 @@ impl RequestReader {
         if !matches!(self.state, State::Head(_)) || !self.held.is_empty() {
             return Ok(None);
         }
-        let Some(head_len) = HeadScanner::default().scan(input)? else { return Ok(None) };
+        let Some((head, head_len)) = self.head_at_front(input)? else { return Ok(None) };
         let (head_bytes, rest) = input.split_at(head_len);
-        let head = Head::parse(head_bytes)?;
         if (self.streams)(&head) {
             self.state = State::Stream { head_len: 0, body: BodyReader::new(head.framing) };
             self.owes_continue = head.expects_continue && rest.is_empty();
@@ -203,6 +216,17 @@ impl RequestReader {
         let Some((body, rest)) = rest.split_at_checked(body_len) else { return Ok(None) };
         *input = rest;
         Ok(Some(Request { head, body: Body::Whole(body) }))
+    }
+
+    /// The head at the front of `input` and its length; `None` when it is not all there.
+    fn head_at_front<'b>(&mut self, input: &'b [u8]) -> Result<Option<(Head<'b>, usize)>, Fault> {
+        if let Some(again) = self.last.before(input) {
+            return Ok(Some(again));
+        }
+        let Some(len) = HeadScanner::default().scan(input)? else { return Ok(None) };
+        let (head, meaning) = Head::read(&input[..len])?;
+        self.last.keep(head.fields.section(), meaning);
+        Ok(Some((head, len)))
     }
 
     /// Moves the head into `held`, byte for byte up to its end.

@@ -4,6 +4,7 @@
 //! the head parser makes of it cannot differ from what a stricter reader would.
 
 use super::fault::Fault;
+use super::find::find;
 use crate::limits;
 
 /// Longest method with its space and the version that follows the target.
@@ -21,7 +22,7 @@ impl HeadScanner {
     /// `bytes` is everything of the head so far. The length of the head with its empty line, when it
     /// is all there.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        while let Some(newline) = line_feed(bytes, self.scanned) {
+        while let Some(newline) = find(b'\n', bytes, self.scanned) {
             if newline == 0 || bytes[newline - 1] != b'\r' {
                 return Err(Fault::Malformed("a line of the head does not end in CR LF"));
             }
@@ -64,22 +65,6 @@ impl HeadScanner {
     }
 }
 
-/// Where the next line feed is, from a place on. Eight bytes at a time: the lines of a head are short, and a search that is
-/// made for long texts takes longer to begin than these take.
-fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let (words, rest) = bytes[from..].as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        // Zero where there is one; the lowest byte that becomes negative by subtracting one was zero.
-        let word = u64::from_le_bytes(*word) ^ (ONES * b'\n' as u64);
-        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        if found != 0 {
-            return Some(from + at * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|byte| *byte == b'\n').map(|at| bytes.len() - rest.len() + at)
-}
-
 /// A token of RFC 9110, section 5.6.2.
 fn is_method_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -91,23 +76,6 @@ mod tests {
 
     fn scan(bytes: &[u8]) -> Result<Option<usize>, Fault> {
         HeadScanner::default().scan(bytes)
-    }
-
-    #[test]
-    fn line_feeds_are_found_wherever_they_are() {
-        // What a byte that is like one, or beside one, could be taken for.
-        for other in [0, 9, 11, 10 ^ 128, 255, b'a'] {
-            for len in 0..40 {
-                let mut bytes = vec![other; len];
-                assert_eq!(line_feed(&bytes, 0), None);
-                for (at, next) in (0..len).flat_map(|at| (at..len).map(move |next| (at, next))) {
-                    (bytes[at], bytes[next]) = (b'\n', b'\n');
-                    assert_eq!(line_feed(&bytes, 0), Some(at));
-                    assert_eq!(line_feed(&bytes, at + 1), (next > at).then_some(next));
-                    (bytes[at], bytes[next]) = (other, other);
-                }
-            }
-        }
     }
 
     #[test]

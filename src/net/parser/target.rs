@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::find::find;
+
 /// What is wrong with an encoded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
@@ -21,17 +23,16 @@ impl std::fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// What stands before and behind the first of an ASCII byte. Byte by byte, as `has` does: what is looked through here has
-/// some ten bytes, and the library's search for a character takes a hundred instructions before it looks at the first.
+/// What stands before and behind the first of an ASCII byte.
 pub fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
     debug_assert!(byte.is_ascii());
-    let at = text.bytes().position(|other| other == byte)?;
+    let at = find(byte, text.as_bytes(), 0)?;
     Some((&text[..at], &text[at + 1..]))
 }
 
 /// Whether an ASCII byte is in it.
 pub fn has(text: &str, byte: u8) -> bool {
-    text.bytes().any(|other| other == byte)
+    find(byte, text.as_bytes(), 0).is_some()
 }
 
 /// A segment of a path: borrowed when nothing in it is escaped.

@@ -55,7 +55,7 @@ fn see(request: &Request<'_>) -> Seen {
     Seen {
         line: format!("{} {} {}", head.method.name(), head.path, head.query),
         keep_alive: head.keep_alive,
-        content_type: head.fields.content_type.map(str::to_owned),
+        content_type: head.fields.content_type().map(str::to_owned),
         body: match request.body {
             Body::Whole(body) => body.to_vec(),
             Body::Stream { .. } => Vec::new(),
@@ -245,6 +245,48 @@ fn a_request_put_back_comes_again() {
     }
 }
 
+#[test]
+fn the_values_of_fields_are_found() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\ncontent-type: a/b\r\nContent-Encoding: gzip\r\nAccept: c\r\nAccept: d\r\n\
+        Accept-Encoding: zstd\r\nIf-Match: e\r\nIf-None-Match: f\r\nKyro-Durability: g\r\nIdempotency-Key: h\r\n\
+        X-Request-Id:  i \r\nTraceparent: j\r\nAuthorization: k\r\nOrigin:\r\nAccess-Control-Request-Method: l\r\n\r\n";
+    let fields = Head::parse(head.as_bytes()).unwrap().fields;
+    assert_eq!((fields.content_type(), fields.content_encoding()), (Some("a/b"), Some("gzip")));
+    assert_eq!((fields.accept(), fields.accept_encoding()), (Some("c"), Some("zstd")));
+    assert_eq!((fields.if_match(), fields.if_none_match()), (Some("e"), Some("f")));
+    assert_eq!((fields.durability(), fields.idempotency_key()), (Some("g"), Some(b"h".as_slice())));
+    assert_eq!((fields.request_id(), fields.traceparent()), (Some("i"), Some("j")));
+    assert_eq!(fields.authorization().map(|key| key.reveal()), Some("k"));
+    assert_eq!((fields.origin(), fields.requested_method()), (Some(""), Some("l")));
+    let without = fields.without(Field::ContentEncoding);
+    assert_eq!((without.content_type(), without.content_encoding()), (Some("a/b"), None));
+    let bytes = head.len() - "GET / HTTP/1.1\r\n".len();
+    assert_eq!(format!("{fields:?}"), format!("{bytes} bytes of fields"), "a key is not printed");
+    let behind = format!("\r\n{head}");
+    assert_eq!(Head::parse(behind.as_bytes()).unwrap().fields, fields, "behind an empty line");
+
+    let of = |lines: &[u8]| [b"GET / HTTP/1.1\r\nHost: a\r\n", lines, b"\r\n"].concat();
+    let twice = of(b"Idempotency-Key: a\r\nIdempotency-Key: a\r\nX-Request-Id: \xff\r\n");
+    let fields = Head::parse(&twice).unwrap().fields;
+    assert_eq!((fields.idempotency_key(), fields.request_id()), (Some(b"".as_slice()), Some("")));
+    assert_eq!((fields.accept(), fields.origin(), fields.traceparent()), (None, None, None));
+    assert_eq!(status_of(&of(b"Accept: \xff\r\n")), Some(400));
+    let once = [
+        "Content-Type",
+        "Content-Encoding",
+        "Authorization",
+        "Origin",
+        "If-Match",
+        "If-None-Match",
+        "Kyro-Durability",
+        "Access-Control-Request-Method",
+    ];
+    for name in once {
+        let twice = of(format!("{name}: a\r\n{name}: a\r\n").as_bytes());
+        assert_eq!(status_of(&twice), Some(400), "{name}");
+    }
+}
+
 fn arb_request() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     let body = prop::collection::vec(any::<u8>(), 0..60);
     (0..4usize, "[a-z0-9/%]{0,20}", body, any::<bool>(), 1..20usize).prop_map(
@@ -276,6 +318,76 @@ fn arb_request() -> impl Strategy<Value = (Vec<u8>, Seen)> {
             (bytes, Seen { line: format!("{method} /{path} "), keep_alive: true, content_type, body })
         },
     )
+}
+
+/// Some are faults alone, some only together.
+const LINES: [&str; 13] = [
+    "GET /a?b HTTP/1.1\r\n",
+    "PUT /longer/bulk HTTP/1.1\r\n",
+    "GET http://host/a HTTP/1.1\r\n",
+    "GET /a HTTP/1.0\r\n",
+    "GET /a#b HTTP/1.1\r\n",
+    "GET /a HTTP/1.1\n",
+    "GET  /a HTTP/1.1\r\n",
+    "GET /a\r HTTP/1.1\r\n",
+    "GET /\u{7f} HTTP/1.1\r\n",
+    "GET / HTTP/1.2\r\n",
+    "GET /a\r\n",
+    "\r\nGET /a HTTP/1.1\r\n",
+    "\r\n",
+];
+const SECTIONS: [&str; 13] = [
+    "Host: a\r\n",
+    "Host: b\r\n",
+    "Host:\r\nAccept:\r\nExpect: 100-continue\r\n",
+    "Connection: keep-alive\r\n",
+    "Host: a\r\nConnection: close\r\n",
+    "X-Request-Id: one\r\nX-Request-Id: two\r\nHost: a\r\ntraceparent: 00-1-2-3\r\n",
+    "Host: a\r\nAuthorization: Bearer one\r\nOrigin: http://a\r\nAccept: */*\r\nAccept: b\r\n",
+    "Host: a\r\nAuthorization: Bearer two\r\nIf-Match: *\r\nIf-None-Match: \"1\"\r\n",
+    "Host: a\r\nIdempotency-Key: a\r\nIdempotency-Key: a\r\nKyro-Durability: memory\r\n",
+    "Host: a\r\nContent-Length: 0\r\nContent-Type: a/b\r\nContent-Encoding: gzip\r\n",
+    "Host: a\r\nTransfer-Encoding: chunked\r\nAccess-Control-Request-Method: PUT\r\n",
+    "Host: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+    "",
+];
+
+/// A line and a section, and what may be a body.
+fn head_of(line: &str, section: &str) -> Vec<u8> {
+    let body = if section.contains("chunked") { "0\r\n\r\n" } else { "" };
+    format!("{line}{section}\r\n{body}").into_bytes()
+}
+
+/// A reader that has read a request; `None` when that is a fault.
+fn reader_after(first: &[u8], streams: fn(&Head<'_>) -> bool) -> Option<RequestReader> {
+    let mut reader = RequestReader::new(streams);
+    let mut input = first;
+    reader.next(&mut input).ok()?;
+    while let Ok(Part::Data(_)) = reader.next_part(&mut input) {}
+    assert!(input.is_empty());
+    Some(reader)
+}
+
+#[test]
+fn a_head_is_read_as_if_it_were_the_first() {
+    let pairs = LINES.iter().flat_map(|first| LINES.iter().map(move |second| (first, second)));
+    for (first_line, second_line) in pairs {
+        for section in SECTIONS {
+            let (first, second) = (head_of(first_line, section), head_of(second_line, section));
+            // Something follows, or is missing.
+            let whole = [second.as_slice(), b"GET"].concat();
+            let streams: [fn(&Head<'_>) -> bool; 2] = [|_| false, |_| true];
+            let lens = [whole.len(), second.len() - 1];
+            for (len, streams) in lens.into_iter().flat_map(|len| streams.map(|streams| (len, streams))) {
+                let Some(mut reader) = reader_after(&first, streams) else { continue };
+                let mut alone = RequestReader::new(streams);
+                let (mut input, mut same) = (&whole[..len], &whole[..len]);
+                let shown = whole.escape_ascii();
+                assert_eq!(reader.next(&mut input), alone.next(&mut same), "{shown} after {first_line}");
+                assert_eq!(input, same, "{shown}");
+            }
+        }
+    }
 }
 
 fn cut_at<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {

@@ -13,13 +13,13 @@ type Wish = (u16, u8, std::cmp::Reverse<usize>);
 
 /// Fails when the client does not take JSON.
 pub fn require_json(head: &Head<'_>) -> Result<(), Problem> {
-    let Some(accept) = head.fields.accept else { return Ok(()) };
+    let Some(accept) = head.fields.accept() else { return Ok(()) };
     wish(accept, JSON).map(|_| ()).ok_or_else(|| not_acceptable(JSON))
 }
 
 /// Whether the client wants lines rather than a document; a document when it does not care.
 pub fn prefers_ndjson(head: &Head<'_>) -> Result<bool, Problem> {
-    let Some(accept) = head.fields.accept else { return Ok(false) };
+    let Some(accept) = head.fields.accept() else { return Ok(false) };
     let lines = wish(accept, NDJSON).max(wish(accept, NDJSON_ALIAS));
     let document = wish(accept, JSON);
     match (lines, document) {

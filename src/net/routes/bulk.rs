@@ -57,7 +57,7 @@ pub fn plan_documents(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, 
 
 /// Each line is a request of its own. Passed over, the header would promise what nobody keeps.
 fn refuse_name(head: &Head<'_>) -> Result<(), Problem> {
-    match head.fields.idempotency_key {
+    match head.fields.idempotency_key() {
         None => Ok(()),
         Some(_) => {
             Err(Problem::header(once::HEADER, "is for a request that writes one record, not for a bulk"))

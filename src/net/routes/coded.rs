@@ -4,7 +4,7 @@ use super::{Started, start};
 use crate::net::access::caller::Permit;
 use crate::net::coding::Coding;
 use crate::net::parser::head::{Framing, Head};
-use crate::net::parser::{Body, Request};
+use crate::net::parser::{Body, Field, Request};
 use crate::net::problem::Problem;
 use crate::net::routes::Resource;
 use crate::shard::node::Node;
@@ -22,7 +22,7 @@ impl CodedRequest {
     /// As if the body had come plain.
     pub fn start(&self, node: &Node, plain: &[u8], permit: Permit<'_>) -> Result<Started, Problem> {
         let mut head = Head::parse(&self.head)?;
-        head.fields.content_encoding = None;
+        head.fields = head.fields.without(Field::ContentEncoding);
         head.framing = Framing::Length(plain.len() as u64);
         let resource = Resource::find(head.path, head.method);
         start(node, &Request { head, body: Body::Whole(plain) }, resource, permit)

@@ -109,7 +109,7 @@ pub(super) fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
 
 /// The type to store: what the client says, as long as it could be sent back in a header.
 pub(super) fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
-    let Some(given) = head.fields.content_type.filter(|given| !given.is_empty()) else {
+    let Some(given) = head.fields.content_type().filter(|given| !given.is_empty()) else {
         return Ok(payload::OCTET_STREAM);
     };
     if given.len() > limits::CONTENT_TYPE_BYTES_MAX {

@@ -26,7 +26,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn scrape(node: &Node, head: &Head<'_>, permit: Permit<'_>) -> Result<Work, Problem> {
     no_parameters(head)?;
     let openmetrics =
-        head.fields.accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+        head.fields.accept().is_some_and(|accept| accept.contains("application/openmetrics-text"));
     let (node, access) = (node.clone(), permit.access().numbers());
     Ok(Work::task(async move { Ok(render(node.stats().await, access, openmetrics)) }))
 }

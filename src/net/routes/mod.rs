@@ -225,7 +225,7 @@ pub fn class_of(head: &Head<'_>) -> Class {
 
 /// True for requests that take their body as it comes: line by line, a large value, or in a coding.
 pub fn streams(head: &Head<'_>) -> bool {
-    if head.fields.content_encoding.is_some() && matches!(Coding::of_body(head), Ok(Some(_))) {
+    if head.fields.content_encoding().is_some() && matches!(Coding::of_body(head), Ok(Some(_))) {
         return true;
     }
     match head.method {
@@ -394,7 +394,7 @@ fn flag(query: &mut Query<'_>, name: &str) -> Result<bool, Problem> {
 
 /// The level that the request asks for, else that of the collection, else that of the server.
 fn durability(node: &Node, head: &Head<'_>, collection: &Collection) -> Result<Durability, Problem> {
-    match head.fields.durability {
+    match head.fields.durability() {
         Some(text) => Durability::parse(text)
             .ok_or_else(|| Problem::header("Kyro-Durability", "is none of fsync, interval, memory")),
         None => Ok(collection.definition.durability.unwrap_or_else(|| node.default_durability())),
@@ -419,7 +419,7 @@ fn whole_body<'a>(request: &Request<'a>) -> Result<&'a [u8], Problem> {
 
 /// A request without a Content-Type is taken at its word.
 fn require_type(head: &Head<'_>, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Problem> {
-    let Some(given) = head.fields.content_type else { return Ok(()) };
+    let Some(given) = head.fields.content_type() else { return Ok(()) };
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if fits(&essence) {
         return Ok(());

@@ -29,7 +29,7 @@ pub struct Named<'a> {
 impl<'a> Named<'a> {
     /// `None` for a request without one.
     pub fn of(head: &Head<'a>, permit: Permit<'a>) -> Result<Option<Named<'a>>, Problem> {
-        let Some(key) = head.fields.idempotency_key else { return Ok(None) };
+        let Some(key) = head.fields.idempotency_key() else { return Ok(None) };
         let fits = (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
         if fits && key.iter().all(u8::is_ascii_graphic) {
             return Ok(Some(Named { key, permit }));
@@ -80,7 +80,7 @@ impl Fingerprint {
     pub fn of(head: &Head<'_>) -> Fingerprint {
         let mut print = Fingerprint(Xxh3::new());
         let fields = &head.fields;
-        let given = [fields.if_match, fields.if_none_match, fields.content_type];
+        let given = [fields.if_match(), fields.if_none_match(), fields.content_type()];
         for part in [Some(head.method.name()), Some(head.query)].into_iter().chain(given) {
             let text = part.unwrap_or_default();
             // Not given is other than empty.
