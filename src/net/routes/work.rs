@@ -116,13 +116,17 @@ impl Work {
 }
 
 /// Begins the reads among these, those of one collection together.
-pub fn look_up<'a>(node: &Node, works: impl Iterator<Item = &'a mut Work>) {
+pub fn look_up<'a>(node: &Node, works: impl ExactSizeIterator<Item = &'a mut Work>) {
+    let most = works.len();
     let mut wanted = works.filter(|work| work.wanted().is_some());
     let Some(first) = wanted.next() else { return };
     let Some(second) = wanted.next() else { return first.begin_alone(node) };
-    let mut all: Vec<&mut Work> = [first, second].into_iter().chain(wanted).collect();
+    let mut all: Vec<&mut Work> = Vec::with_capacity(most);
+    all.extend([first, second]);
+    all.extend(wanted);
     for batch in all.chunk_by_mut(|a, b| a.collection() == b.collection()) {
-        let items: Vec<_> = batch.iter().filter_map(|work| work.wanted()).collect();
+        let mut items = Vec::with_capacity(batch.len());
+        items.extend(batch.iter().filter_map(|work| work.wanted()));
         let answers = node.get_each(items[0].0, items.iter().map(|(_, key)| *key));
         batch.iter_mut().zip(answers).for_each(|(work, answer)| work.begin(answer));
     }
