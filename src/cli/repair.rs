@@ -9,7 +9,7 @@ use super::args::RepairArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::Failure;
-use super::files::{description_of, sync_dir};
+use super::files::{description_of, give_to_owner_of, sync_dir};
 use super::output::Output;
 use crate::io::crashsafe;
 use crate::io::runtime::Runtime;
@@ -85,7 +85,10 @@ async fn run(
     }
     let id = new_id(runtime.wall(), runtime.random());
     let aside = args.dir.join(ASIDE_DIR).join(&id);
-    repair_all(runtime, &plans, allowed, &aside).await?;
+    let repaired = repair_all(runtime, &plans, allowed, &aside).await;
+    // Also what is there of one that did not end.
+    give_to_owner_of(&args.dir)?;
+    repaired?;
     sync_dir(&args.dir)?;
     eprintln!("repaired; the report and all that was replaced are in {}", aside.display());
     Ok(())

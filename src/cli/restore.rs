@@ -9,7 +9,7 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{description_of, holds_anything, sync_dir};
+use super::files::{description_of, give_to_owner_of, holds_anything, sync_dir};
 use super::output::Output;
 use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
 
@@ -26,6 +26,7 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
     }
     let copied = copy(from, to)?;
     sync_name(to)?;
+    give_to_owner_of(to)?;
     eprintln!(
         "restored; start it with `kyrodb serve --data-dir {} --shards {}`",
         to.display(),
