@@ -50,6 +50,10 @@ glommio-hang timer_us="200" seconds="60":
 full-disk:
     tools/full_disk.sh
 
+# The unit and the socket under a real systemd (root, systemd-nspawn)
+systemd-boot:
+    tools/systemd_boot.sh
+
 # Beside the peers, each five pairs in one run
 bench-redis:
     tools/bench_redis.sh

@@ -4,12 +4,8 @@ mod program;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use program::{Server, code, kyrodb, said, text};
 use serde_json::Value;
@@ -464,49 +460,6 @@ fn damage_in_a_snapshot_or_a_backup_is_found() {
     let (code, told) = verify(&backups);
     assert!(code == 1 && told.contains("runs/"), "{told}");
     assert_eq!(repair(&backup, &["--apply"]).0, 4);
-}
-
-/// What a service manager hears and hands down: readiness, signs of life, the end; and its socket is the one served.
-#[test]
-fn a_service_manager_hears_of_the_server_and_hands_its_socket_down() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let heard = UnixDatagram::bind(dir.path().join("notify")).expect("a socket");
-    heard.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = port.local_addr().expect("an address");
-    let data = dir.path().join("data");
-    // A descriptor is handed down as number 3, to the process that the variable names.
-    let mut server = Command::new("sh")
-        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"", "sh", env!("CARGO_BIN_EXE_kyrodb")])
-        .args(["serve", "--shards", "2", "--disable-http-log", "--data-dir"])
-        .arg(&data)
-        .env("LISTEN_FDS", "1")
-        .env("NOTIFY_SOCKET", dir.path().join("notify"))
-        .env("WATCHDOG_USEC", "400000")
-        .env("RUST_LOG", "error")
-        .stdin(OwnedFd::from(port))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the server starts");
-    let next = || {
-        let mut message = [0; 1024];
-        let len = heard.recv(&mut message).expect("the server says something");
-        text(&message[..len])
-    };
-    let ready = next();
-    assert!(ready.contains("READY=1") && ready.contains(&address.to_string()), "{ready}");
-    assert!(next().contains("WATCHDOG=1") && next().contains("WATCHDOG=1"));
-    let asked = kyrodb().args(["get", "1", "--url", &format!("http://{address}")]).output().expect("it runs");
-    assert_eq!(code(&asked), 3, "{}", said(&asked));
-    let told = Command::new("kill").arg(server.id().to_string()).status().expect("kill runs");
-    assert!(told.success() && server.wait().expect("it ends").success());
-    let rest: Vec<String> = std::iter::from_fn(|| {
-        heard.set_nonblocking(true).expect("not waiting");
-        let mut message = [0; 1024];
-        heard.recv(&mut message).ok().map(|len| text(&message[..len]))
-    })
-    .collect();
-    assert!(rest.iter().any(|message| message.contains("STOPPING=1")), "{rest:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod routes;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::{Answer, Served, Talk, request};
+use http::{Answer, Served, Talk, plain_http, request};
 use kyrodb::limits;
 use kyrodb::net::access::cors::Cors;
 use kyrodb::net::access::key::{NewKey, RANDOM_BYTES};
@@ -48,7 +48,7 @@ fn keys(made: &[&Made]) -> Vec<ApiKey> {
 }
 
 fn serve_with<T: 'static>(seed: u64, access: Access, test: impl AsyncFnOnce(Talk) -> T + 'static) -> T {
-    let http = Options { log_requests: false, connections_max: 64, room_bytes: 32 << 20, access, tls: None };
+    let http = Options { access, ..plain_http() };
     Served::start_with(seed, 2, http).talk(|talk| test(talk))
 }
 

@@ -4,10 +4,11 @@
 mod http;
 mod support;
 
-use http::{Client, Served, Talk, request};
+use std::time::Duration;
+
+use http::{Client, Served, Talk, plain_http, request};
 use kyrodb::io::sim::Rng;
 use kyrodb::limits;
-use kyrodb::net::access::shared::Access;
 use kyrodb::net::server::Options;
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -267,17 +268,7 @@ fn a_trickle_does_not_keep_a_request_alive() {
 
 #[test]
 fn connections_over_the_bound_are_told_so_and_places_come_free() {
-    let mut served = Served::start_with(
-        9,
-        1,
-        Options {
-            log_requests: false,
-            connections_max: 2,
-            room_bytes: 32 << 20,
-            access: Access::default(),
-            tls: None,
-        },
-    );
+    let mut served = Served::start_with(9, 1, Options { connections_max: 2, ..plain_http() });
     served.talk(|talk| async move {
         let (first, second) = (talk.connect().await, talk.connect().await);
         for client in [&first, &second] {
@@ -373,6 +364,42 @@ fn a_drain_closes_the_idle_and_lets_the_busy_finish() {
             assert!(talk.runtime.connect(talk.address).await.is_err(), "nobody listens any more");
         });
         assert_eq!(served.running.get(), 0, "every server came to its end");
+    }
+}
+
+#[test]
+fn a_drain_ends_although_clients_do_not() {
+    for seed in 0..10 {
+        let mut served = Served::start(seed, 2);
+        let (drains, running) = (served.drains.clone(), served.running.clone());
+        served.talk(|talk| async move {
+            // Half a head, half a body, an answer that nobody reads, and a bulk that has no end.
+            let head = talk.connect().await;
+            head.send("GET /v1/kv/default/1 HTTP/1.1\r\n").await;
+            let body = talk.connect().await;
+            body.send("PUT /v1/kv/default/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf").await;
+            let large = request("PUT", "/v1/kv/default/2", "", &"x".repeat(8 << 20));
+            let deaf = talk.connect().await;
+            deaf.send(large).await;
+            assert_eq!(deaf.answer_to("PUT").await.status, 201);
+            deaf.send(request("GET", "/v1/kv/default/2", "", "")).await;
+            let bulk = talk.connect().await;
+            let ndjson = "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n";
+            bulk.send(format!("POST /v1/kv/default/bulk HTTP/1.1\r\nHost: h\r\n{ndjson}\r\n")).await;
+            talk.sleep(1).await;
+            drains.iter().for_each(|drain| drain.begin());
+            for _ in 0..13 {
+                bulk.send("1f\r\n{\"op\":\"put\",\"key\":3,\"value\":4}\n\r\n").await;
+                talk.runtime.sleep(Duration::from_millis(500)).await;
+            }
+            assert_eq!(running.get(), 0, "before anything times out");
+            // What it does not read takes the buffers of all clients.
+            drop(deaf);
+            for client in [&head, &body] {
+                assert_eq!(client.answer().await.status, 408);
+                assert!(client.is_closed().await);
+            }
+        });
     }
 }
 

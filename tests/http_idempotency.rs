@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use http::{Answer, Served, Talk};
+use http::{Answer, Served, Talk, plain_http};
 use kyrodb::io::sim::CrashPolicy;
 use kyrodb::limits;
 use kyrodb::net::access::cors::Cors;
@@ -25,7 +25,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 const REPLAYED: &str = "idempotency-replayed";
 
 fn http(access: Access) -> Options {
-    Options { log_requests: false, connections_max: 64, room_bytes: 32 << 20, access, tls: None }
+    Options { access, ..plain_http() }
 }
 
 fn serve_and(seed: u64, test: impl AsyncFnOnce(Talk) + 'static) {

@@ -28,7 +28,7 @@ use crate::io::runtime::{Listener, Runtime};
 use crate::io::uring::{available_cores, huge_pages_only_where_advised, require_open_files, reserve_address};
 use crate::limits;
 use crate::net::drain::Drain;
-use crate::net::server;
+use crate::net::server::{self, CUT_PATIENCE};
 use crate::shard::boot;
 use crate::shard::mailbox::{Mailbox, mailboxes};
 use crate::shard::node::Node;
@@ -73,20 +73,36 @@ impl Place {
             Place::Inherited(socket) => runtime.take_over_listener(socket.try_clone()?).await,
         }
     }
+
+    /// Connections of a socket that is there before the server wait until it serves: whoever made one does not know that
+    /// there was none. At an address of its own a server that is starting says so.
+    async fn may_be_served(&self, node: &Node, shared: &Shared, drain: &Drain) {
+        let is_early = || shared.started.load(Ordering::Acquire) < node.shards() && !drain.is_begun();
+        while matches!(self, Place::Inherited(_)) && is_early() {
+            node.runtime().sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
-/// What all cores share: their turns, and the end.
-struct Stop {
+/// What all cores share: their turns, the start and the end.
+struct Shared {
     pulse: Pulse,
+    /// Cores whose shard serves.
+    started: AtomicUsize,
+    /// The end is.
     wanted: AtomicBool,
     /// Cores that answered their last request; none closes its shard before all have.
     drained: AtomicUsize,
 }
 
-impl Stop {
-    fn new(shards: usize) -> Stop {
-        let (wanted, drained) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Stop { pulse: Pulse::new(shards), wanted, drained }
+impl Shared {
+    fn new(shards: usize) -> Shared {
+        Shared {
+            pulse: Pulse::new(shards),
+            started: AtomicUsize::new(0),
+            wanted: AtomicBool::new(false),
+            drained: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -96,6 +112,9 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let service = Service::of_this_process();
     let inherited = service.inherited_socket()?;
     let listen = inherited.as_ref().map_or(Ok(config.listen), address_of)?;
+    if listen != config.listen {
+        tracing::info!(%listen, "serves the socket of the service manager; `listen` does not count");
+    }
     let mut keys = KeyWatch::start(config, listen)?;
     let mut tls = TlsWatch::start(config)?;
     let place = match inherited {
@@ -109,7 +128,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         tracing::debug!("this kernel decides by itself where huge pages go");
     }
     let (events, inbox) = channel();
-    let stop = Arc::new(Stop::new(config.shards));
+    let shared = Arc::new(Shared::new(config.shards));
     let options = ShardOptions {
         log_segment_bytes: config.log_segment_bytes,
         memory_bytes: config.memory_bytes / config.shards as u64,
@@ -125,16 +144,17 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
             connections_max: server::connections_max(config.shards),
             room_bytes: server::connections_room(options.memory_bytes),
             access: keys.access().clone(),
+            drain_for: config.drain,
             tls: tls.identity().cloned(),
         };
-        start_core(config, mailbox, options.clone(), (place.clone(), http), &stop, &events)?;
+        start_core(config, mailbox, options.clone(), (place.clone(), http), &shared, &events)?;
     }
     drop(events);
     let files = || {
         keys.look();
         tls.look();
     };
-    supervise(config, &inbox, &stop, &service, files)
+    supervise(config, &inbox, &shared, &service, files)
 }
 
 /// Open files of a server with as many connections as it takes.
@@ -182,17 +202,17 @@ fn start_core(
     mailbox: Mailbox,
     options: ShardOptions,
     (place, http): (Place, server::Options),
-    stop: &Arc<Stop>,
+    shared: &Arc<Shared>,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
     let shard = mailbox.shard();
     let core = usize::from(shard.0) % available_cores();
-    let (stop, events) = (stop.clone(), events.clone());
+    let (shared, events) = (shared.clone(), events.clone());
     let drain_for = config.drain;
     let name = format!("shard-{:03}", shard.0);
     let started = config.runtime.spawn_core(Some(core), &name, move |executor| {
         let report = EndReport { events: events.clone(), in_order: false };
-        run_core(executor, mailbox, options, &place, http, drain_for, &stop, report);
+        run_core(executor, mailbox, options, &place, http, drain_for, &shared, report);
     });
     let core = started.map_err(|source| engine("a core", source))?;
     if shard.0 == 0 {
@@ -222,7 +242,7 @@ fn run_core(
     place: &Place,
     http: server::Options,
     drain_for: Duration,
-    stop: &Arc<Stop>,
+    shared: &Arc<Shared>,
     mut report: EndReport,
 ) {
     let events = report.events.clone();
@@ -230,19 +250,24 @@ fn run_core(
         let _ = events.send(event);
     };
     tell(Event::Bell(executor.runtime().doorbell()));
+    let all = shared.clone();
     let node = boot::launch(&mut executor, mailbox, options);
     let drain = Drain::default();
-    watch_stop(&mut executor, &node, stop, &drain);
+    watch_stop(&mut executor, &node, shared, &drain);
 
     let (reporter, started) = (events.clone(), node.clone());
     node.runtime().spawn(Class::Foreground, async move {
         let outcome = started.started().await;
+        if outcome.is_ok() {
+            all.started.fetch_add(1, Ordering::AcqRel);
+        }
         let _ = reporter.send(Event::Started(started.shard(), outcome));
     });
     report.in_order = executor.block_on(async {
         match place.listen(node.runtime()).await {
             Ok(listener) => {
                 tell(Event::Listening(Ok(listener.addr())));
+                place.may_be_served(&node, shared, &drain).await;
                 server::serve(node.clone(), listener, http, drain.clone()).await;
             }
             Err(error) => {
@@ -250,16 +275,16 @@ fn run_core(
                 drain.begun().await;
             }
         }
-        close(&node, stop, drain_for).await
+        close(&node, shared, drain_for).await
     });
 }
 
 /// Looks at the stop flag once a turn, beside the inboxes.
-fn watch_stop(executor: &mut Executor, node: &Node, stop: &Arc<Stop>, drain: &Drain) {
-    let (node, stop, drain) = (node.clone(), stop.clone(), drain.clone());
+fn watch_stop(executor: &mut Executor, node: &Node, shared: &Arc<Shared>, drain: &Drain) {
+    let (node, shared, drain) = (node.clone(), shared.clone(), drain.clone());
     executor.set_turn_hook(move || {
-        stop.pulse.beat(node.shard());
-        let stopping = !drain.is_begun() && stop.wanted.load(Ordering::Acquire);
+        shared.pulse.beat(node.shard());
+        let stopping = !drain.is_begun() && shared.wanted.load(Ordering::Acquire);
         if stopping {
             drain.begin();
         }
@@ -268,15 +293,15 @@ fn watch_stop(executor: &mut Executor, node: &Node, stop: &Arc<Stop>, drain: &Dr
 }
 
 /// True when everything acknowledged is durable and the manifest says so.
-async fn close(node: &Node, stop: &Stop, drain_for: Duration) -> bool {
-    stop.drained.fetch_add(1, Ordering::AcqRel);
+async fn close(node: &Node, shared: &Shared, drain_for: Duration) -> bool {
+    shared.drained.fetch_add(1, Ordering::AcqRel);
     let others = async {
-        while stop.drained.load(Ordering::Acquire) < node.shards() {
+        while shared.drained.load(Ordering::Acquire) < node.shards() {
             node.runtime().sleep(Duration::from_millis(1)).await;
         }
     };
-    // A core whose clients never end keeps the others no longer than this.
-    let _ = node.runtime().timeout(drain_for, others).await;
+    // A core that hangs keeps the others no longer than this.
+    let _ = node.runtime().timeout(drain_for + CUT_PATIENCE, others).await;
     let closed = node.runtime().timeout(CLOSE_PATIENCE, boot::close(node)).await;
     matches!(closed, Some(Ok(())))
 }
@@ -285,14 +310,14 @@ async fn close(node: &Node, stop: &Stop, drain_for: Duration) -> bool {
 fn supervise(
     config: &Config,
     inbox: &Receiver<Event>,
-    stop: &Stop,
+    shared: &Shared,
     service: &Service,
     mut look_at_files: impl FnMut(),
 ) -> Result<(), Failure> {
     let mut state = Supervision::new(config.shards, service.period());
     while state.running > 0 {
         look_at_files();
-        state.look(&stop.pulse, service);
+        state.look(&shared.pulse, service);
         let event = match inbox.recv_timeout(service.period().min(limits::KEY_FILE_PERIOD)) {
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout) => continue,
@@ -309,7 +334,7 @@ fn supervise(
             Event::Started(shard, Err(error)) => state.fail(Failure::Start { shard, error }),
             Event::Ended { in_order } => {
                 state.running -= 1;
-                if !stop.wanted.load(Ordering::Acquire) {
+                if !shared.wanted.load(Ordering::Acquire) {
                     state.fail(Failure::CoreLost);
                 } else if !in_order {
                     state.fail(Failure::NotClosed);
@@ -320,7 +345,7 @@ fn supervise(
         if state.is_ready_now() {
             state.announce(config, service)?;
         }
-        if state.stopping && !stop.wanted.swap(true, Ordering::AcqRel) {
+        if state.stopping && !shared.wanted.swap(true, Ordering::AcqRel) {
             service.stopping();
             state.begin_drain(config.drain);
         }
@@ -341,6 +366,8 @@ struct Supervision {
     failure: Option<Failure>,
     last_look: LastLook,
     looks: Every,
+    /// What the last look saw.
+    hangs: bool,
 }
 
 impl Supervision {
@@ -356,6 +383,7 @@ impl Supervision {
             failure: None,
             last_look: LastLook::default(),
             looks: Every::new(period),
+            hangs: false,
         }
     }
 
@@ -365,11 +393,13 @@ impl Supervision {
         if !self.looks.is_due() {
             return;
         }
-        if self.last_look.all_turned(pulse) || self.stopping {
+        let is_well = self.last_look.all_turned(pulse) || self.stopping;
+        if is_well {
             service.alive();
-        } else {
+        } else if !self.hangs {
             tracing::error!("a core takes no turns; the service manager is not told that all is well");
         }
+        self.hangs = !is_well;
         self.bells.iter().for_each(|bell| bell.ring());
     }
 
@@ -386,10 +416,10 @@ impl Supervision {
     fn announce(&mut self, config: &Config, service: &Service) -> Result<(), Failure> {
         self.announced = true;
         let address = self.address.unwrap_or(config.listen);
-        service.ready(address, self.shards);
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        service.ready(&format!("{scheme}://{address}"), self.shards);
         let cores = available_cores();
         let mut out = std::io::stdout().lock();
-        let scheme = if config.tls.is_some() { "https" } else { "http" };
         let line = if cores < self.shards {
             writeln!(out, "ready {scheme}://{address} shards={} cores={cores}", self.shards)
         } else {
@@ -405,7 +435,7 @@ impl Supervision {
             tracing::info!("draining");
         }
         std::thread::spawn(move || {
-            std::thread::sleep(drain + CLOSE_PATIENCE);
+            std::thread::sleep(drain + CUT_PATIENCE + CLOSE_PATIENCE);
             eprintln!("kyrodb: not everything was closed in time; the next start replays the log");
             std::process::exit(1);
         });

@@ -2,7 +2,6 @@
 //!
 //! Outside of one nothing here does anything. Protocols: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::types::ShardId;
 
 /// How often the main thread looks up when nobody waits for it.
 const UNWATCHED: Duration = Duration::from_secs(3600);
+const LOOK_PERIOD_MAX: Duration = Duration::from_secs(1);
 
 pub struct Service {
     watchdog: Option<Duration>,
@@ -38,8 +38,9 @@ impl Service {
         }
     }
 
-    pub fn ready(&self, address: SocketAddr, shards: usize) {
-        let status = format!("serving http://{address} with {shards} shards");
+    pub fn ready(&self, url: &str, shards: usize) {
+        let plural = if shards == 1 { "" } else { "s" };
+        let status = format!("serving {url} with {shards} shard{plural}");
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -53,9 +54,10 @@ impl Service {
         }
     }
 
-    /// Half of the time after which the service manager takes the process for dead.
+    /// How often to say that all is well. The last word before a hang may be a period old, and the first one behind it comes a
+    /// period late: with long ones a hang would be taken for one of twice its time.
     pub fn period(&self) -> Duration {
-        self.watchdog.map_or(UNWATCHED, |after| after / 2)
+        self.watchdog.map_or(UNWATCHED, |after| (after / 8).min(LOOK_PERIOD_MAX))
     }
 }
 

@@ -330,6 +330,9 @@ impl Connection {
             if self.wire.is_gone() {
                 return;
             }
+            if self.wire.is_cut() {
+                return self.end_in_an_answer();
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The places of a core's connections: what each is doing and since when.
 //!
 //! Connections set no timers. They note what they wait for; a sweep looks at all of them twice a second
-//! and wakes those whose time is up. A drain wakes all.
+//! and wakes those whose time is up. A drain wakes all; those that it waits for in vain are cut.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -54,6 +54,7 @@ pub struct Seat {
     answer_bytes: Cell<usize>,
     expired: Cell<bool>,
     draining: Cell<bool>,
+    cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -67,6 +68,7 @@ impl Seat {
             answer_bytes: Cell::new(0),
             expired: Cell::new(false),
             draining: Cell::new(false),
+            cut: Cell::new(false),
             waker: RefCell::default(),
         }
     }
@@ -109,6 +111,11 @@ impl Seat {
         self.draining.get()
     }
 
+    /// The peer is not waited for any more.
+    pub fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
     fn check(&self, now: Mono) {
         let limit = self.doing.get().limit();
         if limit.is_some_and(|limit| self.since.get().after(limit) <= now) {
@@ -119,6 +126,13 @@ impl Seat {
 
     fn drain(&self) {
         self.draining.set(true);
+        self.wake();
+    }
+
+    /// The time for what is done is over, and for nothing else there is any but for last words.
+    fn cut(&self) {
+        self.cut.set(true);
+        self.expired.set(true);
         self.wake();
     }
 
@@ -193,6 +207,11 @@ impl Seats {
     /// Tells every connection to end as soon as what it has begun is answered.
     pub fn drain(&self) {
         self.inner.taken.borrow().iter().for_each(|(_, seat)| seat.drain());
+    }
+
+    /// Ends the connections that are left, whatever they wait for of their peers.
+    pub fn cut(&self) {
+        self.inner.taken.borrow().iter().for_each(|(_, seat)| seat.cut());
     }
 
     /// Completes when nobody is left.

@@ -22,6 +22,8 @@ use crate::shard::node::Node;
 
 /// Pause after an accept that failed, for want of file descriptors for example.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+/// For the last words to connections that are cut.
+pub const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Options {
@@ -33,6 +35,8 @@ pub struct Options {
     pub room_bytes: usize,
     /// The same for all cores.
     pub access: Access,
+    /// Time for what has begun when the drain begins.
+    pub drain_for: Duration,
     /// What TLS connections use; without it the port speaks plain HTTP.
     pub tls: Option<Arc<Identity>>,
 }
@@ -48,7 +52,8 @@ pub fn connections_room(memory_bytes: u64) -> usize {
     part.clamp(limits::CONNECTIONS_ROOM_BYTES_MIN, limits::CONNECTIONS_ROOM_BYTES_MAX)
 }
 
-/// Serves until the drain is over: every request that was read is answered, every connection closed.
+/// Serves until the drain is over: every request that was read is answered, every connection closed. A peer that sends
+/// half a request, or does not read its answer, is waited for as long as the options say.
 pub async fn serve(node: Node, mut listener: Listener, options: Options, drain: Drain) {
     let seats = Seats::new(options.room_bytes);
     let server = Server { runtime: node.runtime().clone(), node, options, seats };
@@ -57,8 +62,7 @@ pub async fn serve(node: Node, mut listener: Listener, options: Options, drain: 
     first_of(server.accept_all(&mut listener), drain.begun()).await;
     drop(listener);
     drain.begun().await;
-    server.seats.drain();
-    server.seats.emptied().await;
+    server.end_connections().await;
 }
 
 struct Server {
@@ -99,6 +103,17 @@ impl Server {
         } else {
             self.runtime.spawn(Class::Foreground, connection.run());
         }
+    }
+
+    async fn end_connections(&self) {
+        self.seats.drain();
+        if self.runtime.timeout(self.options.drain_for, self.seats.emptied()).await.is_some() {
+            return;
+        }
+        tracing::warn!(connections = self.seats.len(), "cut: their clients did not end in time");
+        self.seats.cut();
+        // What is left waits for the engine, which ends too.
+        let _ = self.runtime.timeout(CUT_PATIENCE, self.seats.emptied()).await;
     }
 
     fn new_session(&self) -> Result<Option<TlsSession>, rustls::Error> {

@@ -91,6 +91,11 @@ impl Wire {
         self.gone
     }
 
+    /// The server does not wait for the peer any more.
+    pub fn is_cut(&self) -> bool {
+        self.seat.is_cut()
+    }
+
     pub fn is_draining(&self) -> bool {
         self.seat.is_draining()
     }
@@ -128,6 +133,10 @@ impl Wire {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, doing: Doing) -> Poll<Filled> {
+        // A peer that always has more would be listened to for ever.
+        if self.seat.is_cut() {
+            return Poll::Ready(Filled::Expired);
+        }
         match self.socket.poll_receive(cx) {
             Poll::Ready(Ok(Some(lease))) => {
                 self.seat.made_progress(lease.len(), self.runtime.turn_start());

@@ -65,6 +65,7 @@ pub fn plain_http() -> Options {
         connections_max: 64,
         room_bytes: 32 << 20,
         access: Access::default(),
+        drain_for: Duration::from_secs(5),
         tls: None,
     }
 }

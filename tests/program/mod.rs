@@ -36,10 +36,15 @@ impl Drop for Server {
 
 impl Server {
     pub fn start(dir: &Path) -> Server {
+        Server::start_with(dir, &[])
+    }
+
+    pub fn start_with(dir: &Path, options: &[&str]) -> Server {
         let mut process = kyrodb()
             .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-segment-bytes", "1MiB"])
             .args(["--disable-http-log", "--data-dir"])
             .arg(dir)
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
