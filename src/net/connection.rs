@@ -54,6 +54,19 @@ enum Turn {
     Last,
 }
 
+/// An answer of which the bytes that are there are appended.
+struct Begun {
+    rest: Rest,
+    /// Set aside for it.
+    room: usize,
+}
+
+impl Begun {
+    fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Nothing) && self.room == 0
+    }
+}
+
 /// How the connection ends, once that is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
@@ -237,7 +250,11 @@ impl Connection {
                     self.wire.wait(work.finish()).await
                 }
             };
-            self.answer(response, shell).await;
+            // Without a future for each answer: most are small, and appended to those before.
+            let begun = self.begin_answer(response, &shell);
+            if !begun.is_done() || self.wire.is_large() {
+                self.finish_answer(begun, &shell).await;
+            }
         }
     }
 
@@ -247,7 +264,13 @@ impl Connection {
         self.answer(problem.into(), Shell { close: true, ..Shell::default() }).await;
     }
 
-    async fn answer(&mut self, mut response: Response, shell: Shell) {
+    async fn answer(&mut self, response: Response, shell: Shell) {
+        let begun = self.begin_answer(response, &shell);
+        self.finish_answer(begun, &shell).await;
+    }
+
+    /// Appends what is there of the answer.
+    fn begin_answer(&mut self, mut response: Response, shell: &Shell) -> Begun {
         if let Some(coding) = shell.coding {
             encode_answer(&mut response, coding, !shell.is_http10, self.node.runtime());
         }
@@ -255,14 +278,19 @@ impl Connection {
         if room > 0 && !self.wire.set_aside(room) {
             response = too_many_answers().into();
         }
-        match self.encode(response, &shell) {
+        Begun { rest: self.encode(response, shell), room }
+    }
+
+    /// Sends what is left of the answer, and what has gathered when that is much.
+    async fn finish_answer(&mut self, begun: Begun, shell: &Shell) {
+        match begun.rest {
             Rest::Nothing => self.wire.flush_if_large().await,
             Rest::Value { bytes, start } => self.wire.send_shared(bytes, start).await,
             Rest::Stream { source, chunked } => {
                 self.send_stream(source, chunked, &shell.trail.admitted).await;
             }
         }
-        if room > 0 {
+        if begun.room > 0 {
             self.wire.set_aside(0);
         }
     }

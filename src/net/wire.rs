@@ -202,9 +202,13 @@ impl Wire {
         }
     }
 
-    /// As `flush`, when enough has gathered.
+    /// Whether enough has gathered to be sent.
+    pub fn is_large(&self) -> bool {
+        self.out.len() >= self.seat.share_bytes()
+    }
+
     pub async fn flush_if_large(&mut self) {
-        if self.out.len() >= self.seat.share_bytes() {
+        if self.is_large() {
             self.flush().await;
         }
     }

@@ -136,14 +136,15 @@ impl Key {
     }
 }
 
-/// Digits only: `str::parse` would also take a plus sign.
 /// Only as the server writes it: a key has one name, so `01` and `+1` are none.
 fn parse_u64(text: &str) -> Option<u64> {
     let is_padded = text.len() > 1 && text.starts_with('0');
-    if is_padded {
+    if is_padded || text.is_empty() {
         return None;
     }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let longer = |number: u64, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    text.bytes().try_fold(0, longer)
 }
 
 impl Ord for Key {
@@ -211,7 +212,20 @@ mod tests {
     #[test]
     fn u64_text_is_digits_in_range() {
         assert_eq!(Key::parse(KeyType::U64, "18446744073709551615"), Ok(Key::from_u64(u64::MAX)));
-        for bad in ["", "+1", "-1", "1.0", " 1", "18446744073709551616", "a"] {
+        assert_eq!(Key::parse(KeyType::U64, "0"), Ok(Key::from_u64(0)));
+        for bad in [
+            "",
+            "+1",
+            "-1",
+            "1.0",
+            " 1",
+            "18446744073709551616",
+            "99999999999999999999",
+            "00",
+            "01",
+            "a",
+            "1\u{e9}",
+        ] {
             assert_eq!(Key::parse(KeyType::U64, bad), Err(KeyError::NotU64), "{bad:?}");
         }
         assert!(Key::from_u64(255) < Key::from_u64(256));

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use super::fault::Fault;
 use super::fields::{Fields, Meaning};
-use super::target::{has, split_once};
+use super::find::find;
 use crate::limits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,11 +173,14 @@ fn split_target(target: &str) -> Result<(&str, &str), Fault> {
     if target.len() > limits::TARGET_BYTES_MAX {
         return Err(Fault::TargetTooLong);
     }
-    if has(target, b'#') {
+    if find(b'#', target.as_bytes(), 0).is_some() {
         return Err(Fault::Malformed("the request target holds a fragment"));
     }
     let local = if target.starts_with('/') || target == "*" { target } else { strip_authority(target)? };
-    let (path, query) = split_once(local, b'?').unwrap_or((local, ""));
+    let (path, query) = match find(b'?', local.as_bytes(), 0) {
+        Some(at) => (&local[..at], &local[at + 1..]),
+        None => (local, ""),
+    };
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
