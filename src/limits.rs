@@ -403,6 +403,8 @@ pub const BODY_PROGRESS_BYTES: usize = 64 * KIB;
 /// What is read and thrown away after an answer that ends the connection, so that the answer arrives.
 pub const LINGER_BYTES_MAX: usize = 64 * MIB;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// For last words to connections that are cut when the time for a drain is over.
+pub const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections over the limit that are being told so at a time; more are dropped.
 pub const REFUSALS_MAX: usize = 64;
 /// How often a core looks for connections whose time is up.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::ownership::give_file_to_owner_of;
 
 /// An earlier process that was killed may still be ending its I/O.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,6 +36,7 @@ impl DataDir {
             .write(true)
             .open(&lock_path)
             .map_err(Failure::file(&lock_path))?;
+        give_file_to_owner_of(path, &lock).map_err(Failure::file(&lock_path))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match lock.try_lock() {

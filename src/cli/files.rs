@@ -1,8 +1,7 @@
 //! Copies and links of a snapshot's files.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::data_dir::LOCK_FILE;
@@ -13,26 +12,6 @@ use crate::shard::snapshot::{DESCRIPTION_FILE, Snapshot};
 /// The end of a run or a value file, where the hashes of all its parts are.
 const TAIL_BYTES: u64 = 8192;
 const PIECE_BYTES: usize = 256 * 1024;
-
-/// What root makes in a directory of another user must be that user's: a server would not open it.
-pub fn give_to_owner_of(dir: &Path) -> Result<(), Failure> {
-    let owner = fs::metadata(dir).map_err(Failure::file(dir))?;
-    if owner.uid() == 0 { Ok(()) } else { give_all(dir, &owner) }
-}
-
-fn give_all(dir: &Path, owner: &Metadata) -> Result<(), Failure> {
-    for (name, is_dir) in entries(dir)? {
-        let path = dir.join(name);
-        let own = fs::symlink_metadata(&path).map_err(Failure::file(&path))?;
-        if own.uid() == 0 {
-            lchown(&path, Some(owner.uid()), Some(owner.gid())).map_err(Failure::file(&path))?;
-        }
-        if is_dir {
-            give_all(&path, owner)?;
-        }
-    }
-    Ok(())
-}
 
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

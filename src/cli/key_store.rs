@@ -6,11 +6,12 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::files::sync_dir;
+use super::ownership::give_file_to_owner_of;
 use crate::limits;
 use crate::net::access::key_file::{self, ApiKey, KeyFileError};
 
@@ -96,7 +97,7 @@ fn replace(path: &Path, dir: &Path, text: &[u8]) -> Result<(), Failure> {
         }
         let mut file = owned(&unfinished, true)?;
         file.write_all(text)?;
-        give_to_owner_of(dir, &file)?;
+        give_file_to_owner_of(dir, &file)?;
         file.sync_all()
     };
     written().map_err(Failure::file(&unfinished))?;
@@ -119,15 +120,6 @@ fn owned(path: &Path, is_new: bool) -> io::Result<File> {
         .truncate(false)
         .mode(OWNER_ONLY)
         .open(path)
-}
-
-/// A key that root makes for a server of another user must be readable to that user.
-fn give_to_owner_of(dir: &Path, file: &File) -> io::Result<()> {
-    let (dir, own) = (fs::metadata(dir)?, file.metadata()?);
-    if dir.uid() != own.uid() && own.uid() == 0 {
-        std::os::unix::fs::fchown(file, Some(dir.uid()), Some(dir.gid()))?;
-    }
-    Ok(())
 }
 
 impl fmt::Display for KeyStoreError {

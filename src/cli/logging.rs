@@ -24,17 +24,27 @@ pub fn init() -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second call, in a test, keeps the first subscriber.
-    let _ = match is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
+    let _ = match goes_to_journal() {
         true => lines.with_ansi(false).event_format(ForJournal(Format::default().without_time())).try_init(),
         false => lines.try_init(),
     };
     guard
 }
 
+fn goes_to_journal() -> bool {
+    is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
+}
+
 /// Whether stderr is the stream that systemd means: what a service starts inherits the variable, and may write elsewhere.
 fn is_journal(stream: Option<&str>) -> bool {
     let own = std::io::stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
     own.is_ok_and(|own| stream == Some(format!("{}:{}", own.dev(), own.ino()).as_str()))
+}
+
+/// A line on stderr that is no event: the last word of a command.
+pub fn complain(what: impl fmt::Display) {
+    let priority = if goes_to_journal() { format!("<{}>", priority(&Level::ERROR)) } else { String::new() };
+    eprintln!("{priority}kyrodb: {what}");
 }
 
 struct ForJournal(Format<Full, ()>);
@@ -62,5 +72,19 @@ fn priority(level: &Level) -> u8 {
         Level::WARN => 4,
         Level::INFO => 6,
         _ => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_known_by_its_stream() {
+        let own = File::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap()).metadata().unwrap();
+        assert!(is_journal(Some(&format!("{}:{}", own.dev(), own.ino()))));
+        for other in [None, Some(""), Some("1"), Some(&*format!("{}:{}", own.dev(), own.ino() + 1))] {
+            assert!(!is_journal(other), "{other:?}");
+        }
     }
 }

@@ -41,6 +41,7 @@ mod logging;
 mod options;
 mod outline;
 mod output;
+mod ownership;
 mod progress;
 mod records;
 mod repair;
@@ -77,7 +78,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_silent() {
-                eprintln!("kyrodb: {failure}");
+                logging::complain(&failure);
             }
             failure.exit_code()
         }

@@ -9,8 +9,9 @@ use super::args::RepairArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::Failure;
-use super::files::{description_of, give_to_owner_of, sync_dir};
+use super::files::{description_of, sync_dir};
 use super::output::Output;
+use super::ownership::give_data_to_owner_of;
 use crate::io::crashsafe;
 use crate::io::runtime::Runtime;
 use crate::shard::repair::{self, ASIDE_DIR, Allowed, Plan, RepairError, ShardFiles, report};
@@ -87,8 +88,9 @@ async fn run(
     let aside = args.dir.join(ASIDE_DIR).join(&id);
     let repaired = repair_all(runtime, &plans, allowed, &aside).await;
     // Also what is there of one that did not end.
-    give_to_owner_of(&args.dir)?;
+    let given = give_data_to_owner_of(&args.dir);
     repaired?;
+    given?;
     sync_dir(&args.dir)?;
     eprintln!("repaired; the report and all that was replaced are in {}", aside.display());
     Ok(())

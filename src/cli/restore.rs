@@ -9,8 +9,9 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{description_of, give_to_owner_of, holds_anything, sync_dir};
+use super::files::{description_of, holds_anything, sync_dir};
 use super::output::Output;
+use super::ownership::give_data_to_owner_of;
 use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
 
 pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
@@ -26,7 +27,6 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
     }
     let copied = copy(from, to)?;
     sync_name(to)?;
-    give_to_owner_of(to)?;
     eprintln!(
         "restored; start it with `kyrodb serve --data-dir {} --shards {}`",
         to.display(),
@@ -56,11 +56,13 @@ fn refuse_what_is_used(dir: &Path) -> Result<(), Failure> {
 fn copy(from: &Path, to: &Path) -> Result<Copied, Failure> {
     let _claim = DataDir::claim(to)?;
     refuse_what_is_used(to)?;
-    engine::with_executor(|executor| {
+    let copied = engine::with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(restore::restore(&runtime, from, to))
     })?
-    .map_err(Failure::file(to))
+    .map_err(Failure::file(to))?;
+    give_data_to_owner_of(to)?;
+    Ok(copied)
 }
 
 /// The name of the directory itself.

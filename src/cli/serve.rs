@@ -28,7 +28,7 @@ use crate::io::runtime::{Listener, Runtime};
 use crate::io::uring::{available_cores, huge_pages_only_where_advised, require_open_files, reserve_address};
 use crate::limits;
 use crate::net::drain::Drain;
-use crate::net::server::{self, CUT_PATIENCE};
+use crate::net::server;
 use crate::shard::boot;
 use crate::shard::mailbox::{Mailbox, mailboxes};
 use crate::shard::node::Node;
@@ -91,7 +91,7 @@ struct Shared {
     started: AtomicUsize,
     /// The end is.
     wanted: AtomicBool,
-    /// Cores that answered their last request; none closes its shard before all have.
+    /// Cores without connections; none closes its shard before all have none, or have been given up.
     drained: AtomicUsize,
 }
 
@@ -162,6 +162,11 @@ pub fn files_wanted(shards: usize) -> u64 {
     shards as u64 * FILES_A_SHARD + limits::CONNECTIONS_MAX as u64
 }
 
+/// From the word to stop to the end of the process, at most.
+fn longest_end(drain: Duration) -> Duration {
+    drain + limits::CUT_PATIENCE + CLOSE_PATIENCE
+}
+
 fn address_of(socket: &OwnedFd) -> Result<SocketAddr, Failure> {
     let listener = socket.try_clone().map(TcpListener::from);
     let address = listener.and_then(|listener| listener.local_addr());
@@ -208,11 +213,10 @@ fn start_core(
     let shard = mailbox.shard();
     let core = usize::from(shard.0) % available_cores();
     let (shared, events) = (shared.clone(), events.clone());
-    let drain_for = config.drain;
     let name = format!("shard-{:03}", shard.0);
     let started = config.runtime.spawn_core(Some(core), &name, move |executor| {
         let report = EndReport { events: events.clone(), in_order: false };
-        run_core(executor, mailbox, options, &place, http, drain_for, &shared, report);
+        run_core(executor, mailbox, options, &place, http, &shared, report);
     });
     let core = started.map_err(|source| engine("a core", source))?;
     if shard.0 == 0 {
@@ -234,14 +238,12 @@ impl Drop for EndReport {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn run_core(
     mut executor: Executor,
     mailbox: Mailbox,
     options: ShardOptions,
     place: &Place,
     http: server::Options,
-    drain_for: Duration,
     shared: &Arc<Shared>,
     mut report: EndReport,
 ) {
@@ -250,6 +252,7 @@ fn run_core(
         let _ = events.send(event);
     };
     tell(Event::Bell(executor.runtime().doorbell()));
+    let drain_for = http.drain_for;
     let all = shared.clone();
     let node = boot::launch(&mut executor, mailbox, options);
     let drain = Drain::default();
@@ -264,10 +267,11 @@ fn run_core(
         let _ = reporter.send(Event::Started(started.shard(), outcome));
     });
     report.in_order = executor.block_on(async {
+        place.may_be_served(&node, shared, &drain).await;
         match place.listen(node.runtime()).await {
+            Ok(_) if drain.is_begun() => {}
             Ok(listener) => {
                 tell(Event::Listening(Ok(listener.addr())));
-                place.may_be_served(&node, shared, &drain).await;
                 server::serve(node.clone(), listener, http, drain.clone()).await;
             }
             Err(error) => {
@@ -301,7 +305,7 @@ async fn close(node: &Node, shared: &Shared, drain_for: Duration) -> bool {
         }
     };
     // A core that hangs keeps the others no longer than this.
-    let _ = node.runtime().timeout(drain_for + CUT_PATIENCE, others).await;
+    let _ = node.runtime().timeout(drain_for + limits::CUT_PATIENCE, others).await;
     let closed = node.runtime().timeout(CLOSE_PATIENCE, boot::close(node)).await;
     matches!(closed, Some(Ok(())))
 }
@@ -346,7 +350,7 @@ fn supervise(
             state.announce(config, service)?;
         }
         if state.stopping && !shared.wanted.swap(true, Ordering::AcqRel) {
-            service.stopping();
+            service.stopping(longest_end(config.drain));
             state.begin_drain(config.drain);
         }
         state.bells.iter().filter(|_| state.stopping).for_each(|bell| bell.ring());
@@ -366,8 +370,8 @@ struct Supervision {
     failure: Option<Failure>,
     last_look: LastLook,
     looks: Every,
-    /// What the last look saw.
-    hangs: bool,
+    /// Since a core took no turn.
+    silent_looks: u32,
 }
 
 impl Supervision {
@@ -383,7 +387,7 @@ impl Supervision {
             failure: None,
             last_look: LastLook::default(),
             looks: Every::new(period),
-            hangs: false,
+            silent_looks: 0,
         }
     }
 
@@ -393,13 +397,15 @@ impl Supervision {
         if !self.looks.is_due() {
             return;
         }
-        let is_well = self.last_look.all_turned(pulse) || self.stopping;
-        if is_well {
+        if self.last_look.all_turned(pulse) || self.stopping {
             service.alive();
-        } else if !self.hangs {
-            tracing::error!("a core takes no turns; the service manager is not told that all is well");
+            self.silent_looks = 0;
+        } else {
+            self.silent_looks += 1;
+            if self.silent_looks == service.looks_in_half() {
+                tracing::error!("a core takes no turns; the service manager is not told that all is well");
+            }
         }
-        self.hangs = !is_well;
         self.bells.iter().for_each(|bell| bell.ring());
     }
 
@@ -435,8 +441,8 @@ impl Supervision {
             tracing::info!("draining");
         }
         std::thread::spawn(move || {
-            std::thread::sleep(drain + CUT_PATIENCE + CLOSE_PATIENCE);
-            eprintln!("kyrodb: not everything was closed in time; the next start replays the log");
+            std::thread::sleep(longest_end(drain));
+            logging::complain("not everything was closed in time; the next start replays the log");
             std::process::exit(1);
         });
     }

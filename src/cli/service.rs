@@ -14,7 +14,10 @@ use crate::types::ShardId;
 
 /// How often the main thread looks up when nobody waits for it.
 const UNWATCHED: Duration = Duration::from_secs(3600);
+const LOOK_PERIOD_MIN: Duration = Duration::from_millis(10);
 const LOOK_PERIOD_MAX: Duration = Duration::from_secs(1);
+/// For a busy disk.
+const END_SLACK: Duration = Duration::from_secs(9);
 
 pub struct Service {
     watchdog: Option<Duration>,
@@ -22,7 +25,7 @@ pub struct Service {
 
 impl Service {
     pub fn of_this_process() -> Service {
-        Service { watchdog: sd_notify::watchdog_enabled() }
+        Service { watchdog: sd_notify::watchdog_enabled().filter(|after| !after.is_zero()) }
     }
 
     /// The socket to listen on, when there is one.
@@ -44,8 +47,10 @@ impl Service {
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
-    pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+    /// `longest`: until the end of the process, at most.
+    pub fn stopping(&self, longest: Duration) {
+        let micros = (longest + END_SLACK).as_micros().min(u32::MAX.into()) as u32;
+        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
     pub fn alive(&self) {
@@ -57,7 +62,13 @@ impl Service {
     /// How often to say that all is well. The last word before a hang may be a period old, and the first one behind it comes a
     /// period late: with long ones a hang would be taken for one of twice its time.
     pub fn period(&self) -> Duration {
-        self.watchdog.map_or(UNWATCHED, |after| (after / 8).min(LOOK_PERIOD_MAX))
+        self.watchdog.map_or(UNWATCHED, |after| (after / 8).clamp(LOOK_PERIOD_MIN, LOOK_PERIOD_MAX))
+    }
+
+    /// Looks in half of the time after which the service manager takes the process for dead.
+    pub fn looks_in_half(&self) -> u32 {
+        self.watchdog
+            .map_or(u32::MAX, |after| ((after / 2).as_millis() / self.period().as_millis()).max(1) as u32)
     }
 }
 

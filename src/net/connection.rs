@@ -3,7 +3,7 @@
 //! A **turn** parses and starts the requests that are there, as far as they may overlap, then answers
 //! them in order. What is there to be sent goes out in one buffer before anything is waited for.
 //!
-//! Invariant: every request that was started is answered, or its client is gone; then it is finished
+//! Invariant: every request that was started is answered, or its client is gone or was cut; then it is finished
 //! all the same.
 
 use std::collections::VecDeque;
@@ -105,6 +105,7 @@ impl Connection {
             let turn = self.start_requests();
             self.answer_all().await;
             match turn {
+                turn if self.wire.is_cut() && self.ending.is_none() => self.end_cut(&turn).await,
                 Turn::Hungry if self.ending.is_none() => self.take_more().await,
                 Turn::Bulk(bulk) => self.run_bulk(bulk.0, bulk.1).await,
                 Turn::LargePut(put) => self.take_large_put(put.0, put.1).await,
@@ -120,6 +121,12 @@ impl Connection {
         let detail = "the server holds as many connections as it may";
         self.answer_last(Problem::new(503, "too_many_connections", detail)).await;
         self.end().await;
+    }
+
+    /// The server waits no more: not for the rest of a request, and not until a client that always has more has none.
+    async fn end_cut(&mut self, turn: &Turn) {
+        let has_begun = self.has_more() || !matches!(turn, Turn::Again | Turn::Hungry | Turn::Last);
+        if has_begun { self.answer_last(timed_out()).await } else { self.ending = Some(Ending::Plain) }
     }
 
     /// Sends what is left and makes sure that it arrives.
@@ -400,6 +407,10 @@ impl Connection {
     }
 
     async fn take_more_of_body(&mut self, held_bytes: usize) -> Result<(), Cut> {
+        // Otherwise one that always has more would be listened to for ever.
+        if self.wire.is_cut() {
+            return Err(Cut::Broken(timed_out()));
+        }
         self.wire.flush().await;
         let may_hold = self.wire.may_hold(held_bytes);
         if self.wire.inbound.is_empty() {

@@ -22,8 +22,6 @@ use crate::shard::node::Node;
 
 /// Pause after an accept that failed, for want of file descriptors for example.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
-/// For the last words to connections that are cut.
-pub const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Options {
@@ -52,8 +50,8 @@ pub fn connections_room(memory_bytes: u64) -> usize {
     part.clamp(limits::CONNECTIONS_ROOM_BYTES_MIN, limits::CONNECTIONS_ROOM_BYTES_MAX)
 }
 
-/// Serves until the drain is over: every request that was read is answered, every connection closed. A peer that sends
-/// half a request, or does not read its answer, is waited for as long as the options say.
+/// Serves until the drain is over: every request that was read is answered and every connection closed, but for those that
+/// are cut. A peer that sends half a request, or does not read its answer, is waited for as long as the options say.
 pub async fn serve(node: Node, mut listener: Listener, options: Options, drain: Drain) {
     let seats = Seats::new(options.room_bytes);
     let server = Server { runtime: node.runtime().clone(), node, options, seats };
@@ -113,7 +111,7 @@ impl Server {
         tracing::warn!(connections = self.seats.len(), "cut: their clients did not end in time");
         self.seats.cut();
         // What is left waits for the engine, which ends too.
-        let _ = self.runtime.timeout(CUT_PATIENCE, self.seats.emptied()).await;
+        let _ = self.runtime.timeout(limits::CUT_PATIENCE, self.seats.emptied()).await;
     }
 
     fn new_session(&self) -> Result<Option<TlsSession>, rustls::Error> {

@@ -133,10 +133,6 @@ impl Wire {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, doing: Doing) -> Poll<Filled> {
-        // A peer that always has more would be listened to for ever.
-        if self.seat.is_cut() {
-            return Poll::Ready(Filled::Expired);
-        }
         match self.socket.poll_receive(cx) {
             Poll::Ready(Ok(Some(lease))) => {
                 self.seat.made_progress(lease.len(), self.runtime.turn_start());
@@ -150,7 +146,7 @@ impl Wire {
                 self.ended = true;
                 Poll::Ready(Filled::Ended)
             }
-            Poll::Pending if self.seat.poll_expired(cx) => Poll::Ready(Filled::Expired),
+            Poll::Pending if self.seat.is_cut() || self.seat.poll_expired(cx) => Poll::Ready(Filled::Expired),
             Poll::Pending if doing == Doing::Idle && self.seat.is_draining() => Poll::Ready(Filled::Drained),
             Poll::Pending => Poll::Pending,
         }

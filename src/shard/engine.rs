@@ -350,9 +350,7 @@ impl Engine {
 
     /// Logs a new map; it is the shard's from the moment it is durable.
     pub fn write_catalogue(&mut self, catalogue: Arc<Catalogue>, ticket: Ticket) -> Result<(), Refusal> {
-        if self.poisoned {
-            return Err(Refusal::StorageFailed { shard: self.shard });
-        }
+        self.check_log()?;
         let mut payload = Vec::new();
         catalogue.encode(&mut payload);
         self.check_backlog(payload.len())?;
