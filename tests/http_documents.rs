@@ -453,6 +453,63 @@ fn what_is_there_all_the_time_is_counted_and_found_all_the_time() {
     }
 }
 
+/// All ids of a search, page by page, and how many each page had.
+async fn page_through(talk: &Talk, mut body: Value) -> (Vec<u64>, Vec<usize>) {
+    let (mut all, mut lens) = (Vec::new(), Vec::new());
+    loop {
+        let page = post(talk, "/v1/collections/d/search", body.clone()).await.json();
+        let hits = page["hits"].as_array().expect("hits");
+        assert!(hits.iter().all(|hit| hit.get("metadata").is_none()));
+        all.extend(hits.iter().map(|hit| hit["id"].as_u64().expect("an id")));
+        lens.push(hits.len());
+        if page["cursor"].is_null() {
+            return (all, lens);
+        }
+        body["cursor"] = page["cursor"].clone();
+    }
+}
+
+#[test]
+fn pages_lose_nothing_where_many_are_alike() {
+    serve_and(6, async |talk| {
+        create(&talk, "d", definition()).await;
+        // Ids in another order than that in which they are written.
+        let ids: Vec<u64> = (0..120).map(|at| at * 77 % 120).collect();
+        for (at, id) in ids.iter().enumerate() {
+            let embedding = if at % 6 == 5 { [at; DIMENSION] } else { [1; DIMENSION] };
+            let target = format!("/v1/collections/d/docs/{id}");
+            let body = json!({"embedding": embedding}).to_string();
+            assert_eq!(talk.ask("PUT", &target, JSON, body).await.status, 201);
+        }
+        for (limit, exact) in [(7, true), (7, false), (40, true), (1, true)] {
+            let body =
+                json!({"embedding": vec![1; DIMENSION], "limit": limit, "exact": exact, "include": []});
+            let (mut all, lens) = page_through(&talk, body).await;
+            assert!(lens[..lens.len() - 1].iter().all(|len| *len == limit), "{lens:?}");
+            all.sort_unstable();
+            assert_eq!(all, (0..120).collect::<Vec<_>>(), "limit {limit}, exact {exact}");
+        }
+    });
+}
+
+#[test]
+fn a_cursor_is_for_the_same_embedding_and_filter() {
+    serve_and(7, async |talk| {
+        create(&talk, "d", definition()).await;
+        load(&talk, &mut Rng::new(9), &mut Model::default(), 0..20).await;
+        let body = json!({"embedding": vec![1; DIMENSION], "limit": 3});
+        let cursor = post(&talk, "/v1/collections/d/search", body).await.json()["cursor"].clone();
+        for (embedding, filter, status) in [
+            ([1; DIMENSION], Value::Null, 200),
+            ([2; DIMENSION], Value::Null, 422),
+            ([1; DIMENSION], json!({}), 422),
+        ] {
+            let body = json!({"embedding": embedding, "filter": filter, "limit": 5, "cursor": cursor});
+            assert_eq!(post(&talk, "/v1/collections/d/search", body).await.status, status);
+        }
+    });
+}
+
 #[test]
 fn pages_of_a_search_follow_one_another() {
     serve_and(5, async |talk| {
@@ -460,18 +517,8 @@ fn pages_of_a_search_follow_one_another() {
         let (rng, mut model) = (&mut Rng::new(9), Model::default());
         load(&talk, rng, &mut model, 0..100).await;
         let query = vector(rng);
-        let (mut all, mut cursor) = (Vec::new(), Value::Null);
-        loop {
-            let body = json!({"embedding": query, "limit": 7, "cursor": cursor, "exact": true, "include": ["score"]});
-            let page = post(&talk, "/v1/collections/d/search", body).await.json();
-            let hits = page["hits"].as_array().expect("hits").clone();
-            assert!(hits.iter().all(|hit| hit.get("metadata").is_none()));
-            all.extend(hits.iter().map(|hit| hit["id"].as_u64().expect("an id")));
-            cursor = page["cursor"].clone();
-            if cursor.is_null() {
-                break;
-            }
-        }
+        let body = json!({"embedding": query, "limit": 7, "exact": true, "include": ["score"]});
+        let (all, _) = page_through(&talk, body).await;
         let wanted: Vec<u64> = model.search(&query, 0, 100).into_iter().map(|hit| hit.1).collect();
         assert_eq!(all, wanted);
         let explained = post(&talk, "/v1/collections/d/search", json!({"embedding": query, "explain": true}))

@@ -1,7 +1,7 @@
 //! Where the next page of a search goes on: behind a score and an id, so that writes in between move nothing.
 //!
-//! Byte map, in base64url without padding: u8 version 1 | u32 collection | u32 hits seen | f32 score | bytes id |
-//! u64 xxh3 of all before it.
+//! Byte map, in base64url without padding: u8 version 2 | u32 collection | u64 what was asked | u32 hits seen |
+//! f32 score | bytes id | u64 xxh3 of all before it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,11 +11,13 @@ use crate::io::codec::{Put, Reader, Truncated};
 use crate::shard::key::Key;
 use crate::types::CollectionId;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 8;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchCursor {
+    /// A hash of the embedding and the filter: behind a hit of one search is nothing of another.
+    pub asked: u64,
     /// Hits of the pages before.
     pub seen: u32,
     pub score: f32,
@@ -27,6 +29,7 @@ impl SearchCursor {
         let mut bytes = Vec::with_capacity(64);
         bytes.put_u8(VERSION);
         bytes.put_u32(collection.0);
+        bytes.put_u64(self.asked);
         bytes.put_u32(self.seen);
         bytes.put_u32(self.score.to_bits());
         bytes.put_bytes(&self.key.to_vec());
@@ -50,8 +53,8 @@ impl SearchCursor {
 
 fn read(reader: &mut Reader<'_>) -> Result<(CollectionId, SearchCursor), Truncated> {
     let of = CollectionId(reader.u32()?);
-    let (seen, score) = (reader.u32()?, f32::from_bits(reader.u32()?));
-    Ok((of, SearchCursor { seen, score, key: Key::from_bytes(reader.bytes()?) }))
+    let (asked, seen, score) = (reader.u64()?, reader.u32()?, f32::from_bits(reader.u32()?));
+    Ok((of, SearchCursor { asked, seen, score, key: Key::from_bytes(reader.bytes()?) }))
 }
 
 #[cfg(test)]
@@ -60,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_for_its_collection_only() {
-        let cursor = SearchCursor { seen: 20, score: -0.5, key: Key::from_u64(7) };
+        let cursor = SearchCursor { asked: 9, seen: 20, score: -0.5, key: Key::from_u64(7) };
         let text = cursor.to_text(CollectionId(3));
         assert_eq!(SearchCursor::from_text(&text, CollectionId(3)), Some(cursor.clone()));
         assert_eq!(SearchCursor::from_text(&text, CollectionId(4)), None);

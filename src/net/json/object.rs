@@ -46,6 +46,12 @@ impl<'a> JsonObject<'a> {
         self.take(name).filter(|value| value.get() != "null")
     }
 
+    /// As `optional`, and the member stays.
+    pub fn peek(&self, name: &str) -> Option<&'a RawValue> {
+        let named = self.members.iter().find(|(known, _)| known == name)?;
+        Some(named.1).filter(|value| value.get() != "null")
+    }
+
     /// The member; `null` is a value like any other.
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         let index = self.members.iter().position(|(known, _)| known == name)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::documents::{documents, schema};
 use super::{Work, json_body, no_parameters};
@@ -29,6 +30,8 @@ use crate::shard::search::query::{Found, PartAccount, Query};
 
 /// What is asked beside the query itself.
 struct Wishes {
+    /// See [`SearchCursor::asked`].
+    asked: u64,
     limit: usize,
     shown: Shown,
     score: bool,
@@ -53,15 +56,10 @@ fn decode(mut body: JsonObject<'_>, collection: &Collection) -> Result<(Query, W
         .embedding
         .ok_or_else(|| Problem::from(Invalid::new(Reason::NoEmbeddings).below("embedding")))?;
     let vector = take_vector(&mut body, &shape)?;
+    let asked = asked(&vector, body.peek("filter"));
     let filter = take_filter(&mut body, schema)?;
     let limit = take_number(&mut body, "limit", limits::SEARCH_HITS_MAX)?.unwrap_or(10);
-    let cursor = match body.optional("cursor") {
-        None => None,
-        Some(raw) => Some(
-            SearchCursor::from_text(&object::text(raw, "/cursor")?, collection.id)
-                .ok_or_else(|| Problem::wrong("/cursor", "is no cursor of a search of this collection"))?,
-        ),
-    };
+    let cursor = take_cursor(&mut body, collection, asked)?;
     let seen = cursor.as_ref().map_or(0, |cursor| cursor.seen as usize);
     if seen + limit > limits::SEARCH_DEPTH_HITS_MAX {
         let detail =
@@ -72,6 +70,7 @@ fn decode(mut body: JsonObject<'_>, collection: &Collection) -> Result<(Query, W
     let undeclared =
         filter.iter().flat_map(|filter| filter.undeclared().into_iter().map(str::to_owned)).collect();
     let wishes = Wishes {
+        asked,
         limit,
         shown,
         score,
@@ -83,12 +82,34 @@ fn decode(mut body: JsonObject<'_>, collection: &Collection) -> Result<(Query, W
     let query = Query {
         vector: Some(vector),
         filter,
-        limit: seen + limit,
+        limit: seen + limit + 1,
         ef: take_number(&mut body, "ef", limits::SEARCH_WIDTH_ENTRIES_MAX)?,
         is_exact: take(&mut body, "exact", "true or false")?.unwrap_or(false),
     };
     body.finish()?;
     Ok((query, wishes))
+}
+
+fn asked(vector: &[f32], filter: Option<&RawValue>) -> u64 {
+    let mut hash = Xxh3::new();
+    vector.iter().for_each(|number| hash.update(&number.to_le_bytes()));
+    hash.update(filter.map_or("", RawValue::get).as_bytes());
+    hash.digest()
+}
+
+fn take_cursor(
+    body: &mut JsonObject<'_>,
+    collection: &Collection,
+    asked: u64,
+) -> Result<Option<SearchCursor>, Problem> {
+    let Some(raw) = body.optional("cursor") else { return Ok(None) };
+    let cursor = SearchCursor::from_text(&object::text(raw, "/cursor")?, collection.id)
+        .ok_or_else(|| Problem::wrong("/cursor", "is no cursor of a search of this collection"))?;
+    if cursor.asked == asked {
+        Ok(Some(cursor))
+    } else {
+        Err(Problem::wrong("/cursor", "belongs to a search with another embedding or filter"))
+    }
 }
 
 fn take<T: serde::de::DeserializeOwned>(
@@ -164,6 +185,7 @@ async fn carry_out(
     let Gathered { found, records, more } =
         gather::search(&node, &collection, query, &page, wishes.shown).await?;
     let next = found.hits.last().filter(|_| more).map(|hit| SearchCursor {
+        asked: wishes.asked,
         seen: before + found.hits.len() as u32,
         score: hit.score,
         key: hit.key.clone(),

@@ -26,7 +26,7 @@ pub struct Page {
     /// Behind this score and id.
     pub after: Option<(f32, Key)>,
     pub min_score: Option<f32>,
-    /// Hits at most; the query asks for as many as were seen before besides.
+    /// Hits at most; the query asks for as many as were seen before besides, and for one more.
     pub limit: usize,
 }
 
@@ -35,8 +35,41 @@ impl Page {
         let is_later = |(score, key): &(f32, Key)| {
             hit.score.total_cmp(score).reverse().then_with(|| hit.key.cmp(key)).is_gt()
         };
-        self.after.as_ref().is_none_or(is_later) && self.min_score.is_none_or(|min| hit.score >= min)
+        self.after.as_ref().is_none_or(is_later) && self.is_good_enough(hit)
     }
+
+    fn is_good_enough(&self, hit: &Scored) -> bool {
+        self.min_score.is_none_or(|min| hit.score >= min)
+    }
+
+    /// Leaves what is on the page of these hits, the best `asked` there are.
+    ///
+    /// Among those with the score of the last one it is chance who is there: a part chooses by its own numbers, a page goes on
+    /// by ids. And a walk may come by what an earlier one has missed, which is before the page and takes a place.
+    fn cut(&self, hits: &mut Vec<Scored>, asked: usize) -> Extent {
+        let last = hits
+            .last()
+            .filter(|last| hits.len() >= asked && self.is_good_enough(last))
+            .map(|last| last.score);
+        let is_cut = last.is_some();
+        if asked < limits::SEARCH_HITS_LOOKED_AT_MAX {
+            hits.retain(|hit| last.is_none_or(|last| hit.score > last));
+        }
+        hits.retain(|hit| self.has(hit));
+        let may_be_more = is_cut || hits.len() > self.limit;
+        let is_short = is_cut && hits.len() < self.limit && asked < limits::SEARCH_HITS_LOOKED_AT_MAX;
+        hits.truncate(self.limit);
+        Extent { may_be_more, is_short }
+    }
+}
+
+/// What hits say of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent {
+    /// Behind its last hit.
+    may_be_more: bool,
+    /// More hits have to be looked at to fill it.
+    is_short: bool,
 }
 
 /// What was found, and the documents of the hits on the page.
@@ -58,21 +91,24 @@ pub async fn search(
     shown: Shown,
 ) -> Result<Gathered, Refusal> {
     let mut query = Arc::new(query);
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
         let (map, mut found) = find_by_map(node, collection, &query).await?;
-        let is_all = found.hits.len() < query.limit;
-        found.hits.retain(|hit| page.has(hit));
-        let more = !is_all || found.hits.len() > page.limit;
-        found.hits.truncate(page.limit);
+        let extent = page.cut(&mut found.hits, query.limit);
+        if extent.is_short {
+            let limit = (2 * query.limit).min(limits::SEARCH_HITS_LOOKED_AT_MAX);
+            query = Arc::new(Query { limit, ..Query::clone(&query) });
+            continue;
+        }
+        attempt += 1;
         let asked = found.hits.len();
         let (found, records) = read(node, &map, found, shown).await?;
         let outdated = asked - found.hits.len();
         if outdated == 0 || attempt == limits::SEARCH_ATTEMPTS_MAX {
-            return Ok(Gathered { found, records, more });
+            return Ok(Gathered { found, records, more: extent.may_be_more });
         }
         query = Arc::new(Query { limit: query.limit + outdated, ..Query::clone(&query) });
     }
-    unreachable!("the attempts are counted")
 }
 
 /// Hits that are still what was scored, and their documents: as much of them as is shown.
@@ -207,5 +243,28 @@ mod tests {
         let page = Page { after: Some((-0.5, Key::from_u64(7))), min_score: Some(-2.0), limit: 10 };
         assert!(page.has(&hit(-0.6, 1)) && page.has(&hit(-0.5, 8)) && page.has(&hit(-2.0, 8)));
         assert!(!page.has(&hit(-0.5, 7)) && !page.has(&hit(-0.4, 9)) && !page.has(&hit(-2.1, 9)));
+    }
+
+    #[test]
+    fn a_page_is_filled_before_it_is_shown() {
+        let hit = |score: f32, key| Scored { score, key: Key::from_u64(key), seq: Seq(1), shared: None };
+        let page = Page { after: Some((0.5, Key::from_u64(7))), min_score: None, limit: 2 };
+        let cut = |page: &Page, hits: &[(f32, u64)], asked| {
+            let mut hits = hits.iter().map(|(score, key)| hit(*score, *key)).collect();
+            let Extent { may_be_more, is_short } = page.cut(&mut hits, asked);
+            (hits.into_iter().map(|hit| hit.key.as_u64().unwrap()).collect::<Vec<_>>(), may_be_more, is_short)
+        };
+        // One was missed before; the last one has a score that others may have, too.
+        let hits = [(0.9, 1), (0.5, 7), (0.4, 8), (0.3, 2), (0.2, 3)];
+        assert_eq!(cut(&page, &hits, 5), (vec![8, 2], true, false));
+        assert_eq!(cut(&page, &hits[..4], 4), (vec![8], true, true));
+        assert_eq!(cut(&page, &hits[..4], 5), (vec![8, 2], false, false), "all there are");
+        let alike = [(0.5, 8), (0.5, 9), (0.5, 10)];
+        assert_eq!(cut(&page, &alike, 3), (vec![], true, true));
+        assert_eq!(cut(&page, &alike, 4), (vec![8, 9], true, false));
+        assert_eq!(cut(&page, &alike, limits::SEARCH_HITS_LOOKED_AT_MAX), (vec![8, 9], true, false));
+        // What is behind is not good enough.
+        let page = Page { min_score: Some(0.4), ..page };
+        assert_eq!(cut(&page, &hits[..4], 4), (vec![8], false, false));
     }
 }
