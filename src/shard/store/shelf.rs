@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -104,10 +105,11 @@ impl Shelf {
         let gone: Vec<RunId> = self.values.borrow().iter().filter_map(unread).collect();
         for id in gone {
             match self.runtime.remove_file(self.value_path(id)).await {
-                Ok(()) => drop(self.values.borrow_mut().remove(&id)),
-                Err(error) => {
+                // Two sweeps may be under way.
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     tracing::warn!(file = %id, %error, "a dead value file could not be removed; tried again");
                 }
+                _ => drop(self.values.borrow_mut().remove(&id)),
             }
         }
     }
