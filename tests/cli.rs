@@ -246,6 +246,11 @@ fn a_snapshot_is_restored_while_the_server_goes_on() {
     }
     assert_eq!(value_of(&server, 10), "later");
 
+    // A name alone, in the working directory.
+    let mut command = kyrodb();
+    command.current_dir(dir.path()).arg("restore").arg(&snapshot).args(["--data-dir", "bare"]);
+    let restored = command.output().expect("it runs");
+    assert!(code(&restored) == 0 && verify(&dir.path().join("bare")).0 == 0, "{}", said(&restored));
     let again = restore(&snapshot, &copy);
     assert!(code(&again) == 4 && said(&again).contains("is not empty"), "{}", said(&again));
     // One that was killed before it began: the claim, and the mark not yet under its name.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::files::sync_dir;
 use super::ownership::give_file_to_owner_of;
+use crate::io::crashsafe::dir_of;
 use crate::limits;
 use crate::net::access::key_file::{self, ApiKey, KeyFileError};
 
@@ -69,10 +70,7 @@ pub fn change<T>(
     path: &Path,
     change: impl FnOnce(&mut Vec<ApiKey>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let dir = match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
+    let dir = dir_of(path);
     fs::create_dir_all(dir).map_err(Failure::file(dir))?;
     // A file of its own: that of the keys is replaced, and a lock on it would go with it.
     let lock_path = beside(path, "lock");

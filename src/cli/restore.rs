@@ -9,7 +9,7 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{description_of, holds_anything, sync_dir};
+use super::files::{description_of, holds_anything};
 use super::output::Output;
 use super::ownership::give_data_to_owner_of;
 use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
@@ -26,7 +26,6 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
         return engine::report(&damage, out);
     }
     let copied = copy(from, to)?;
-    sync_name(to)?;
     eprintln!(
         "restored; start it with `kyrodb serve --data-dir {} --shards {}`",
         to.display(),
@@ -63,9 +62,4 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, Failure> {
     .map_err(Failure::file(to))?;
     give_data_to_owner_of(to)?;
     Ok(copied)
-}
-
-/// The name of the directory itself.
-fn sync_name(dir: &Path) -> Result<(), Failure> {
-    sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

@@ -28,12 +28,33 @@ pub async fn write_file(runtime: &Runtime, dir: &Path, name: &str, bytes: &[u8])
 pub async fn create_dir(runtime: &Runtime, dir: &Path) -> io::Result<()> {
     ignore(io::ErrorKind::AlreadyExists, runtime.create_dir(dir).await)?;
     // Also when it was there: the process that made it may have died before this.
-    runtime.sync_dir(dir.parent().unwrap_or(dir)).await
+    runtime.sync_dir(dir_of(dir)).await
+}
+
+/// The directory that the last name of `path` is in. [`Path::parent`] of a bare name is empty, which opens nothing.
+pub fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
+        None => path,
+    }
 }
 
 fn ignore(kind: io::ErrorKind, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == kind => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        for (path, wanted) in [("a", "."), ("./a", "."), ("a/", "."), ("a/b", "a"), ("/a", "/"), ("/", "/")] {
+            assert_eq!(dir_of(Path::new(path)), Path::new(wanted), "{path}");
+        }
     }
 }

@@ -125,7 +125,7 @@ pub async fn remove_tree(runtime: &Runtime, dir: &Path) -> io::Result<()> {
     for dir in dirs.into_iter().rev() {
         runtime.remove_dir(dir).await?;
     }
-    runtime.sync_dir(dir.parent().unwrap_or(dir)).await
+    runtime.sync_dir(crashsafe::dir_of(dir)).await
 }
 
 #[cfg(test)]

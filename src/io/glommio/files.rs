@@ -19,6 +19,7 @@ use glommio::io::{DmaFile, OpenOptions};
 
 use super::state::State;
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
+use crate::io::crashsafe::dir_of;
 use crate::io::op::{Op, OpenMode, Outcome, Sync};
 use crate::io::uring::file_work::{self, DIR_MODE, FILE_MODE, explain};
 use crate::types::FileOffset;
@@ -82,7 +83,7 @@ async fn open_again(named: &fs::File, write: bool) -> io::Result<DmaFile> {
 /// file, which tells nothing: later reads then fail with EOPNOTSUPP. So the first file on each device is one that has a
 /// block. glommio keeps what it found for each thread.
 async fn make_device_known(state: &State, path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = dir_of(path);
     let device = fs::metadata(folder)?.dev();
     if state.known_devices.borrow().contains(&device) {
         return Ok(());
