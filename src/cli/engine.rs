@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::data_dir::DataDir;
 use super::failure::{Failure, UsageError};
-use super::files::description_of;
+use super::files::{description_of, refuse_unless_empty};
 use super::output::Output;
 use crate::io::executor::Executor;
 use crate::io::log::dump::Dump;
@@ -155,9 +155,12 @@ pub fn with_executor<T>(body: impl FnOnce(&mut Executor) -> T) -> Result<T, Fail
     Ok(body(&mut Executor::new(Box::new(driver))))
 }
 
-/// Runs `body` on a one-shard node over `data_dir`, and stops the node after it.
+/// Runs `body` on a new one-shard node in `data_dir`, an empty or a new directory, and stops the node after it.
 pub fn with_node<T>(data_dir: &Path, body: impl AsyncFnOnce(Node) -> T) -> Result<T, Failure> {
+    // Asked before the claim, which leaves a file, and again under it.
+    refuse_unless_empty(data_dir)?;
     let _claim = DataDir::claim(data_dir)?;
+    refuse_unless_empty(data_dir)?;
     let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
     with_executor(|executor| {
         let node = boot::launch(executor, mailbox, ShardOptions::new(data_dir));

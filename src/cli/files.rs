@@ -78,8 +78,20 @@ pub fn description_of(dir: &Path) -> Option<Snapshot> {
     serde_json::from_slice(&fs::read(dir.join(DESCRIPTION_FILE)).ok()?).ok()
 }
 
+/// For those that fill a directory: what is there already is somebody else's.
+pub fn refuse_unless_empty(dir: &Path) -> Result<(), Failure> {
+    if !holds_anything(dir)? {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is not empty: name a new directory with --data-dir, or move this one away first",
+        dir.display()
+    );
+    Err(Failure::Conflict { what })
+}
+
 /// A directory that is missing holds nothing; neither does one that was claimed for a restore that was then killed.
-pub fn holds_anything(dir: &Path) -> Result<bool, Failure> {
+fn holds_anything(dir: &Path) -> Result<bool, Failure> {
     let begun = [LOCK_FILE.to_owned(), format!("{UNFINISHED_FILE}.tmp")];
     match entries(dir) {
         Ok(found) => {

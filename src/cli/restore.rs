@@ -9,7 +9,7 @@ use super::args::RestoreArgs;
 use super::data_dir::DataDir;
 use super::engine;
 use super::failure::{Failure, UsageError};
-use super::files::{description_of, holds_anything};
+use super::files::{description_of, refuse_unless_empty};
 use super::output::Output;
 use super::ownership::give_data_to_owner_of;
 use crate::shard::restore::{self, Copied, UNFINISHED_FILE};
@@ -42,14 +42,7 @@ pub fn restore(args: &RestoreArgs, out: &mut Output) -> Result<(), Failure> {
 
 /// What is there may be replaced only when a restore that did not end has made it.
 fn refuse_what_is_used(dir: &Path) -> Result<(), Failure> {
-    if dir.join(UNFINISHED_FILE).exists() || !holds_anything(dir)? {
-        return Ok(());
-    }
-    let what = format!(
-        "{} is not empty: name a new directory with --data-dir, or move this one away first",
-        dir.display()
-    );
-    Err(Failure::Conflict { what })
+    if dir.join(UNFINISHED_FILE).exists() { Ok(()) } else { refuse_unless_empty(dir) }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<Copied, Failure> {

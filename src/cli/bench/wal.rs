@@ -157,5 +157,8 @@ mod tests {
         // Little's law: 16 writers, each with one write under way.
         let writers = report.appends_per_s * report.p50_us / 1e6;
         assert!((1.0..64.0).contains(&writers), "{report:?}");
+        // Now it holds data, of which nobody knows whose.
+        let again = run(dir.path(), 16, 100, 1).unwrap_err();
+        assert!(matches!(&again, Failure::Conflict { what } if what.contains("is not empty")), "{again}");
     }
 }
