@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -114,6 +115,48 @@ fn what_root_restores_into_the_directory_of_a_service_is_that_services() {
     assert_eq!(code(&restored), 0, "{}", said(&restored));
     let owners = owners_below(&new);
     assert!(owners.len() > 4 && owners.iter().all(|owner| *owner == SERVICE), "{owners:?}");
+}
+
+/// As from read-only media: neither the snapshot nor a data directory takes a file of this user.
+#[test]
+fn what_may_only_be_read_is_verified_and_restored() {
+    const OTHER: u32 = 64218;
+    let dir = tempfile::tempdir().expect("a directory");
+    if fs::metadata(dir.path()).expect("it is there").uid() != 0 {
+        return eprintln!("skipped: only root can run a program as somebody else");
+    }
+    let (data, other) = (dir.path().join("data"), dir.path().join("other"));
+    let server = Server::start(&data);
+    assert_eq!(server.ask("PUT /v1/kv/default/1", "text/plain", b"kept").0, "201");
+    let taken = server.ask("POST /v1/snapshot?wait=true", "", b"").2;
+    let taken: Value = serde_json::from_slice(&taken).expect("JSON");
+    let snapshot = data.join("snapshots").join(taken["id"].as_str().expect("an id"));
+    fs::create_dir(&other).expect("made");
+    chown(&other, Some(OTHER), Some(OTHER)).expect("given away");
+    // The program lies where others may not look.
+    let program = dir.path().join("kyrodb");
+    fs::copy(env!("CARGO_BIN_EXE_kyrodb"), &program).expect("copied");
+    let open_to_readers = || {
+        let opened = Command::new("chmod").args(["-R", "a+rX"]).arg(dir.path()).status();
+        assert!(opened.expect("chmod runs").success());
+    };
+    open_to_readers();
+    let run = |words: &[&str], data_dir: &Path| {
+        let mut command = Command::new(&program);
+        command.uid(OTHER).gid(OTHER).env_clear().args(words).arg("--data-dir").arg(data_dir);
+        command.output().expect("it runs")
+    };
+    let in_use = run(&["verify"], &data);
+    assert!(code(&in_use) == 5 && said(&in_use).contains("in use"), "{}", said(&in_use));
+    let restored = run(&["restore", snapshot.to_str().expect("letters")], &other.join("restored"));
+    assert_eq!(code(&restored), 0, "{}", said(&restored));
+    server.stop();
+    open_to_readers();
+    for (words, place) in [(&["verify"][..], &snapshot), (&["verify"], &data), (&["wal", "dump"], &data)] {
+        let done = run(words, place);
+        assert_eq!(code(&done), 0, "{words:?} {}: {}", place.display(), said(&done));
+    }
+    assert!(!snapshot.join("LOCK").exists());
 }
 
 fn owners_below(dir: &Path) -> Vec<u32> {

@@ -1,6 +1,7 @@
 //! The data directory belongs to one process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ pub const LOCK_FILE: &str = "LOCK";
 
 /// Held for as long as the directory is in use; the kernel lets go of it with the process.
 pub struct DataDir {
-    _lock: File,
+    /// `None` where there is none and none can be made.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -25,29 +27,66 @@ impl DataDir {
     }
 
     pub fn claim_existing(path: &Path) -> Result<DataDir, Failure> {
-        if !path.is_dir() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Failure::file(path)(missing));
-        }
-        let lock_path = path.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(Failure::file(&lock_path))?;
-        give_file_to_owner_of(path, &lock).map_err(Failure::file(&lock_path))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(DataDir { _lock: lock }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(RETRY),
-                Err(TryLockError::WouldBlock) => {
-                    let what = format!("{} is in use by another kyrodb process", path.display());
-                    return Err(Failure::Unavailable { what });
-                }
-                Err(TryLockError::Error(error)) => return Err(Failure::file(&lock_path)(error)),
+        held(path, make_lock(path), File::try_lock)
+    }
+
+    /// Beside others that only read, and without a right to write: where there is no lock no server runs, as it would
+    /// have made one.
+    pub fn claim_to_read(path: &Path) -> Result<DataDir, Failure> {
+        let lock = match File::open(path.join(LOCK_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match make_lock(path) {
+                Err(error) if is_read_only(&error) => return Ok(DataDir { _lock: None }),
+                made => made,
+            },
+            opened => opened,
+        };
+        held(path, lock, File::try_lock_shared)
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+fn make_lock(dir: &Path) -> io::Result<File> {
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE))?;
+    give_file_to_owner_of(dir, &lock)?;
+    Ok(lock)
+}
+
+type TryLock = fn(&File) -> Result<(), TryLockError>;
+
+fn held(dir: &Path, lock: io::Result<File>, try_lock: TryLock) -> Result<DataDir, Failure> {
+    let lock_path = dir.join(LOCK_FILE);
+    let lock = lock.map_err(Failure::file(&lock_path))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_lock(&lock) {
+            Ok(()) => return Ok(DataDir { _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(RETRY),
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("{} is in use by another kyrodb process", dir.display());
+                return Err(Failure::Unavailable { what });
             }
+            Err(TryLockError::Error(error)) => return Err(Failure::file(&lock_path)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_is_alone_and_readers_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |claim: Result<DataDir, Failure>| matches!(claim, Err(Failure::Unavailable { .. }));
+        let writer = DataDir::claim(dir.path()).unwrap();
+        assert!(refused(DataDir::claim_to_read(dir.path())));
+        drop(writer);
+        let readers = [(); 2].map(|()| DataDir::claim_to_read(dir.path()).unwrap());
+        assert!(refused(DataDir::claim_existing(dir.path())));
+        drop(readers);
+        DataDir::claim_existing(dir.path()).unwrap();
     }
 }

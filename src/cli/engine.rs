@@ -23,7 +23,7 @@ use crate::types::{SegmentId, ShardId};
 /// Prints every record of the log of a stopped data directory.
 pub fn dump_log(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
     let shards = shards_in(data_dir)?;
-    let _claim = DataDir::claim_existing(data_dir)?;
+    let _claim = DataDir::claim_to_read(data_dir)?;
     for shard in shards {
         let dir = ShardOptions::new(data_dir).shard_dir(shard).join("log");
         let mut dump = Dump::new(shard);
@@ -51,7 +51,7 @@ pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
 pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
     let places = places_in(data_dir)?;
     let _claim = match shards_in(data_dir) {
-        Ok(_) => Some(DataDir::claim_existing(data_dir)?),
+        Ok(_) => Some(DataDir::claim_to_read(data_dir)?),
         // Backups: nobody writes to one under its name.
         Err(_) => None,
     };
