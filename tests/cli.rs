@@ -208,6 +208,10 @@ fn a_directory_without_data_is_left_alone() {
             assert!(code(&output) == 2 && said(&output).contains(wanted), "{}", said(&output));
         }
     }
+    for command in [&["verify"][..], &["wal", "dump"], &["repair"]] {
+        let output = kyrodb().args(command).env("KYRODB_DATA_DIR", dir.path()).output().expect("it runs");
+        assert!(code(&output) == 2 && said(&output).contains("no KyroDB data here"), "{}", said(&output));
+    }
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing was created");
 }
 

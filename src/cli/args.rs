@@ -335,14 +335,14 @@ pub struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub struct DirArgs {
-    #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
+    #[arg(long, env = "KYRODB_DATA_DIR", default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct RepairArgs {
     /// The data directory
-    #[arg(default_value = "./kyrodb-data", value_name = "DIR")]
+    #[arg(env = "KYRODB_DATA_DIR", default_value = "./kyrodb-data", value_name = "DIR")]
     pub dir: PathBuf,
     /// Do it; without, nothing is changed
     #[arg(long)]
@@ -361,6 +361,7 @@ pub struct RestoreArgs {
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: PathBuf,
     /// Where the data goes: an empty directory or a new one
+    // Not that of the environment, which is the server's.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
 }
@@ -374,7 +375,7 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     /// The data directory of that server
-    #[arg(long, default_value = "./kyrodb-data", value_name = "DIR")]
+    #[arg(long, env = "KYRODB_DATA_DIR", default_value = "./kyrodb-data", value_name = "DIR")]
     pub data_dir: PathBuf,
 }
 
@@ -478,6 +479,22 @@ mod tests {
     #[test]
     fn the_tree_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn with_all_below(command: &clap::Command) -> Vec<&clap::Command> {
+        let below = command.get_subcommands().flat_map(with_all_below);
+        std::iter::once(command).chain(below).collect()
+    }
+
+    #[test]
+    fn the_data_directory_of_the_environment_is_that_of_every_command_with_a_default() {
+        let root = Cli::command();
+        let arguments = with_all_below(&root).into_iter().flat_map(clap::Command::get_arguments);
+        let with_default = arguments.filter(|argument| argument.get_default_values() == ["./kyrodb-data"]);
+        let of_environment: Vec<bool> = with_default
+            .map(|argument| argument.get_env().is_some_and(|name| name == "KYRODB_DATA_DIR"))
+            .collect();
+        assert_eq!(of_environment, [true; 7]);
     }
 
     #[test]
