@@ -101,7 +101,7 @@ pub struct ServeArgs {
     /// Memory for data [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Size of a log segment [default: 64MiB]
+    /// Size of a log segment [default: 8MiB]
     #[arg(long, value_name = "SIZE")]
     pub log_segment_bytes: Option<String>,
     /// When a write is acknowledged by default: fsync, interval or memory [default: fsync]
@@ -527,6 +527,24 @@ mod tests {
         let flags = serve.flags();
         assert_eq!(flags.len(), 20);
         assert!(flags.iter().all(|(name, _)| crate::cli::options::find(name).is_some()), "{flags:?}");
+    }
+
+    #[test]
+    fn the_help_tells_the_defaults_in_force() {
+        const IN_WORDS: [&str; 2] = ["shards", "rl_data_burst"];
+        let root = Cli::command();
+        let serve = root.find_subcommand("serve").unwrap();
+        let told = |argument: &clap::Arg| {
+            let help = argument.get_help()?.to_string();
+            let (_, default) = help.split_once("[default: ")?;
+            Some((argument.get_id().to_string(), default.split([',', ']']).next()?.to_owned()))
+        };
+        let told: Vec<_> = serve.get_arguments().filter_map(told).collect();
+        assert!(told.len() > 8, "{told:?}");
+        for (name, default) in told.iter().filter(|(name, _)| !IN_WORDS.contains(&name.as_str())) {
+            let option = crate::cli::options::find(name).unwrap();
+            assert_eq!(*default, (option.default)(), "{name}");
+        }
     }
 
     #[test]
