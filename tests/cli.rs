@@ -372,6 +372,19 @@ fn a_refused_start_drains_nothing() {
     assert!(!said(&output).contains("draining"), "{}", said(&output));
 }
 
+#[test]
+fn a_wrong_filter_of_the_log_is_told() {
+    let file = tempfile::NamedTempFile::new().expect("a file, which is no directory");
+    for (filter, is_wrong) in [(Some("kyrodb=dbg"), true), (Some("kyrodb=debug"), false), (None, false)] {
+        let mut command = kyrodb();
+        command.args(["serve", "--data-dir"]).arg(file.path()).env_remove("RUST_LOG");
+        command.envs(filter.map(|filter| ("RUST_LOG", filter)));
+        let output = command.output().expect("it runs");
+        let told = text(&output.stderr);
+        assert_eq!(told.contains("RUST_LOG is ignored, `info` taken"), is_wrong, "{filter:?}: {told}");
+    }
+}
+
 fn repair(dir: &Path, flags: &[&str]) -> (i32, String) {
     let output = kyrodb().arg("repair").args(flags).arg(dir).output().expect("it runs");
     (code(&output), text(&output.stdout) + &said(&output))

@@ -1,4 +1,4 @@
-//! Structured logs on stderr, filtered by `RUST_LOG` (default `info`).
+//! Structured logs on stderr, filtered by `RUST_LOG` (default `info`, also in place of a wrong one, which is told).
 //!
 //! A thread of its own writes them: stderr may be a pipe that nobody empties or a file on a busy disk, and no core waits
 //! for either. When it falls behind by as many lines as it keeps, further ones are dropped.
@@ -20,7 +20,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged is written out when the guard is dropped.
 pub fn init() -> WorkerGuard {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = EnvFilter::try_from_default_env();
+    let is_given = std::env::var_os(EnvFilter::DEFAULT_ENV).is_some();
+    let wrong = wanted.as_ref().err().filter(|_| is_given).map(ToString::to_string);
+    let filter = wanted.unwrap_or_else(|_| EnvFilter::new("info"));
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second call, in a test, keeps the first subscriber.
@@ -28,6 +31,11 @@ pub fn init() -> WorkerGuard {
         true => lines.with_ansi(false).event_format(ForJournal(Format::default().without_time())).try_init(),
         false => lines.try_init(),
     };
+    if let Some(wrong) = wrong {
+        tracing::warn!(
+            "RUST_LOG is ignored, `info` taken: {wrong}; wanted is one as `warn` or `kyrodb=debug`"
+        );
+    }
     guard
 }
 
