@@ -313,7 +313,11 @@ impl fmt::Display for ConfigError {
             ConfigError::NotOneValue { name, origin } => write!(f, "{origin}: `{name}` takes one value"),
             ConfigError::Alone { name, needs } => write!(f, "`{name}` needs `{needs}`"),
             ConfigError::OutOfBounds { name, text, origin, wanted } => {
-                write!(f, "{name} = {text:?} ({origin}): wanted is {wanted}")
+                write!(f, "{name} = {text:?} ({origin}): wanted is {wanted}")?;
+                match (wanted, size::parse(text)) {
+                    (options::Kind::Bytes { .. }, Err(error)) => write!(f, "; {error}"),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -371,6 +375,14 @@ mod tests {
         let text = error("", &[], &[("shards", "65")]);
         assert_eq!(text, "shards = \"65\" (flag): wanted is a whole number from 1 to 64");
         assert!(error("", &[("KYRODB_DURABILITY", "sometimes")], &[]).contains("KYRODB_DURABILITY"));
+        for no_size in ["1GB", "1.5GiB", "lots"] {
+            let text = error(&format!("memory = '{no_size}'"), &[], &[]);
+            assert!(
+                text.contains("a size of at least 64MiB; a size is a whole number of bytes, or"),
+                "{text}"
+            );
+        }
+        assert!(error("memory = '1MiB'", &[], &[]).ends_with("a size of at least 64MiB"));
         assert!(error("shards = [1]", &[], &[]).contains("takes one value"));
         assert!(error("shards = ", &[], &[]).contains("kyrodb.toml"));
     }

@@ -9,7 +9,7 @@ pub struct SizeError;
 
 impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a size is a number of bytes, or one with KiB, MiB or GiB: 64MiB")
+        f.write_str("a size is a whole number of bytes, or one with KiB, MiB or GiB, as 64MiB")
     }
 }
 
