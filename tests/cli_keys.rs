@@ -144,7 +144,7 @@ fn a_running_server_takes_keys_up_and_none_of_them_is_in_its_words() {
     let whole = fs::read_to_string(&file).expect("a file");
     fs::write(&file, &whole[..whole.len() / 2]).expect("written");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !server.said().contains("the API keys stay as they were") {
+    while !server.said().contains("the API keys of this file stay as they were") {
         assert!(Instant::now() < deadline, "{}", server.said());
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -292,6 +292,31 @@ fn other_files_of_keys_count_and_bad_ones_keep_the_server_from_starting() {
     let not_a_file = start(Path::new("/nowhere"));
     assert!(code(&not_a_file) == 1, "{}", said(&not_a_file));
     assert!(!said(&not_a_file).contains(secret_of(&key)), "{}", said(&not_a_file));
+}
+
+#[test]
+fn a_file_that_is_damaged_holds_up_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let extra = dir.path().join("extra.json");
+    let path = extra.to_str().expect("a path of letters");
+    let made =
+        kyrodb().args(["key", "create", "--name", "x", "--role", "read", "--keys-file", path]).output();
+    let other = text(&made.expect("it runs").stdout).trim().to_owned();
+    let (id, key) = create(dir.path(), "read", &[]);
+    let server = Loud::start(dir.path(), &["--keys-file", path]);
+    let get = "GET /v1/kv/default/1";
+    assert_eq!((server.status(get, &key), server.status(get, &other)), (404, 404));
+
+    fs::write(&extra, "{").expect("written");
+    let revoked = key_command(dir.path(), &["revoke", &id]);
+    assert_eq!(code(&revoked), 0, "{}", said(&revoked));
+    server.becomes(get, &key, 401);
+    let (_, new) = create(dir.path(), "read", &[]);
+    server.becomes(get, &new, 404);
+    assert_eq!(server.status(get, &other), 404, "it keeps what it had");
+    let said = server.said();
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("stay as they were")).collect();
+    assert!(told.len() == 1 && told[0].contains(path), "{told:?}");
 }
 
 #[test]

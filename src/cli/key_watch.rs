@@ -1,11 +1,12 @@
 //! The files of keys of a running server, and what becomes of them: looked at once a second by the main
 //! thread, which no core waits for.
 //!
-//! Invariant: keys of a file that cannot be read or understood change nothing; those before stay in
-//! force, so neither does damage let anybody in, nor does it lock everybody out.
+//! Invariant: each file stands for itself. What cannot be read or understood of one changes nothing of its keys, so neither
+//! does damage let anybody in, nor does it lock everybody out; and it keeps no key of another file in force.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::config::Config;
 use super::every::Every;
@@ -24,29 +25,61 @@ struct KeyFile {
     path: PathBuf,
     /// Named by somebody, so it must be there.
     is_required: bool,
+    /// What the last look found: its bytes, or why it could not be read.
+    seen: Result<Option<Vec<u8>>, String>,
+    /// Those that it had when it was last whole.
+    keys: Vec<ApiKey>,
 }
 
-/// What a look found: the bytes of every file, or why one could not be read.
-type Seen = Result<Vec<Option<Vec<u8>>>, String>;
+impl KeyFile {
+    fn new(path: PathBuf, is_required: bool) -> KeyFile {
+        KeyFile { path, is_required, seen: Ok(None), keys: Vec::new() }
+    }
+
+    /// Takes up what the file holds now; true when that is something new. The same is looked at, or complained of, once.
+    fn look(&mut self) -> Result<bool, KeyStoreError> {
+        let (seen, read) = match self.read() {
+            Ok(bytes) => (Ok(bytes), Ok(())),
+            Err(error) => (Err(error.to_string()), Err(error)),
+        };
+        if seen == self.seen {
+            return Ok(false);
+        }
+        self.seen = seen;
+        read?;
+        self.keys = match &self.seen {
+            Ok(Some(bytes)) => key_store::parse(&self.path, bytes)?,
+            _ => Vec::new(),
+        };
+        Ok(true)
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        match key_store::read(&self.path)? {
+            None if self.is_required => {
+                let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+                Err(KeyStoreError { path: self.path.clone(), what: KeyStoreProblem::Io(missing) })
+            }
+            contents => Ok(contents),
+        }
+    }
+}
 
 pub struct KeyWatch {
     files: Vec<KeyFile>,
     access: Access,
-    seen: Seen,
     looks: Every,
 }
 
 impl KeyWatch {
     /// Takes up all keys of a server that listens there. Fails where a later look would only log.
     pub fn start(config: &Config, listen: SocketAddr) -> Result<KeyWatch, Failure> {
-        let files = files_of(config, std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from));
-        let access = Access::new(Settings { rates: config.rates, cors: config.cors.clone() });
-        let contents = read_all(&files).map_err(Failure::KeyStore)?;
-        let keys = parse_all(&files, &contents).map_err(Failure::KeyStore)?;
-        let looks = Every::new(limits::KEY_FILE_PERIOD);
-        let mut watch = KeyWatch { files, access, seen: Ok(contents), looks };
+        let mut files = files_of(config, std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from));
+        let keys = take_up_all(&mut files).map_err(Failure::KeyStore)?;
         let is_sealed = config.tls.is_some() || config.insecure_plaintext;
         require_safe_address(listen, !keys.is_empty(), is_sealed)?;
+        let access = Access::new(Settings { rates: config.rates, cors: config.cors.clone() });
+        let watch = KeyWatch { files, access, looks: Every::new(limits::KEY_FILE_PERIOD) };
         match keys.len() {
             0 => tracing::warn!(
                 "no API keys are set: everybody on this machine may do everything. `kyrodb key create` makes one"
@@ -65,26 +98,34 @@ impl KeyWatch {
         if !self.looks.is_due() {
             return;
         }
-        let read = read_all(&self.files);
-        let seen = read.map_err(|error| error.to_string());
-        if seen == self.seen {
-            return;
-        }
-        let keys = match &seen {
-            Ok(contents) => parse_all(&self.files, contents).map_err(|error| error.to_string()),
-            Err(error) => Err(error.clone()),
-        };
-        self.seen = seen;
-        match keys {
-            Ok(keys) => self.publish(keys),
-            Err(error) => {
-                self.access.audit().key_file_failed();
-                tracing::error!(error, "the API keys stay as they were");
+        let mut is_new = false;
+        for file in &mut self.files {
+            match file.look() {
+                Ok(has_new) => is_new |= has_new,
+                Err(error) => {
+                    self.access.audit().key_file_failed();
+                    tracing::error!(%error, "the API keys of this file stay as they were");
+                }
             }
+        }
+        if is_new {
+            self.publish(self.keys());
         }
     }
 
-    fn publish(&mut self, keys: Vec<ApiKey>) {
+    /// Those of all files. A start refuses two of one id; of a running server's the one of the first file counts.
+    fn keys(&self) -> Vec<ApiKey> {
+        let mut keys: Vec<ApiKey> = self.files.iter().flat_map(|file| file.keys.iter().cloned()).collect();
+        if let Err(error) = require_unlike_ids(&keys) {
+            self.access.audit().key_file_failed();
+            tracing::error!(%error, "files of keys have a key in common; the first one counts, and no start takes both");
+            let mut ids = BTreeSet::new();
+            keys.retain(|key| ids.insert(key.id));
+        }
+        keys
+    }
+
+    fn publish(&self, keys: Vec<ApiKey>) {
         if !keys.is_empty() && !forbid_core_dumps() {
             tracing::warn!("this kernel does not let the process forbid core dumps, which could hold keys");
         }
@@ -94,34 +135,23 @@ impl KeyWatch {
 }
 
 fn files_of(config: &Config, credentials: Option<PathBuf>) -> Vec<KeyFile> {
-    let own = KeyFile { path: config.data_dir.join(KEY_FILE), is_required: false };
-    let named = config.keys_file.clone().map(|path| KeyFile { path, is_required: true });
-    let credential = credentials.map(|dir| KeyFile { path: dir.join(CREDENTIAL), is_required: false });
+    let own = KeyFile::new(config.data_dir.join(KEY_FILE), false);
+    let named = config.keys_file.clone().map(|path| KeyFile::new(path, true));
+    let credential = credentials.map(|dir| KeyFile::new(dir.join(CREDENTIAL), false));
     [Some(own), named, credential].into_iter().flatten().collect()
 }
 
-fn read_all(files: &[KeyFile]) -> Result<Vec<Option<Vec<u8>>>, KeyStoreError> {
-    let read = |file: &KeyFile| match key_store::read(&file.path)? {
-        None if file.is_required => {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            Err(KeyStoreError { path: file.path.clone(), what: KeyStoreProblem::Io(missing) })
-        }
-        contents => Ok(contents),
-    };
-    files.iter().map(read).collect()
-}
-
-fn parse_all(files: &[KeyFile], contents: &[Option<Vec<u8>>]) -> Result<Vec<ApiKey>, KeyStoreError> {
+fn take_up_all(files: &mut [KeyFile]) -> Result<Vec<ApiKey>, KeyStoreError> {
     let mut keys = Vec::new();
-    for (file, bytes) in files.iter().zip(contents) {
-        keys.extend(bytes.as_ref().map_or(Ok(Vec::new()), |bytes| key_store::parse(&file.path, bytes))?);
-        require_unlike_ids(&keys).map_err(|error| unlike(&file.path, error))?;
+    for file in files {
+        file.look()?;
+        keys.extend(file.keys.iter().cloned());
+        require_unlike_ids(&keys).map_err(|error| KeyStoreError {
+            path: file.path.clone(),
+            what: KeyStoreProblem::Content(error),
+        })?;
     }
     Ok(keys)
-}
-
-fn unlike(path: &Path, error: crate::net::access::key_file::KeyFileError) -> KeyStoreError {
-    KeyStoreError { path: path.to_owned(), what: KeyStoreProblem::Content(error) }
 }
 
 /// Nobody beyond this machine may come in without a key, nor overhear one.
@@ -138,6 +168,13 @@ fn require_safe_address(listen: SocketAddr, has_keys: bool, is_sealed: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::access::key::{NewKey, Presented, RANDOM_BYTES};
+    use crate::net::access::role::Role;
+    use crate::net::access::scope::Scope;
+    use crate::types::WallMs;
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
 
     #[test]
     fn only_this_machine_without_keys_and_only_those_who_ask_for_it_in_plain_text() {
@@ -156,5 +193,86 @@ mod tests {
             assert!(judge(public, true, false).unwrap_err().contains("--insecure-plaintext"), "{public}");
             assert_eq!(judge(public, true, true), Ok(()), "{public}");
         }
+    }
+    fn add(path: &Path, seed: u8) {
+        let new = NewKey::from_random([seed; RANDOM_BYTES]);
+        let (role, scope, created) = (Role::Read, Scope::Everything, WallMs(0));
+        let key = ApiKey { id: new.id, name: "k".to_owned(), role, scope, created, hash: new.hash };
+        key_store::change(path, |keys| {
+            keys.push(key);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// Those in force of the keys with these seeds, once the files were looked at.
+    fn in_force(watch: &mut KeyWatch) -> Vec<u8> {
+        watch.looks = Every::new(Duration::ZERO);
+        watch.look();
+        let table = watch.access.table();
+        let finds = |seed: &u8| {
+            let new = NewKey::from_random([*seed; RANDOM_BYTES]);
+            table.find(&Presented::parse(new.reveal()).unwrap()).is_some()
+        };
+        (1..=4).filter(finds).collect()
+    }
+
+    fn watch(dir: &Path) -> KeyWatch {
+        let flag = |name, path: &Path| (name, path.display().to_string());
+        let flags = vec![flag("data_dir", dir), flag("keys_file", &dir.join("extra.json"))];
+        let config = crate::cli::config::Settings::gather(None, [], flags).unwrap().config();
+        KeyWatch::start(&config, config.listen).unwrap()
+    }
+
+    #[test]
+    fn a_bad_file_keeps_its_own_keys_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, extra) = (dir.path().join(KEY_FILE), dir.path().join("extra.json"));
+        add(&own, 1);
+        add(&extra, 2);
+        let mut watch = watch(dir.path());
+        assert_eq!(in_force(&mut watch), [1, 2]);
+        let failures = |watch: &KeyWatch| watch.access.audit().key_file_failures();
+
+        fs::write(&extra, "{").unwrap();
+        assert_eq!(in_force(&mut watch), [1, 2]);
+        add(&own, 3);
+        assert_eq!(in_force(&mut watch), [1, 2, 3]);
+        fs::write(&own, r#"{"format":1,"keys":[]}"#).unwrap();
+        assert_eq!(in_force(&mut watch), [2]);
+        assert_eq!(failures(&watch), 1, "told once");
+        fs::remove_file(&extra).unwrap();
+        assert_eq!(
+            (in_force(&mut watch), failures(&watch)),
+            (vec![2], 2),
+            "it was named, so it must be there"
+        );
+        add(&extra, 4);
+        fs::remove_file(&own).unwrap();
+        assert_eq!(in_force(&mut watch), [4]);
+        fs::write(&own, "{").unwrap();
+        fs::write(&extra, r#"{"format":1,"keys":[]}"#).unwrap();
+        assert_eq!(
+            (in_force(&mut watch), watch.access.table().needs_keys()),
+            (vec![], true),
+            "it stays shut"
+        );
+    }
+
+    #[test]
+    fn a_key_in_two_files_keeps_no_other_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, extra) = (dir.path().join(KEY_FILE), dir.path().join("extra.json"));
+        add(&own, 1);
+        add(&extra, 2);
+        let mut watch = watch(dir.path());
+        fs::copy(&own, &extra).unwrap();
+        assert_eq!(in_force(&mut watch), [1]);
+        assert_eq!(watch.access.table().len(), 1);
+        add(&extra, 3);
+        assert_eq!(in_force(&mut watch), [1, 3]);
+        fs::remove_file(&own).unwrap();
+        add(&extra, 4);
+        assert_eq!(in_force(&mut watch), [1, 3, 4]);
     }
 }
