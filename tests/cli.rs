@@ -197,6 +197,18 @@ fn damage_of_the_manifest_has_its_place_and_hides_nothing_behind_it() {
 }
 
 #[test]
+fn a_damaged_file_of_keys_is_found() {
+    let (_dir, data) = stopped();
+    let made =
+        kyrodb().args(["key", "create", "--name", "x", "--role", "read", "--data-dir"]).arg(&data).output();
+    assert_eq!(code(&made.expect("it runs")), 0);
+    assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
+    fs::write(data.join("keys.json"), "{").expect("written");
+    let (code, said) = verify(&data);
+    assert!(code == 1 && said.contains("keys.json") && said.contains("1 damaged places"), "{said}");
+}
+
+#[test]
 fn a_directory_without_data_is_left_alone() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("notes.txt"), "mine").expect("written");

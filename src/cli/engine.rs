@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::data_dir::DataDir;
 use super::failure::{Failure, UsageError};
 use super::files::{description_of, refuse_unless_empty};
+use super::key_store::{self, KEY_FILE, KeyStoreError};
 use super::output::Output;
 use crate::io::executor::Executor;
 use crate::io::log::dump::Dump;
@@ -58,7 +59,8 @@ pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
     with_executor(|executor| {
         let runtime = executor.runtime();
         executor.block_on(async {
-            let mut all: Vec<Finding> = half_restored(data_dir).into_iter().collect();
+            let mut all: Vec<Finding> =
+                half_restored(data_dir).into_iter().chain(damaged_keys(data_dir)).collect();
             for (place, shards) in &places {
                 let options = ShardOptions::new(place);
                 let mut reports = Vec::new();
@@ -98,6 +100,13 @@ fn half_restored(data_dir: &Path) -> Option<Finding> {
     let file = data_dir.join(UNFINISHED_FILE);
     let what = "a restore into this directory was cut short: run the same `kyrodb restore` again".to_owned();
     file.exists().then_some(Finding { shard: ShardId(0), file, offset: None, lsn: None, what })
+}
+
+/// As a start would refuse them.
+fn damaged_keys(data_dir: &Path) -> Option<Finding> {
+    let KeyStoreError { path: file, what } = key_store::load(&data_dir.join(KEY_FILE)).err()?;
+    let what = format!("{what}; no server starts here before it is mended, or moved away for new keys");
+    Some(Finding { shard: ShardId(0), file, offset: None, lsn: None, what })
 }
 
 /// Prints what was found, and fails when there is something.

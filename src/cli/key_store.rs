@@ -60,9 +60,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ApiKey>, KeyStoreError> {
 }
 
 /// No file, no keys.
-pub fn load(path: &Path) -> Result<Vec<ApiKey>, Failure> {
-    let bytes = read(path).map_err(Failure::KeyStore)?;
-    bytes.map_or(Ok(Vec::new()), |bytes| parse(path, &bytes)).map_err(Failure::KeyStore)
+pub fn load(path: &Path) -> Result<Vec<ApiKey>, KeyStoreError> {
+    read(path)?.map_or(Ok(Vec::new()), |bytes| parse(path, &bytes))
 }
 
 /// Changes the keys of a file, one process at a time. Nothing is written when `change` fails.
@@ -76,7 +75,7 @@ pub fn change<T>(
     let lock_path = beside(path, "lock");
     let lock = owned(&lock_path, false).map_err(Failure::file(&lock_path))?;
     lock.lock().map_err(Failure::file(&lock_path))?;
-    let mut keys = load(path)?;
+    let mut keys = load(path).map_err(Failure::KeyStore)?;
     let outcome = change(&mut keys)?;
     let text = key_file::render(&keys).map_err(|error| {
         Failure::KeyStore(KeyStoreError { path: path.to_owned(), what: KeyStoreProblem::Content(error) })
@@ -122,8 +121,13 @@ fn owned(path: &Path, is_new: bool) -> io::Result<File> {
 
 impl fmt::Display for KeyStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &self.what {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl fmt::Display for KeyStoreProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             KeyStoreProblem::Io(error) => error.fmt(f),
             KeyStoreProblem::Content(error) => error.fmt(f),
             KeyStoreProblem::WritableByOthers => {

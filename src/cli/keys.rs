@@ -73,7 +73,7 @@ fn now() -> WallMs {
 }
 
 fn list(place: &KeyPlaceArgs, out: &mut Output) -> Result<(), Failure> {
-    let keys = key_store::load(&place.path())?;
+    let keys = key_store::load(&place.path()).map_err(Failure::KeyStore)?;
     if out.format() != Format::Table {
         return out.rows(&[], &keys.iter().map(told).collect::<Vec<_>>());
     }
