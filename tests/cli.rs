@@ -496,6 +496,13 @@ fn damage_in_a_snapshot_or_a_backup_is_found() {
     assert_eq!(repair(&backup, &["--apply"]).0, 4);
 }
 
+/// What the doctor looked at, and how it was.
+fn verdicts(output: &Output) -> Vec<(String, String)> {
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list");
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    rows.iter().map(|row| (text(row, "check"), text(row, "verdict"))).collect()
+}
+
 #[test]
 fn the_doctor_looks_at_what_a_server_would_get() {
     // On the disk of the build: /tmp may be one without direct I/O.
@@ -506,11 +513,6 @@ fn the_doctor_looks_at_what_a_server_would_get() {
             ["doctor", "-o", "json", "--listen", "127.0.0.1:0", "--shards", "1", "--memory", memory];
         kyrodb().args(options).arg("--data-dir").arg(data_dir).output().expect("it runs")
     };
-    let verdicts = |output: &Output| -> Vec<(String, String)> {
-        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list");
-        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        rows.iter().map(|row| (text(row, "check"), text(row, "verdict"))).collect()
-    };
     let missing = dir.path().join("not/yet");
     let well = doctor(&missing, "64MiB");
     assert_eq!(code(&well), 0, "{}", said(&well));
@@ -520,4 +522,40 @@ fn the_doctor_looks_at_what_a_server_would_get() {
     for check in ["memory", "file system"] {
         assert!(verdicts(&ill).contains(&(check.to_owned(), "bad".to_owned())), "{}", said(&ill));
     }
+}
+
+#[test]
+fn the_doctor_says_bad_where_a_server_refuses_to_start() {
+    let (_dir, data) = stopped();
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(&data).expect("there").map(|entry| entry.expect("readable").file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let check = |check: &str, options: &str, verdict: &str, wanted: &str| {
+        let mut doctor = kyrodb();
+        let output = doctor
+            .args(["doctor", "-o", "json", "--memory", "64MiB"])
+            .args(options.split(' '))
+            .arg("--data-dir");
+        let output = output.arg(&data).output().expect("it runs");
+        let is_there = verdicts(&output).contains(&(check.to_owned(), verdict.to_owned()));
+        assert!(is_there && said(&output).contains(wanted), "{options}: {}", said(&output));
+        assert!(verdict == "good" || code(&output) == 1);
+    };
+    let well = "--shards 2 --listen 127.0.0.1:0";
+    for good in ["data", "keys", "tls"] {
+        check(good, well, "good", "");
+    }
+    check("data", "--shards 3 --listen 127.0.0.1:0", "bad", "--shards 2");
+    check("keys", "--shards 2 --listen 0.0.0.0:0", "bad", "kyrodb key create");
+    check("keys", &format!("{well} --keys-file /no/keys"), "bad", "/no/keys");
+    check("tls", &format!("{well} --tls-certificate /no/pem --tls-key /no/key"), "bad", "/no/pem");
+    assert_eq!(names(), before, "nothing was changed");
+    fs::write(data.join("keys.json"), "{").expect("written");
+    check("keys", well, "bad", "keys.json");
+    fs::write(data.join("RESTORING"), "").expect("written");
+    check("data", well, "bad", "cut short");
 }

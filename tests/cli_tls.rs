@@ -115,6 +115,27 @@ fn values_small_and_large_travel_sealed() {
 }
 
 #[test]
+fn the_doctor_looks_at_certificate_and_key_as_a_start_does() {
+    let (dir, authority) = (tempfile::tempdir().expect("a directory"), authority());
+    let dir = dir.path();
+    issue(&authority, dir);
+    issue_to("other", &authority, dir);
+    let doctor = |key: &str| {
+        let mut command = kyrodb();
+        command
+            .args(["doctor", "-o", "json", "--listen", "127.0.0.1:0", "--shards", "1", "--data-dir"])
+            .arg(dir);
+        command.arg("--tls-certificate").arg(dir.join("server.pem")).arg("--tls-key").arg(dir.join(key));
+        let output = command.output().expect("it runs");
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("a list");
+        let row = rows.into_iter().find(|row| row["check"] == "tls").expect("it was looked at");
+        (row["verdict"].as_str().expect("text").to_owned(), code(&output))
+    };
+    assert_eq!(doctor("server.key").0, "good");
+    assert_eq!(doctor("other.key"), ("bad".to_owned(), 1));
+}
+
+#[test]
 fn plain_text_and_strangers_get_nothing_and_the_server_goes_on() {
     let (dir, authority, other) = (tempfile::tempdir().expect("a directory"), authority(), self::authority());
     issue(&authority, dir.path());

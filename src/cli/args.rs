@@ -431,7 +431,7 @@ pub enum WalCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Say whether the configuration is good
+    /// Say whether the options are good; `doctor` looks at what they name
     Check(ServeArgs),
     /// Print every option with its value and where it comes from
     Dump(ServeArgs),

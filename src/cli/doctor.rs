@@ -1,6 +1,6 @@
 //! `doctor`: whether this machine is one to serve from, with what to do where it is not.
 //!
-//! Looks at what `serve` would get with the same options. Changes nothing but for a file that it writes and removes
+//! Looks at what `serve` would get with the same options, and at data, keys and certificate with the eyes of a start. Changes nothing but for a file that it writes and removes
 //! to see what the disk does.
 
 use std::fmt::Display;
@@ -14,9 +14,12 @@ use serde_json::json;
 
 use super::bench::raw_sync::raw_syncs_per_s;
 use super::config::Config;
+use super::engine::foresee_start;
 use super::failure::Failure;
+use super::key_watch::KeyWatch;
 use super::output::Output;
 use super::serve::files_wanted;
+use super::tls_watch::TlsWatch;
 use crate::io::runtime::Runtime;
 use crate::io::uring::{DirectIoUnsupported, TaskWork, available_cores, facts, reserve_address, spawn_core};
 use crate::limits::{GIB, MIB};
@@ -96,6 +99,9 @@ fn examine(config: &Config) -> Vec<Finding> {
         clock_source(&read("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
         clock_step(facts::clock_is_synchronized()),
         address(config),
+        data(config),
+        keys(config),
+        tls(config),
     ]
 }
 
@@ -333,6 +339,40 @@ fn address(config: &Config) -> Finding {
         ),
         Err(error) => Finding::bad("address", format!("{found}: {error}"), "choose another --listen"),
     }
+}
+
+// ---- what is there already
+
+/// As a start takes it, or refuses.
+fn accepted(check: &'static str, outcome: Result<String, Failure>) -> Finding {
+    match outcome {
+        Ok(found) => Finding::good(check, found),
+        Err(error) => Finding::bad(check, error, "the server does not start before this is mended"),
+    }
+}
+
+fn data(config: &Config) -> Finding {
+    let told = |shards| match shards {
+        0 => "none yet".to_owned(),
+        shards => format!("{shards} shards"),
+    };
+    accepted("data", foresee_start(&config.data_dir, config.shards).map(told))
+}
+
+fn keys(config: &Config) -> Finding {
+    let told = |watch: KeyWatch| match watch.access().table().len() {
+        0 => "none: everybody on this machine may do everything".to_owned(),
+        count => format!("{count} keys"),
+    };
+    accepted("keys", KeyWatch::start(config, config.listen).map(told))
+}
+
+fn tls(config: &Config) -> Finding {
+    let told = |watch: TlsWatch| match watch.identity() {
+        None => "plain text".to_owned(),
+        Some(_) => "a certificate with its key".to_owned(),
+    };
+    accepted("tls", TlsWatch::start(config).map(told))
 }
 
 #[cfg(test)]

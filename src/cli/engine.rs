@@ -17,6 +17,7 @@ use crate::shard::inspect::{self, Finding};
 use crate::shard::mailbox::mailboxes;
 use crate::shard::node::Node;
 use crate::shard::options::{ShardOptions, parse_shard_dir};
+use crate::shard::recovery;
 use crate::shard::restore::UNFINISHED_FILE;
 use crate::shard::snapshot::SNAPSHOTS_DIR;
 use crate::types::{SegmentId, ShardId};
@@ -128,6 +129,22 @@ pub fn report(findings: &[Finding], out: &mut Output) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(Failure::Found { count, what: "damaged places" }),
     }
+}
+
+/// The shards that are there, none in a new directory; fails where a server with so many of them would not start. Looks
+/// only, also beside a server that runs there.
+pub fn foresee_start(data_dir: &Path, wanted: usize) -> Result<usize, Failure> {
+    let shards = match shards_in(data_dir) {
+        Err(Failure::Usage(UsageError::NoData { .. })) => Vec::new(),
+        found => found?,
+    };
+    let seen = with_executor(|executor| {
+        let runtime = executor.runtime();
+        let options = ShardOptions::new(data_dir);
+        executor.block_on(recovery::foresee(&runtime, &options, &shards, wanted as u16))
+    })?;
+    seen.map_err(|(shard, error)| Failure::Start { shard, error })?;
+    Ok(shards.len())
 }
 
 /// Refuses a directory that no server ever used, before anything is created in it.

@@ -22,6 +22,7 @@ use super::engine::Engine;
 use super::key::Key;
 use super::ledger::Ledger;
 use super::node::Node;
+use super::options::ShardOptions;
 use super::payload::Payload;
 use super::receipts::{self, Receipt, Receipts};
 use super::restore;
@@ -44,7 +45,7 @@ use crate::io::manifest::Manifest;
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
-use crate::types::{Lsn, NodeId, RunId, SegmentId};
+use crate::types::{Lsn, NodeId, RunId, SegmentId, ShardId};
 
 /// A shard with its files open, before it knows the map.
 pub struct Restored {
@@ -83,12 +84,42 @@ pub async fn recover(node: &Node) -> Result<Restored, StartError> {
     }
 }
 
+/// What a start of a node of `wanted` shards would first say of those that are there. Changes nothing.
+pub async fn foresee(
+    runtime: &Runtime,
+    options: &ShardOptions,
+    there: &[ShardId],
+    wanted: u16,
+) -> Result<(), (ShardId, StartError)> {
+    require_restored(runtime, &options.data_dir).await.map_err(|error| (WRITER, error))?;
+    for shard in there {
+        let because = |error| (*shard, error);
+        let read = Manifest::read(runtime, &options.shard_dir(*shard), *shard).await;
+        let Some(bytes) = read.map_err(|error| because(StartError::Manifest(error)))? else { continue };
+        let state = ShardState::decode(&bytes).map_err(|error| because(StartError::State(error)))?;
+        require_shards(&state, wanted).map_err(because)?;
+    }
+    Ok(())
+}
+
+async fn require_restored(runtime: &Runtime, data_dir: &Path) -> Result<(), StartError> {
+    let unfinished = restore::is_unfinished(runtime, data_dir).await;
+    match unfinished.map_err(|error| io_at(data_dir, error))? {
+        true => Err(StartError::HalfRestored { dir: data_dir.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+fn require_shards(state: &ShardState, wanted: u16) -> Result<(), StartError> {
+    match state.shards {
+        found if found != wanted => Err(StartError::ShardCount { found, wanted }),
+        _ => Ok(()),
+    }
+}
+
 async fn make_dirs(node: &Node) -> Result<Dirs, StartError> {
     let options = &node.inner().options;
-    let unfinished = restore::is_unfinished(node.runtime(), &options.data_dir).await;
-    if unfinished.map_err(|error| io_at(&options.data_dir, error))? {
-        return Err(StartError::HalfRestored { dir: options.data_dir.clone() });
-    }
+    require_restored(node.runtime(), &options.data_dir).await?;
     let shard = options.shard_dir(node.shard());
     let dirs = Dirs { log: shard.join("log"), runs: shard.join("runs"), shard };
     for dir in [&dirs.shard, &dirs.log, &dirs.runs] {
@@ -138,10 +169,7 @@ async fn resume(
     manifest: Manifest,
     mut state: ShardState,
 ) -> Result<Restored, StartError> {
-    let wanted = node.shards() as u16;
-    if state.shards != wanted {
-        return Err(StartError::ShardCount { found: state.shards, wanted });
-    }
+    require_shards(&state, node.shards() as u16)?;
     let runtime = node.runtime();
     sort_out_runs(runtime, dirs, &state).await?;
     let tablets = load_runs(node, dirs, &state).await?;
