@@ -1,7 +1,7 @@
 //! `doctor`: whether this machine is one to serve from, with what to do where it is not.
 //!
-//! Looks at what `serve` would get with the same options, and at data, keys and certificate with the eyes of a start. Changes nothing but for a file that it writes and removes
-//! to see what the disk does.
+//! Looks at what `serve` would get with the same options, and at data, keys and certificate with the eyes of a start.
+//! Changes nothing but for a file that it writes and removes to see what the disk does.
 
 use std::fmt::Display;
 use std::fs;
