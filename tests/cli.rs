@@ -517,6 +517,11 @@ fn the_doctor_looks_at_what_a_server_would_get() {
     let well = doctor(&missing, "64MiB");
     assert_eq!(code(&well), 0, "{}", said(&well));
     assert!(!missing.exists() && verdicts(&well).contains(&("disk".to_owned(), "good".to_owned())));
+    // As where 16 MiB are free, or 8, as the shell counts.
+    let mut little = std::process::Command::new("sh");
+    little.args(["-c", "ulimit -f 16384; exec \"$0\" doctor -o json --data-dir \"$1\""]);
+    let little = little.arg(kyrodb().get_program()).arg(dir.path()).output().expect("it runs");
+    assert!(verdicts(&little).contains(&("disk".to_owned(), "good".to_owned())), "{}", said(&little));
     let ill = doctor(Path::new("/dev/shm"), "1000000GiB");
     assert_eq!(code(&ill), 1, "{}", said(&ill));
     for check in ["memory", "file system"] {

@@ -270,12 +270,19 @@ fn free_space(dir: &Path) -> Finding {
 
 /// Writes as the log does: direct, and synced one by one.
 fn disk(dir: &Path) -> Finding {
-    let check = "disk";
     let place = dir.to_owned();
-    let rate = on_a_core(async move |runtime| raw_syncs_per_s(&runtime, &place, RAW_DURATION).await);
+    synced_writes(on_a_core(async move |runtime| raw_syncs_per_s(&runtime, &place, RAW_DURATION).await))
+}
+
+fn synced_writes(rate: io::Result<f64>) -> Finding {
+    let check = "disk";
     match rate {
         Err(error) if error.get_ref().is_some_and(|source| source.is::<DirectIoUnsupported>()) => {
             Finding::bad(check, error, "direct I/O is needed: put --data-dir on ext4 or xfs")
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            let advice = "the disk is full, or what the user may have of it: a server refuses writes there, so make room";
+            Finding::bad(check, error, advice)
         }
         Err(error) => Finding::bad(check, error, "the server has to be able to write to --data-dir"),
         Ok(rate) => {
@@ -432,5 +439,11 @@ mod tests {
         assert_ne!(verdict(&found), Verdict::Bad, "{}", found.found);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
         assert_eq!(verdict(&disk(Path::new("/proc"))), Verdict::Bad);
+        let full = synced_writes(Err(io::ErrorKind::StorageFull.into()));
+        assert!(
+            verdict(&full) == Verdict::Bad && full.advice.contains("the disk is full"),
+            "{}",
+            full.advice
+        );
     }
 }
