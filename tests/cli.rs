@@ -308,6 +308,14 @@ fn a_backup_copies_what_changed() {
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let second = back_up();
     assert!(second["linked_files"].as_u64() > Some(0), "runs did not change: {second}");
+    // Two that were killed: before the snapshot had a name here, and before the server was started anew.
+    let begun = server.ask("POST /v1/snapshot", "", b"").2;
+    let begun: Value = serde_json::from_slice(&begun).expect("JSON");
+    for operation in [begun["operation"].as_str().expect("an id"), "0123456789abcdef"] {
+        fs::write(backups.join("UNDER_WAY"), operation).expect("written");
+        back_up();
+        assert!(!backups.join("UNDER_WAY").exists());
+    }
     assert_eq!(text(&server.ask("GET /v1/snapshots", "", b"").2), "{\"snapshots\":[]}");
     server.stop();
 

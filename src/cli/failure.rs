@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustls::pki_types::pem;
+use serde::Deserialize;
 
 use super::config::ConfigError;
 use super::described::Misfit;
@@ -100,12 +101,13 @@ pub enum Failure {
 }
 
 /// A problem document of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Refused {
     pub status: u16,
     /// The stable code of the problem; empty when the body was no problem document.
     pub code: String,
     pub detail: String,
+    #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
