@@ -130,6 +130,7 @@ fn embeddings() -> Mistakes {
         (r#""embedding":[1,-1e400,3]"#, "/embedding/1"),
         (r#""embedding":[0,0,0]"#, "/embedding"),
         (r#""embedding":[0,-0.0,1e-60]"#, "/embedding"),
+        (r#""embedding":[1e-24,2e-24,0]"#, "/embedding"),
         (r#""embedding":[3e38,0,0]"#, "/embedding"),
         (r#""embedding":[1,2,NaN]"#, ""),
         (r#""embedding":[1,Infinity,3]"#, ""),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::metric::{Metric, length};
+use super::metric::{COSINE_SQUARE_MIN, Metric, length};
 use crate::limits::{EMBEDDING_ENTRIES_MAX, EMBEDDING_ENTRIES_MIN};
 
 /// Why a vector is not taken.
@@ -22,6 +22,8 @@ pub enum VectorError {
     },
     /// It has no direction, so no cosine.
     ZeroUnderCosine,
+    /// Its squared length is lost in f32, and its cosine with it.
+    ShortUnderCosine,
     /// Its squared length is no f32, so scores would not be.
     TooLong,
 }
@@ -40,6 +42,9 @@ impl fmt::Display for VectorError {
             }
             VectorError::NotFinite { at } => write!(f, "number {at} is NaN or infinite"),
             VectorError::ZeroUnderCosine => f.write_str("a zero vector has no cosine"),
+            VectorError::ShortUnderCosine => {
+                f.write_str("the vector is too short for a cosine: its square underflows")
+            }
             VectorError::TooLong => f.write_str("the vector is too long: its square overflows"),
         }
     }
@@ -63,12 +68,15 @@ pub fn check_vector(metric: Metric, dimension: usize, vector: &[f32]) -> Result<
     if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
         return Err(VectorError::NotFinite { at });
     }
-    let length = length(vector);
+    let length = f64::from(length(vector));
     if metric == Metric::Cosine && length == 0.0 {
         return Err(VectorError::ZeroUnderCosine);
     }
+    if metric == Metric::Cosine && length.powi(2) < f64::from(COSINE_SQUARE_MIN) {
+        return Err(VectorError::ShortUnderCosine);
+    }
     // Distances between two of them are up to twice as long; four times squared.
-    match (f64::from(length) * 2.0).powi(2) <= f64::from(f32::MAX) {
+    match (length * 2.0).powi(2) <= f64::from(f32::MAX) {
         true => Ok(()),
         false => Err(VectorError::TooLong),
     }
@@ -89,8 +97,11 @@ mod tests {
         assert_eq!(check(Metric::Dot, &[0.0, 0.0]), Ok(()));
         assert_eq!(check(Metric::L2, &[1e19, 0.0]), Err(VectorError::TooLong));
         assert_eq!(check(Metric::L2, &[9e18, 0.0]), Ok(()));
-        // Even where squares of all numbers are below the smallest f32.
-        assert_eq!(check(Metric::Cosine, &[1e-40, 0.0]), Ok(()));
+        for short in [1e-40, 1e-24, 6.9e-18] {
+            assert_eq!(check(Metric::Cosine, &[short, 0.0]), Err(VectorError::ShortUnderCosine));
+            assert_eq!(check(Metric::L2, &[short, 0.0]), Ok(()));
+        }
+        assert_eq!(check(Metric::Cosine, &[7e-18, 0.0]), Ok(()));
     }
 
     #[test]

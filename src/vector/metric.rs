@@ -9,6 +9,11 @@
 
 use super::element::Element;
 use super::kernel::{Kernels, Sum};
+use crate::limits::EMBEDDING_ENTRIES_MAX;
+
+/// The least squared length under cosine: 2^-114. Below the smallest normal f32 a square is off by up to 2^-150, and as
+/// many as a vector may have by 2^-138 together: no more than what a sum of this size is rounded by.
+pub(super) const COSINE_SQUARE_MIN: f32 = f32::MIN_POSITIVE * EMBEDDING_ENTRIES_MAX as f32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// The codes are part of formats.
@@ -35,7 +40,10 @@ impl Metric {
             Metric::Dot => kernels.float(Sum::Dot, element, &query.numbers, original)[0],
             Metric::Cosine => {
                 let [dot, norm] = kernels.float(Sum::DotNorm, element, &query.numbers, original);
-                let score = dot * query.inverse_length / norm.sqrt();
+                let score = match norm < COSINE_SQUARE_MIN {
+                    true => query.cosine_with_short(element.numbers(original)),
+                    false => dot * query.inverse_length / norm.sqrt(),
+                };
                 // Halves may have rounded a short vector to zero.
                 if score.is_nan() { 0.0 } else { score.clamp(-1.0, 1.0) }
             }
@@ -97,6 +105,17 @@ impl ExactQuery {
         self.numbers.extend_from_slice(numbers);
         self.inverse_length = 1.0 / length;
     }
+
+    /// With a vector whose squares f32 loses: none is taken any more, but one may be stored.
+    #[cold]
+    fn cosine_with_short(&self, original: impl Iterator<Item = f32>) -> f32 {
+        let (mut dot, mut norm) = (0.0, 0.0);
+        for (q, x) in self.numbers.iter().zip(original) {
+            dot += f64::from(*q) * f64::from(x);
+            norm += f64::from(x) * f64::from(x);
+        }
+        (dot * f64::from(self.inverse_length) / norm.sqrt()) as f32
+    }
 }
 
 /// In f64: the square of a large f32 is no f32.
@@ -121,4 +140,28 @@ fn scale_to(vector: &mut [f32], wanted: f32) {
 #[inline(always)]
 fn factor_to(wanted: f32, length: f32) -> f64 {
     if length > 0.0 { f64::from(wanted) / f64::from(length) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::kernel::Level;
+
+    #[test]
+    fn a_short_vector_has_the_cosine_of_a_longer_one() {
+        let query = ExactQuery::new(&[1.0, 0.0]);
+        for kernels in Level::available().into_iter().filter_map(Kernels::of) {
+            let score = |vector: [f32; 2]| {
+                let mut bytes = Vec::new();
+                Element::F32.encode(&vector, &mut bytes);
+                Metric::Cosine.score(&kernels, Element::F32, &query, &bytes)
+            };
+            let wanted = score([1.0, 2.0]);
+            for short in [1e-15, 1e-17, 1e-18, 1e-19, 1e-22, 1e-24, 1e-30, 1e-37] {
+                let found = score([short, 2.0 * short]);
+                assert!((found - wanted).abs() < 1e-6, "{short}: {found}");
+            }
+            assert_eq!(score([0.0, 0.0]), 0.0);
+        }
+    }
 }

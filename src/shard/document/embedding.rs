@@ -4,7 +4,8 @@
 //! Base64 of little-endian f32 is decoded into its place when the element is f32.
 //!
 //! At the door: another dimension, NaN, infinities and, under cosine, the zero vector, all as they are stored: what
-//! f16 makes infinite or zero is refused as well, and so is a vector of which the squared length is no f32.
+//! f16 makes infinite or zero is refused as well, and so is a vector of which the squared length is no f32, or under
+//! cosine hardly one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -146,6 +147,7 @@ impl EmbeddingShape {
         let numbers: Vec<f32> = self.element.numbers(bytes).collect();
         match check_vector(self.metric, self.dimension, &numbers) {
             Err(VectorError::ZeroUnderCosine) => Err(Reason::ZeroVector.into()),
+            Err(VectorError::ShortUnderCosine) => Err(Reason::TooShortVector.into()),
             Err(VectorError::TooLong) => Err(Reason::TooLongVector.into()),
             // Dimension and numbers were checked with their places.
             _ => Ok(()),
@@ -249,6 +251,13 @@ mod tests {
         assert_eq!(list(two, "[3e38,0]"), wrong("", Reason::TooLongVector));
         assert_eq!(base64(two, &bytes_of(&[0.0, -1e19])), wrong("", Reason::TooLongVector));
         assert_eq!(list(two, "[9e18,0]"), Ok(vec![9e18, 0.0]));
+        for short in ["[1e-24,2e-24]", "[0,1e-40]"] {
+            assert_eq!(list(two, short), wrong("", Reason::TooShortVector));
+            assert_eq!(list(two.of_query(), short), wrong("", Reason::TooShortVector));
+        }
+        assert_eq!(base64(two, &bytes_of(&[1e-24, 2e-24])), wrong("", Reason::TooShortVector));
+        let dot = EmbeddingShape { metric: Metric::Dot, ..two };
+        assert_eq!(list(dot, "[1e-24,2e-24]"), Ok(vec![1e-24, 2e-24]));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum Reason {
     /// NaN, an infinity, or a number that is one in the collection's element.
     NotFinite,
     ZeroVector,
+    /// Under cosine: its squared length is lost in f32.
+    TooShortVector,
     /// Its squared length is no f32.
     TooLongVector,
     DimensionOutOfRange {
@@ -148,6 +150,10 @@ impl fmt::Display for Reason {
             Reason::NotBase64 => f.write_str("is not base64"),
             Reason::NotFinite => f.write_str("is not a finite number as the collection stores it"),
             Reason::ZeroVector => f.write_str("is the zero vector, which has no direction for \"cosine\""),
+            Reason::TooShortVector => f.write_str(
+                "is too short for \"cosine\": the square of its length is lost in f32; a multiple of it has the same \
+                 cosine",
+            ),
             Reason::TooLongVector => f.write_str("is too long: the square of its length is no f32"),
             Reason::DimensionOutOfRange { found } => write!(
                 f,
