@@ -60,15 +60,41 @@ impl LineFile {
         }
     }
 
-    /// Goes to the first line that begins behind the `at`th of `count` parts of the file.
-    pub fn seek_near(&mut self, at: u64, count: u64) -> Result<(), Failure> {
-        let len = self.len.unwrap_or(0);
-        let offset = (u128::from(len) * u128::from(at) / u128::from(count)) as u64;
-        self.reader.seek(SeekFrom::Start(offset)).map_err(Failure::file(&self.path))?;
-        if offset > 0 {
-            // The rest of the line into which the offset fell.
-            self.reader.skip_until(b'\n').map_err(Failure::file(&self.path))?;
+    /// From now on the file ends behind its first `lines` that are not blank. What comes next is unknown after it.
+    pub fn end_behind(&mut self, lines: u64) -> Result<(), Failure> {
+        self.go_to(0)?;
+        for _ in 0..lines {
+            if !self.advance()? {
+                break;
+            }
         }
+        self.len = Some(self.read_bytes);
+        Ok(())
+    }
+
+    /// What `parse` makes of the first line that begins behind the `at`th of `count` parts of the file. A line that is
+    /// wrong is told by who reads them all: its number is not known here.
+    pub fn parse_near<T>(
+        &mut self,
+        at: u64,
+        count: u64,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let len = self.len.unwrap_or(0);
+        self.go_to((u128::from(len) * u128::from(at) / u128::from(count)) as u64)?;
+        if self.read_bytes > 0 {
+            // The rest of the line into which the offset fell.
+            self.read_bytes += self.reader.skip_until(b'\n').map_err(Failure::file(&self.path))? as u64;
+        }
+        if self.read_bytes >= len || !self.advance()? {
+            return Ok(None);
+        }
+        Ok(std::str::from_utf8(&self.line).ok().and_then(|text| parse(text.trim())))
+    }
+
+    fn go_to(&mut self, offset: u64) -> Result<(), Failure> {
+        self.reader.seek(SeekFrom::Start(offset)).map_err(Failure::file(&self.path))?;
+        self.read_bytes = offset;
         Ok(())
     }
 }

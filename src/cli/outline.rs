@@ -14,7 +14,7 @@ use super::line_file::LineFile;
 use crate::shard::key::KeyType;
 
 /// Lines that are looked through for an embedding.
-const LOOKED_AT_LINES_MAX: usize = 1000;
+const LOOKED_AT_LINES_MAX: u64 = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outline {
@@ -36,10 +36,10 @@ struct Members<'a> {
 }
 
 impl Outline {
-    /// By the first lines; `None` when there are none.
-    pub fn of_lines(file: &mut LineFile) -> Result<Option<Outline>, Failure> {
+    /// By the first lines, of so many that count; `None` when there are none.
+    pub fn of_lines(file: &mut LineFile, limit: u64) -> Result<Option<Outline>, Failure> {
         let mut found = None;
-        for _ in 0..LOOKED_AT_LINES_MAX {
+        for _ in 0..limit.clamp(1, LOOKED_AT_LINES_MAX) {
             let outline = file.parse_next(|text| parse_object(text).map(|members| Outline::of(&members)))?;
             match (outline, found) {
                 (None, _) | (_, Some(Outline::Values { .. })) => break,
@@ -105,7 +105,7 @@ mod tests {
         let path = dir.path().join("x.jsonl");
         std::fs::write(&path, text).unwrap();
         let (reader, len) = input::open(&path).unwrap();
-        Outline::of_lines(&mut LineFile::new(&path, reader, len)).unwrap()
+        Outline::of_lines(&mut LineFile::new(&path, reader, len), u64::MAX).unwrap()
     }
 
     #[test]

@@ -122,12 +122,7 @@ impl Source {
         }
         let record = match &mut self.body {
             Body::Keys(file) => file.next_key()?.map(Record::Key),
-            Body::Lines(file) => match self.documents {
-                None => file.parse_next(value_line::parse)?.map(Record::Line),
-                Some(key_type) => {
-                    file.parse_next(|text| DocumentLine::parse(text, key_type))?.map(Record::Document)
-                }
-            },
+            Body::Lines(file) => file.parse_next(|text| record_of(text, self.documents))?,
             Body::Rows(file) => {
                 let (id, number, key_type) =
                     (self.taken, file.number(), self.documents.unwrap_or(KeyType::U64));
@@ -139,9 +134,14 @@ impl Source {
         Ok(record)
     }
 
-    /// About `count` keys from places spread evenly over the file, as JSON values. The source is at an
-    /// unknown place after it.
+    /// About `count` keys from places spread evenly over the file, up to the limit, as JSON values. Lines that are wrong
+    /// have none.
     pub fn sample(mut self, count: u64) -> Result<Vec<Value>, Failure> {
+        if let Body::Lines(file) = &mut self.body
+            && self.limit < u64::MAX
+        {
+            file.end_behind(self.limit)?;
+        }
         let mut keys = Vec::new();
         for at in 0..count {
             keys.extend(self.key_near(at, count)?);
@@ -161,12 +161,10 @@ impl Source {
                 let is_text = self.documents == Some(KeyType::String);
                 Ok(Some(if is_text { id.to_string().into() } else { id.into() }))
             }
-            Body::Lines(file) => {
-                file.seek_near(at, count)?;
-                self.taken = 0;
-                let key = self.next()?.and_then(|record| record.key().map(serde_json::from_str));
-                Ok(key.and_then(Result::ok))
-            }
+            Body::Lines(file) => file.parse_near(at, count, |text| {
+                let record = record_of(text, self.documents).ok()?;
+                serde_json::from_str(record.key()?).ok()
+            }),
         }
     }
 
@@ -177,10 +175,17 @@ impl Source {
             Body::Rows(file) => {
                 Ok(Outline::Documents { key_type: KeyType::U64, dimension: Some(file.dimension()) })
             }
-            Body::Lines(file) => {
-                Outline::of_lines(file)?.ok_or_else(|| Failure::input(&self.path, InputError::Empty))
-            }
+            Body::Lines(file) => Outline::of_lines(file, self.limit)?
+                .ok_or_else(|| Failure::input(&self.path, InputError::Empty)),
         }
+    }
+}
+
+/// A line as a document with an id of this type, or as a value.
+fn record_of(text: &str, documents: Option<KeyType>) -> Result<Record<'_>, InputError> {
+    match documents {
+        None => value_line::parse(text).map(Record::Line),
+        Some(key_type) => DocumentLine::parse(text, key_type).map(Record::Document),
     }
 }
 
@@ -369,6 +374,29 @@ mod tests {
             sample.len() == 10 && distances.iter().all(|distance| (90..=110).contains(distance)),
             "{sample:?}"
         );
+    }
+
+    #[test]
+    fn a_sample_passes_over_wrong_lines_and_ends_at_the_limit() {
+        let line = |n: u64| match n {
+            1500 => "not json\n\n".to_owned(),
+            n => format!("{{\"key\":{n},\"value\":0}}\n"),
+        };
+        let (_dir, path) = write("x.ndjson", (0..3000).map(line).collect::<String>().as_bytes());
+        let sample = |limit| {
+            let mut source = Source::open(&path, None, limit).unwrap();
+            source.outline().unwrap();
+            source.sample(2000).unwrap().iter().map(|key| key.as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        let all = sample(None);
+        assert!(all.len() > 1990 && all.is_sorted() && !all.contains(&1500), "{}", all.len());
+        let first = sample(Some(10));
+        assert!(first.len() > 1500 && (0..10).all(|key| first.contains(&key)), "{}", first.len());
+        assert_eq!(first.last(), Some(&9));
+        assert_eq!(sample(Some(9_999)), all);
+        let mut source = Source::open(&path, None, None).unwrap();
+        let told = std::iter::repeat_with(|| source.next().map(|_| ())).find_map(Result::err).unwrap();
+        assert!(told.to_string().contains("x.ndjson:1501: not a line"), "{told}");
     }
 
     fn documents(key_type: &str, dim: usize) -> Described {
