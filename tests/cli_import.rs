@@ -288,6 +288,24 @@ fn a_file_that_is_wrong_is_told_and_changes_nothing() {
     assert_eq!(server.ask("GET /v1/collections/new", "", b"").0, "404");
 }
 
+#[test]
+fn a_line_that_is_wrong_is_told_with_its_number_and_is_no_matter_behind_the_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&dir.path().join("d"));
+    let file = dir.path().join("values.ndjson");
+    let line = |n: u64| match n {
+        1500 => "not json\n".to_owned(),
+        n => format!("{{\"key\":{n},\"value\":{n}}}\n"),
+    };
+    fs::write(&file, (1..=5000).map(line).collect::<String>()).expect("written");
+    let output = server.import(&file, "-c v --create");
+    let told = text(&output.stderr);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert!(told.contains("values.ndjson:1500: not a line"), "{told}");
+    assert!(told.contains("mend the file") && !told.contains("to go on"), "{told}");
+    server.assert_imports(&file, "-c few --create --limit 10", 10);
+}
+
 /// The server is the judge of single documents; the rest of the file goes in.
 #[test]
 fn what_single_documents_have_wrong_is_told_line_by_line() {

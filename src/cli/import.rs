@@ -85,7 +85,11 @@ fn load(
     let written = counts.written.load(Ordering::Relaxed);
     let rejected = counts.rejected.load(Ordering::Relaxed);
     if let Err(failure) = loaded {
-        eprintln!("{written} records were written; run the same command again to go on");
+        let next = match failure {
+            Failure::Input { .. } => "mend the file, then run the same command again",
+            _ => "run the same command again to go on",
+        };
+        eprintln!("{written} records were written; {next}");
         return Err(failure);
     }
     let restarts = counts.restarts.load(Ordering::Relaxed);
