@@ -194,6 +194,7 @@ fn rows_of_vectors_become_documents() {
         };
         assert_eq!(server.document(&collection, "1"), json!({ "id": 1, "embedding": row, "metadata": {} }));
         assert_eq!(server.nearest(&collection, &json!({ "embedding": row, "limit": 1 })), [1]);
+        server.assert_imports(&file, &format!("-c {collection} --create --metric l2"), rows);
     }
     server.create("named", &json!({ "embedding": { "dim": 3, "metric": "cosine" } }));
     server.assert_imports(&dir.path().join("floats.npy"), "-c named --limit 7", 7);
@@ -237,6 +238,13 @@ fn a_file_that_is_wrong_is_told_and_changes_nothing() {
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c new", 3, "no collection `new`"),
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c new --create", 2, "--metric"),
         ("rows.npy", npy("<f4", "False", "(1, 2)", &two), "-c d --metric l2", 2, "--create"),
+        (
+            "rows.npy",
+            npy("<f4", "False", "(1, 2)", &two),
+            "-c d --create --metric dot",
+            4,
+            "the collection `d` is there and compares by l2, not by dot",
+        ),
         (
             "rows.npy",
             npy("<f4", "False", "(1, 2)", &two),

@@ -18,6 +18,8 @@ pub struct Described {
     pub key_type: KeyType,
     /// Numbers of an embedding.
     pub dimension: Option<usize>,
+    /// How they are compared, as the server names it.
+    pub metric: Option<String>,
     has_documents: bool,
     /// Of a collection of documents; `None` also when a newer server says what is not known here.
     schema: Option<Schema>,
@@ -33,6 +35,7 @@ struct Members {
 #[derive(Deserialize)]
 struct Embedding {
     dim: usize,
+    metric: String,
 }
 
 /// Why nothing of a file goes into a collection.
@@ -56,10 +59,11 @@ impl Described {
 
     fn of(members: &Members) -> Described {
         let (embedding, fields) = (members.embedding.as_deref(), members.fields.as_deref());
-        let dim = |raw: &RawValue| serde_json::from_str(raw.get()).ok().map(|Embedding { dim }| dim);
+        let described = embedding.and_then(|raw| serde_json::from_str::<Embedding>(raw.get()).ok());
         Described {
             key_type: members.key_type,
-            dimension: embedding.and_then(dim),
+            dimension: described.as_ref().map(|embedding| embedding.dim),
+            metric: described.map(|embedding| embedding.metric),
             has_documents: embedding.or(fields).is_some(),
             schema: decode_documents(embedding, fields).ok().flatten(),
         }

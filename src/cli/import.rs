@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, bounded};
 use serde_json::json;
 
 use super::args::ImportArgs;
+use super::bench::vector::MetricArg;
 use super::bulk::{Batch, Counts, Target, Upload};
 use super::client::{Client, kv_path};
 use super::compare;
@@ -36,7 +37,7 @@ pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
     let (mut looked_into, mut source) = if is_stream { (None, open()?) } else { (Some(open()?), open()?) };
     let name = &args.target.collection;
     let collection = match (Described::ask(&client, name)?, &mut looked_into) {
-        (Some(collection), _) => collection,
+        (Some(collection), _) => compared_as_asked(args, collection)?,
         (None, Some(file)) if args.create => create(&client, args, file)?,
         (None, _) => return Err(Failure::NoCollection { name: name.clone() }),
     };
@@ -49,6 +50,20 @@ pub fn import(args: &ImportArgs, out: &mut Output) -> Result<(), Failure> {
             .map_or(Ok(Vec::new()), |mut file| file.fit(&collection).and_then(|()| file.sample(SAMPLE_KEYS)))
     })?;
     load(args, &client, &collection, source, out)
+}
+
+/// With `--create` the collection may be there, made by somebody who wanted it otherwise.
+fn compared_as_asked(args: &ImportArgs, collection: Described) -> Result<Described, Failure> {
+    match (args.metric.map(MetricArg::name), &collection.metric) {
+        (Some(asked), Some(found)) if asked != found => Err(Failure::Conflict {
+            what: format!(
+                "the collection `{}` is there and compares by {found}, not by {asked}: leave --metric out, or import \
+                 into another collection",
+                args.target.collection
+            ),
+        }),
+        _ => Ok(collection),
+    }
 }
 
 fn create(client: &Client, args: &ImportArgs, file: &mut Source) -> Result<Described, Failure> {
