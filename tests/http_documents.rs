@@ -119,7 +119,7 @@ fn what_is_wrong_is_told_with_its_place() {
             ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "include": ["all"]}), "/include/0"),
             ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "cursor": "x"}), "/cursor"),
             ("/v1/collections/d/search", json!({"embedding": [1, 2, 3], "top_k": 3}), "/top_k"),
-            ("/v1/collections/plain/search", json!({"embedding": [1, 2, 3]}), "/embedding"),
+            ("/v1/collections/plain/search", json!({"embedding": [1, 2, 3]}), ""),
             ("/v1/collections/d/count", json!({"filter": {"$xor": []}}), "/filter/$xor"),
         ] {
             assert_eq!(
@@ -128,8 +128,24 @@ fn what_is_wrong_is_told_with_its_place() {
                 "{target} {body}"
             );
         }
+        let none = post(&talk, "/v1/collections/plain/search", json!({"filter": {"year": 1}})).await.json();
+        let none = none["detail"].as_str().expect("a detail");
+        assert!(none.contains("no embeddings to search") && none.contains("/count"), "{none}");
         let malformed = talk.ask("POST", insert, JSON, r#"{"embedding":[1,2,"#).await;
         assert_eq!(code(&malformed), (400, "malformed_json".into()));
+        assert_eq!(malformed.json()["detail"], "the body is not JSON: at byte 18");
+        let latin = talk.ask("POST", insert, JSON, b"{\"text\":\"\xe9\"}").await;
+        assert_eq!(latin.json()["detail"], "the body is not UTF-8");
+        for (target, line, wanted) in [
+            ("d", "x", "the line is not JSON: at byte 0"),
+            ("d", "[]", "the line: is not an object"),
+            ("values", "x", "the line is not JSON: expected value at line 1 column 1"),
+            ("values", "[]", "the line: is not a JSON object"),
+        ] {
+            let kind = if target == "d" { "collections" } else { "kv" };
+            let told = talk.ask("POST", &format!("/v1/{kind}/{target}/bulk"), NDJSON, line).await;
+            assert_eq!(told.lines()[0]["detail"], wanted, "{target} {line}");
+        }
         let others = (409, "other_records".to_owned());
         assert_eq!(code(&post(&talk, "/v1/collections/values", json!({})).await), others);
         assert_eq!(

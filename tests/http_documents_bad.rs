@@ -440,7 +440,7 @@ fn searches_and_counts() {
             (search, "{}", "/embedding"),
             (search, r#"{"embedding":null}"#, "/embedding"),
             (search, "[]", ""),
-            ("/v1/collections/plain/search", r#"{"embedding":[1,2,3]}"#, "/embedding"),
+            ("/v1/collections/plain/search", r#"{"embedding":[1,2,3]}"#, ""),
             ("/v1/collections/full/count", r#"{"embedding":[1,2,3]}"#, "/embedding"),
             ("/v1/collections/full/count", r#"{"filters":{}}"#, "/filters"),
         ] {

@@ -202,7 +202,8 @@ impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Problem {
         let (detail, reason) = (invalid.to_string(), invalid.reason.to_string());
         let problem = match invalid.is_malformed() {
-            true => Problem::new(400, "malformed_json", format!("the body is not JSON: {detail}")),
+            // Where in the text it shows, the reason says.
+            true => Problem::new(400, "malformed_json", format!("the body {reason}")),
             false if invalid.pointer.is_empty() => {
                 Problem::new(422, "invalid_body", format!("the body: {detail}"))
             }

@@ -76,11 +76,20 @@ pub enum Operation {
 impl Plan {
     /// What a line asks for.
     pub fn decode(&self, line: Line<'_>) -> Result<Operation, Problem> {
-        match line {
+        let decoded = match line {
             Line::Whole(line) if self.collection.definition.documents.is_some() => self.decode_document(line),
             Line::Whole(line) => decode_line(line, self.collection.definition.key_type, self.durability),
             Line::TooLong => Err(Problem::new(413, "line_too_long", "the line is too long")),
-        }
+        };
+        decoded.map_err(of_line)
+    }
+}
+
+/// What is the body of a request of one record is a line here.
+fn of_line(problem: Problem) -> Problem {
+    match problem.detail.strip_prefix("the body") {
+        Some(rest) => Problem { detail: format!("the line{rest}").into(), ..problem },
+        None => problem,
     }
 }
 

@@ -52,9 +52,7 @@ pub fn search(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Pr
 
 fn decode(mut body: JsonObject<'_>, collection: &Collection) -> Result<(Query, Wishes), Problem> {
     let schema = schema(collection);
-    let shape = schema
-        .embedding
-        .ok_or_else(|| Problem::from(Invalid::new(Reason::NoEmbeddings).below("embedding")))?;
+    let shape = schema.embedding.ok_or_else(nothing_to_search)?;
     let vector = take_vector(&mut body, &shape)?;
     let asked = asked(&vector, body.peek("filter"));
     let filter = take_filter(&mut body, schema)?;
@@ -110,6 +108,12 @@ fn take_cursor(
     } else {
         Err(Problem::wrong("/cursor", "belongs to a search with another embedding or filter"))
     }
+}
+
+fn nothing_to_search() -> Problem {
+    let detail = "the collection has no embeddings to search: POST to /count below it counts what a filter lets \
+                  through, GET /v1/kv/{collection} scans";
+    Problem::new(422, "invalid_body", detail).at("", detail)
 }
 
 fn take<T: serde::de::DeserializeOwned>(
