@@ -89,6 +89,29 @@ fn documents_come_change_and_go() {
 }
 
 #[test]
+fn an_insert_takes_the_condition_that_it_can_meet() {
+    serve_and(13, async |talk| {
+        create(&talk, "d", json!({"fields": {}})).await;
+        let insert = async |lines: &str, body: &str| {
+            code(&talk.ask("POST", "/v1/collections/d", &format!("{JSON}{lines}"), body).await)
+        };
+        let done = (201, String::new());
+        let absent = "If-None-Match: *\r\n";
+        assert_eq!(insert(absent, r#"{"id":"a"}"#).await, done);
+        assert_eq!(insert(absent, r#"{"id":"a"}"#).await, (412, "condition_failed".into()));
+        assert_eq!(insert("", r#"{"id":"a"}"#).await, (409, "document_exists".into()));
+        assert_eq!(insert(absent, "{}").await, done);
+        for never in ["If-Match: *\r\n", "If-Match: \"1\"\r\n", "If-Match: 1\r\n", "If-None-Match: \"1\"\r\n"]
+        {
+            for body in [r#"{"id":"a"}"#, r#"{"id":"b"}"#, "{}"] {
+                assert_eq!(insert(never, body).await, (400, "invalid_header".into()), "{never} {body}");
+            }
+        }
+        assert_eq!(post(&talk, "/v1/collections/d/count", json!({})).await.json(), json!({"count": 2}));
+    });
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     serve_and(2, async |talk| {
         create(&talk, "d", json!({"embedding": {"dim": 3, "metric": "l2"}, "fields": {"year": "i64"}})).await;

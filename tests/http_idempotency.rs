@@ -258,15 +258,17 @@ fn a_document_without_an_id_is_inserted_once() {
 }
 
 #[test]
-fn a_bulk_has_no_place_for_it_and_other_routes_pass_it_over() {
+fn a_bulk_has_no_place_for_it_or_a_condition_and_other_routes_pass_it_over() {
     serve_and(5, async |talk| {
         create_all(&talk).await;
         let bulks =
             [("/v1/kv/default/bulk", r#"{"op":"put","key":1,"value":1}"#), ("/v1/collections/d/bulk", "{}")];
         for (target, line) in bulks {
-            let answer = talk.ask("POST", target, &format!("{NDJSON}Idempotency-Key: k\r\n"), line).await;
-            assert_eq!(code(&answer), (400, "invalid_header".into()), "{target}");
-            assert_eq!(answer.json()["errors"][0]["pointer"], "/header/Idempotency-Key");
+            for (name, value) in [("Idempotency-Key", "k"), ("If-Match", "*"), ("If-None-Match", "*")] {
+                let answer = talk.ask("POST", target, &format!("{NDJSON}{name}: {value}\r\n"), line).await;
+                assert_eq!(code(&answer), (400, "invalid_header".into()), "{target}");
+                assert_eq!(answer.json()["errors"][0]["pointer"], format!("/header/{name}"));
+            }
         }
         assert_eq!(talk.ask("GET", "/v1/kv/default/1", "", "").await.status, 404, "nothing of it was done");
         let bad = "Idempotency-Key: a b\r\nIdempotency-Key: \u{e9}\r\n";

@@ -98,6 +98,17 @@ fn conditions_hold_or_nothing_changes() {
         assert_eq!(get(&talk, target).await.text(), "c");
         assert_eq!(talk.ask("DELETE", target, &format!("If-Match: {now}\r\n"), "").await.status, 204);
         assert_eq!(talk.ask("DELETE", target, "", "").await.status, 404);
+        // On the core route, of the same record.
+        let core = async |lines: &str| {
+            talk.ask("POST", "/v1/put", &format!("{JSON}{lines}"), r#"{"key":1,"value":"f"}"#).await.status
+        };
+        assert_eq!((core("If-Match: *\r\n").await, core("If-None-Match: *\r\n").await), (412, 200));
+        let stale = core(&format!("If-Match: {now}\r\n")).await;
+        assert_eq!(
+            (core("If-None-Match: *\r\n").await, stale, core("If-Match: 1\r\n").await),
+            (412, 412, 400)
+        );
+        assert_eq!(core("If-Match: *\r\n").await, 200);
     });
 }
 

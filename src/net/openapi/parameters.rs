@@ -163,12 +163,17 @@ pub fn write_conditions() -> [Value; 2] {
             "`*` or one entity tag: 412 unless the record is there, in that version.",
             tags(schema::ONE_TAG),
         ),
-        header(
-            "If-None-Match",
-            "Only `*`: 412 if the record is there.",
-            json!({ "type": "string", "enum": ["*"] }),
-        ),
+        if_absent(),
     ]
+}
+
+/// Of writes and inserts.
+pub fn if_absent() -> Value {
+    header(
+        "If-None-Match",
+        "Only `*`: 412 if the record is there.",
+        json!({ "type": "string", "enum": ["*"] }),
+    )
 }
 
 /// Of a scan.

@@ -39,7 +39,7 @@ pub fn plan(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, Problem> {
     require_type(head, NDJSON, is_ndjson)?;
     let coding = Coding::of_body(head)?;
     let collection = values(node, name)?;
-    refuse_name(head)?;
+    refuse_what_is_of_one_record(head)?;
     let durability = durability(node, head, &collection)?;
     Ok(Plan { collection, durability, coding, expires: None, node: node.clone() })
 }
@@ -50,17 +50,23 @@ pub fn plan_documents(node: &Node, head: &Head<'_>, name: &str) -> Result<Plan, 
     require_type(head, NDJSON, is_ndjson)?;
     let coding = Coding::of_body(head)?;
     let collection = documents(node, name)?;
-    refuse_name(head)?;
+    refuse_what_is_of_one_record(head)?;
     let durability = durability(node, head, &collection)?;
     Ok(Plan { collection, durability, coding, expires, node: node.clone() })
 }
 
 /// Each line is a request of its own. Passed over, the header would promise what nobody keeps.
-fn refuse_name(head: &Head<'_>) -> Result<(), Problem> {
-    match head.fields.idempotency_key() {
+fn refuse_what_is_of_one_record(head: &Head<'_>) -> Result<(), Problem> {
+    let fields = &head.fields;
+    let given = [
+        (once::HEADER, fields.idempotency_key().is_some()),
+        ("If-Match", fields.if_match().is_some()),
+        ("If-None-Match", fields.if_none_match().is_some()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
-        Some(_) => {
-            Err(Problem::header(once::HEADER, "is for a request that writes one record, not for a bulk"))
+        Some((name, _)) => {
+            Err(Problem::header(name, "is for a request that writes one record, not for a bulk"))
         }
     }
 }

@@ -6,6 +6,7 @@ use super::once::Named;
 use super::work::{GetForm, WriteForm};
 use super::{Work, durability, json_body, kv, no_parameters, values, whole_body};
 use crate::net::access::caller::Permit;
+use crate::net::entity_tag::write_condition;
 use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::Head;
@@ -14,7 +15,7 @@ use crate::net::problem::Problem;
 use crate::shard::catalogue::{Collection, DEFAULT_COLLECTION};
 use crate::shard::key::Key;
 use crate::shard::node::Node;
-use crate::shard::record::{Change, Condition, Write};
+use crate::shard::record::{Change, Write};
 
 fn default_collection(node: &Node) -> Result<Arc<Collection>, Problem> {
     values(node, DEFAULT_COLLECTION)
@@ -59,7 +60,7 @@ pub fn put(node: &Node, request: &Request<'_>, permit: Permit<'_>) -> Result<Wor
         once: named.map(|named| named.once(head, whole, collection.id, &key)),
         key,
         change: Change::Put { payload, expires: None },
-        condition: Condition::None,
+        condition: write_condition(&head.fields)?,
         durability: durability(node, head, &collection)?,
     };
     Ok(Work::Write { answer: node.write(&collection, write), form: WriteForm::Offset })

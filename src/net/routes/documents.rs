@@ -49,6 +49,7 @@ pub fn insert(node: &Node, request: &Request<'_>, name: &str, permit: Permit<'_>
     let collection = documents(node, name)?;
     let expires = take_ttl(head)?;
     let named = Named::of(head, permit)?;
+    let if_absent = asks_for_absence(head)?;
     let document = parse_body(request, &collection)?;
     let key_type = collection.definition.key_type;
     let key = document.id.unwrap_or_else(|| match named {
@@ -65,13 +66,25 @@ pub fn insert(node: &Node, request: &Request<'_>, name: &str, permit: Permit<'_>
     let answer = node.write(&collection, write);
     Ok(Work::task(async move {
         match answer.get().await {
-            Err(Refusal::ConditionFailed { .. }) => {
+            Err(Refusal::ConditionFailed { .. }) if !if_absent => {
                 Err(Problem::new(409, "document_exists", "a document of this id is there: PUT replaces it"))
             }
             Err(refusal) => Err(refusal.into()),
             Ok(written) => Ok(told(201, &key, key_type, written)),
         }
     }))
+}
+
+/// An insert is for what is not there, said or not; said, its refusal is that of a condition.
+fn asks_for_absence(head: &Head<'_>) -> Result<bool, Problem> {
+    match write_condition(&head.fields)? {
+        Condition::None => Ok(false),
+        Condition::Absent => Ok(true),
+        _ => Err(Problem::header(
+            "If-Match",
+            "can never hold for an insert: PUT replaces a document of a version",
+        )),
+    }
 }
 
 fn once_of(

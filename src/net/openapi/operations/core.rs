@@ -19,6 +19,7 @@ fn put() -> Operation {
     on_default(Operation::new("post", "/v1/put", "corePut", "Write any JSON under a number"))
         .about("A string is stored as its characters, anything else as its JSON text.")
         .takes([parameters::durability(), parameters::idempotency_key()])
+        .takes(parameters::write_conditions())
         .json_body("Key and value.", true, "CorePut", json!({ "key": 1, "value": { "a": 1 } }))
         .answers(
             200,
@@ -29,6 +30,7 @@ fn put() -> Operation {
         .refuses(codes::JSON_ONLY)
         .refuses(codes::WRITES)
         .refuses(codes::ONCE)
+        .refuses(codes::CONDITIONS)
         .refuses(&[(413, "value_too_large")])
 }
 

@@ -37,13 +37,17 @@ fn insert() -> Operation {
         "insertDocument",
         "Insert a document; an id is made when it has none",
     ))
-    .about("With an `Idempotency-Key` the id is made of it, so that the request sent again is about the same document.")
-    .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key()])
+    .about(
+        "With an `Idempotency-Key` the id is made of it, so that the request sent again is about the same document. \
+         Nothing is replaced: where the id is taken it is 409, with `If-None-Match: *` 412. `If-Match` is 400.",
+    )
+    .takes([parameters::ttl(), parameters::durability(), parameters::idempotency_key(), parameters::if_absent()])
     .json_body("The document.", true, "Document", example())
     .answers(201, "It was inserted.", WRITTEN_HEADERS, &written())
     .refuses(codes::JSON_ONLY)
     .refuses(codes::WRITES)
     .refuses(codes::ONCE)
+    .refuses(codes::CONDITIONS)
     .refuses(&[(409, "document_exists")])
 }
 

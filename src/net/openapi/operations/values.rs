@@ -108,7 +108,8 @@ fn bulk() -> Operation {
         .about(
             "Answered as it comes: one result line for each line, in order. There is no limit on the whole, one on each \
              line. If the body breaks or stops, the answer ends without its terminating chunk, and the lines that have \
-             no result must be sent again. There is no `Idempotency-Key` for it: each line is a write of its own.",
+             no result must be sent again. `Idempotency-Key`, `If-Match` and `If-None-Match` are refused: each line is a \
+             write of its own.",
         )
         .takes([parameters::durability()])
         .body(
