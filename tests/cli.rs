@@ -459,6 +459,26 @@ fn a_repair_says_first_what_it_would_do_and_keeps_what_it_replaces() {
     }
 }
 
+/// What cannot be read may be whole: nobody knows, and nothing is made of it.
+#[test]
+fn a_file_that_the_system_does_not_give_is_not_repaired() {
+    let (_dir, data) = stopped();
+    let shard = data.join("shard-000");
+    let log = file_like(&shard.join("log"), ".wal");
+    for file in [file_like(&shard.join("runs"), ".run"), shard.join("superblock"), log] {
+        let away = file.with_extension("away");
+        fs::rename(&file, &away).expect("moved");
+        // As root everything may be read: this cannot, by anybody.
+        std::os::unix::fs::symlink(&file, &file).expect("a loop");
+        let (code, told) = repair(&data, &["--apply", "--cut-log"]);
+        let name = file.file_name().expect("a name").to_string_lossy();
+        assert!(code == 1 && told.contains(&*name) && told.contains("no damage"), "{told}");
+        assert!(!told.contains("write a new") && !data.join("aside").exists(), "{told}");
+        fs::rename(&away, &file).expect("moved back");
+    }
+    assert_eq!(repair(&data, &[]).0, 0);
+}
+
 /// The only directory in this one.
 fn file_like_dir(dir: &Path) -> PathBuf {
     let mut dirs = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());

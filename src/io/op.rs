@@ -193,3 +193,26 @@ pub struct Completion {
     /// True when the operation is a stream and goes on.
     pub more: bool,
 }
+
+/// Whether the file is gone or ends too early, or its medium does not give what was written: anything else tells of who asks,
+/// or of what the machine is short of, and nothing of the file.
+pub fn is_fault_of_file(error: &io::Error) -> bool {
+    let of_medium = [libc::EIO, libc::ENODATA, libc::EILSEQ];
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+        || error.raw_os_error().is_some_and(|code| of_medium.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_a_file_knows_nothing_of_it() {
+        for of_file in [libc::ENOENT, libc::EIO, libc::ENODATA, libc::EILSEQ] {
+            assert!(is_fault_of_file(&io::Error::from_raw_os_error(of_file)), "{of_file}");
+        }
+        for of_others in [libc::EACCES, libc::EPERM, libc::EMFILE, libc::ENOMEM, libc::ELOOP, libc::EISDIR] {
+            assert!(!is_fault_of_file(&io::Error::from_raw_os_error(of_others)), "{of_others}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::types::{FileOffset, ShardId};
 
@@ -69,6 +70,11 @@ impl std::error::Error for ManifestDamage {}
 #[derive(Debug)]
 pub enum ManifestError {
     Io(io::Error),
+    /// A file or the directory cannot be read.
+    Read {
+        path: PathBuf,
+        error: io::Error,
+    },
     Damage(ManifestDamage),
     /// Manifest files without a superblock: it was lost, this is no fresh directory.
     NoSuperblock,
@@ -96,6 +102,7 @@ impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ManifestError::Io(error) => write!(f, "manifest: {error}"),
+            ManifestError::Read { path, error } => write!(f, "{}: {error}", path.display()),
             ManifestError::Damage(damage) => damage.fmt(f),
             ManifestError::NoSuperblock => f.write_str(
                 "manifest files without a superblock: it was lost. No record was changed; restore the \
@@ -113,7 +120,7 @@ impl fmt::Display for ManifestError {
 impl std::error::Error for ManifestError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ManifestError::Io(error) => Some(error),
+            ManifestError::Io(error) | ManifestError::Read { error, .. } => Some(error),
             ManifestError::Damage(damage) => Some(damage),
             _ => None,
         }

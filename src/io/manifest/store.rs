@@ -13,7 +13,7 @@ use super::format::{
 use super::recover::{choose_slot, roll_forward};
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::crashsafe;
-use crate::io::op::{OpenMode, Sync};
+use crate::io::op::{DirEntry, OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::types::{FileOffset, ShardId};
@@ -271,7 +271,7 @@ async fn remove(runtime: &Runtime, dir: &Path, files: &[ManifestId]) {
 }
 
 async fn find(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<Found, ManifestError> {
-    let entries = runtime.list(dir).await?;
+    let entries = list(runtime, dir).await?;
     let files: Vec<_> = entries.iter().filter_map(|entry| parse_manifest_file_name(&entry.name)).collect();
     if !entries.iter().any(|entry| entry.name == SUPERBLOCK_FILE) {
         let fresh = Found { files, has_superblock: false, committed: None };
@@ -304,14 +304,21 @@ async fn find_state(
 }
 
 async fn manifest_files(runtime: &Runtime, dir: &Path) -> Result<Vec<ManifestId>, ManifestError> {
-    let entries = runtime.list(dir).await?;
+    let entries = list(runtime, dir).await?;
     Ok(entries.iter().filter_map(|entry| parse_manifest_file_name(&entry.name)).collect())
+}
+
+async fn list(runtime: &Runtime, dir: &Path) -> Result<Vec<DirEntry>, ManifestError> {
+    runtime.list(dir).await.map_err(|error| ManifestError::Read { path: dir.to_owned(), error })
 }
 
 /// The first `len_max` bytes of a file, or all when it has fewer.
 async fn read_file(runtime: &Runtime, path: &Path, len_max: usize) -> Result<Vec<u8>, ManifestError> {
-    let file = runtime.open(path, OpenMode::Read).await?;
-    let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX).min(len_max);
-    let (count, buf) = file.read(FileOffset::ZERO, AlignedBuf::zeroed(len)).await?;
-    Ok(buf[..count.min(len)].to_vec())
+    let read = async {
+        let file = runtime.open(path, OpenMode::Read).await?;
+        let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX).min(len_max);
+        let (count, buf) = file.read(FileOffset::ZERO, AlignedBuf::zeroed(len)).await?;
+        Ok(buf[..count.min(len)].to_vec())
+    };
+    read.await.map_err(|error| ManifestError::Read { path: path.to_owned(), error })
 }

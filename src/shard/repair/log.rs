@@ -3,19 +3,21 @@
 //! What is cut is gone from the shard, also what could still be read of it: a log with a hole is no history. The
 //! files are kept aside, and the report lists every LSN.
 
+use std::io;
+
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::log::{
     BlockEnd, Cause, Damage, Evidence, ReadAt, RecordRef, Recovered, Replay, ReplayError, ReplayStart,
     SegmentFile, Step, parse_segment_file_name, segment_bytes_of, segment_file_name,
 };
-use crate::io::op::{OpenMode, Sync};
+use crate::io::op::{OpenMode, Sync, is_fault_of_file};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::shard::state::ShardState;
 use crate::types::{CollectionId, FileOffset, Lsn, SegmentId, Seq, TabletId};
 
 use super::maps::Told;
-use super::{RepairError, ShardFiles};
+use super::{RepairError, ShardFiles, unreadable};
 
 /// A record behind the damage that can still be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,12 +103,15 @@ async fn walk(
             Step::Done(end) => return Ok(Walked { end: Some(end), ..walked }),
         };
         let path = files.log().join(segment_file_name(read.segment));
-        let file = runtime.open(path, OpenMode::Read).await?;
+        let file = runtime.open(&path, OpenMode::Read).await.map_err(unreadable(&path))?;
         let (len, buf) = match gaps {
-            Gaps::Zeros => (read.len, read_or_zeros(&file, read).await?),
+            Gaps::Zeros => (read.len, read_or_zeros(&file, read).await.map_err(unreadable(&path))?),
             Gaps::Refused => match file.read(read.offset, AlignedBuf::zeroed(read.len)).await {
                 Ok(read) => read,
-                Err(_) => return Ok(Walked { damage: Some(unreadable(start, read)), ..walked }),
+                Err(error) if is_fault_of_file(&error) => {
+                    return Ok(Walked { damage: Some(not_given(start, read)), ..walked });
+                }
+                Err(error) => return Err(unreadable(&path)(error)),
             },
         };
         let behind = walked.damage.is_some();
@@ -131,7 +136,7 @@ async fn walk(
     }
 }
 
-fn unreadable(start: ReplayStart, read: ReadAt) -> Damage {
+fn not_given(start: ReplayStart, read: ReadAt) -> Damage {
     Damage {
         shard: start.shard,
         segment: read.segment,
@@ -143,7 +148,7 @@ fn unreadable(start: ReplayStart, read: ReadAt) -> Damage {
 }
 
 /// A page at a time where the whole cannot be read.
-async fn read_or_zeros(file: &File, at: ReadAt) -> Result<AlignedBuf, RepairError> {
+async fn read_or_zeros(file: &File, at: ReadAt) -> io::Result<AlignedBuf> {
     let there = file.len().await?;
     if let Ok((_, buf)) = file.read(at.offset, AlignedBuf::zeroed(at.len)).await {
         return Ok(buf);
@@ -154,8 +159,10 @@ async fn read_or_zeros(file: &File, at: ReadAt) -> Result<AlignedBuf, RepairErro
         if offset.0 >= there {
             break;
         }
-        if let Ok((len, buf)) = file.read(offset, AlignedBuf::zeroed(BLOCK_BYTES)).await {
-            all[page..page + len].copy_from_slice(&buf[..len]);
+        match file.read(offset, AlignedBuf::zeroed(BLOCK_BYTES)).await {
+            Ok((len, buf)) => all[page..page + len].copy_from_slice(&buf[..len]),
+            Err(error) if is_fault_of_file(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(all)
@@ -191,11 +198,14 @@ async fn segments(
     gaps: Gaps,
 ) -> Result<Vec<SegmentFile>, RepairError> {
     let mut all = Vec::new();
-    for entry in runtime.list(files.log()).await? {
+    let dir = files.log();
+    for entry in runtime.list(&dir).await.map_err(unreadable(&dir))? {
         let Some(id) = parse_segment_file_name(&entry.name) else { continue };
         let len = match gaps {
             Gaps::Zeros if entry.len > 0 => {
-                full_len(&runtime.open(files.log().join(&entry.name), OpenMode::Read).await?).await?
+                let path = dir.join(&entry.name);
+                let file = runtime.open(&path, OpenMode::Read).await.map_err(unreadable(&path))?;
+                full_len(&file).await?
             }
             _ => entry.len,
         };

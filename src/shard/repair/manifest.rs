@@ -6,8 +6,9 @@
 //! state that lacks something lacks a file.) Without any such state there is no repair: runs alone do not tell
 //! which of them count, and one that was replaced may have what was deleted since.
 
-use super::{RepairError, ShardFiles, log};
-use crate::io::manifest::Manifest;
+use super::{RepairError, ShardFiles, log, unreadable};
+use crate::io::manifest::{Manifest, ManifestError};
+use crate::io::op::is_fault_of_file;
 use crate::io::runtime::Runtime;
 use crate::shard::runs::{run_file_name, value_file_name};
 use crate::shard::state::ShardState;
@@ -28,6 +29,9 @@ pub async fn find(runtime: &Runtime, files: &ShardFiles) -> Result<Found, Repair
             Err(error) => error.to_string(),
         },
         Ok(None) => "nothing was ever committed here".to_owned(),
+        Err(ManifestError::Read { path, error }) if !is_fault_of_file(&error) => {
+            return Err(RepairError::Unreadable { path, error });
+        }
         Err(error) => error.to_string(),
     };
     for (generation, bytes) in states {
@@ -42,8 +46,10 @@ pub async fn find(runtime: &Runtime, files: &ShardFiles) -> Result<Found, Repair
 
 /// All runs are there, of the right length, and the log has all that comes behind them.
 async fn is_complete(runtime: &Runtime, files: &ShardFiles, state: &ShardState) -> Result<bool, RepairError> {
+    let dir = files.runs();
+    let entries = runtime.list(&dir).await.map_err(unreadable(&dir))?;
     let lens: std::collections::BTreeMap<String, u64> =
-        runtime.list(files.runs()).await?.into_iter().map(|entry| (entry.name, entry.len)).collect();
+        entries.into_iter().map(|entry| (entry.name, entry.len)).collect();
     let mut named = state
         .runs
         .iter()

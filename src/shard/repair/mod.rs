@@ -36,12 +36,13 @@ use self::runs::{RunPlan, Tablets};
 use super::control::WRITER;
 use super::options::ShardOptions;
 use super::run::TabletInfo;
-use super::runs::run_file_name;
+use super::runs::{LoadError, run_file_name};
 use super::state::ShardState;
 use super::store::error::StoreError;
 use crate::io::crashsafe;
 use crate::io::log::{ReplayError, segment_file_name};
 use crate::io::manifest::{Manifest, ManifestError};
+use crate::io::op::is_fault_of_file;
 use crate::io::runtime::Runtime;
 use crate::types::{Epoch, ShardId, TabletId};
 
@@ -108,6 +109,11 @@ impl Plan {
 #[derive(Debug)]
 pub enum RepairError {
     Io(io::Error),
+    /// The system does not give it, and that tells nothing of what is in it.
+    Unreadable {
+        path: PathBuf,
+        error: io::Error,
+    },
     Manifest(ManifestError),
     /// No state of the manifest is left that fits the files.
     NoState {
@@ -133,6 +139,12 @@ impl fmt::Display for RepairError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RepairError::Io(error) => error.fmt(f),
+            RepairError::Unreadable { path, error } => write!(
+                f,
+                "{}: {error}. That is no damage that can be repaired: see to it that this user can read the file, and \
+                 repair again",
+                path.display()
+            ),
             RepairError::Manifest(error) => error.fmt(f),
             RepairError::NoState { damage } => write!(
                 f,
@@ -176,7 +188,10 @@ impl From<io::Error> for RepairError {
 
 impl From<ManifestError> for RepairError {
     fn from(error: ManifestError) -> RepairError {
-        RepairError::Manifest(error)
+        match error {
+            ManifestError::Read { path, error } => RepairError::Unreadable { path, error },
+            other => RepairError::Manifest(other),
+        }
     }
 }
 
@@ -213,7 +228,8 @@ async fn plan_shard(
         return Err(RepairError::Snapshot);
     }
     for run in &state.loaded_runs {
-        if let Err(error) = super::runs::check(runtime, &files.runs(), run.file()).await {
+        let checked = super::runs::check(runtime, &files.runs(), run.file()).await;
+        if let Err(error) = damage_only(checked)? {
             let (file, what) = (run_file_name(run.id), error.to_string());
             return Err(RepairError::OldRun { file, what });
         }
@@ -225,6 +241,21 @@ async fn plan_shard(
     told.kept.add_all(&tablets.named);
     let (generation, manifest) = (found.generation, found.why);
     Ok(Plan { files, state, generation, manifest, runs, tablets, log, told })
+}
+
+/// Damage is what the file, or the disk below it, is to blame for. Any other error, as of a file that may not be read, hides
+/// what is whole, and is given as the outer one.
+fn damage_only<T>(read: Result<T, LoadError>) -> Result<Result<T, LoadError>, RepairError> {
+    match read {
+        Err(LoadError::Io { path, error }) if !is_fault_of_file(&error) => {
+            Err(RepairError::Unreadable { path, error })
+        }
+        other => Ok(other),
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RepairError {
+    |error| RepairError::Unreadable { path: path.to_owned(), error }
 }
 
 /// The tablets that shard 0's manifest and log tell of, with the type of their keys.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use super::maps::Named;
 use super::salvage::{Gap, Salvage, place_of};
-use super::{RepairError, ShardFiles};
+use super::{RepairError, ShardFiles, damage_only};
 use crate::io::runtime::Runtime;
 use crate::limits;
 use crate::shard::delta::NEVER;
@@ -72,9 +72,10 @@ pub async fn plan(
     state.values.iter().for_each(|file| shelf.add_values(*file));
     let mut looked = Vec::new();
     for meta in newest_first(state) {
-        let damage = runs::check(runtime, &dir, meta.file()).await.err().map(|error| error.to_string());
-        let reader = runs::open_reader(runtime, &dir, meta.file()).await.ok();
-        let resident = Part::new(shelf.clone(), meta.clone()).load().await.ok();
+        let checked = damage_only(runs::check(runtime, &dir, meta.file()).await)?;
+        let damage = checked.err().map(|error| error.to_string());
+        let reader = damage_only(runs::open_reader(runtime, &dir, meta.file()).await)?.ok();
+        let resident = damage_only(Part::new(shelf.clone(), meta.clone()).load().await)?.ok();
         looked.push(Looked { meta, resident, reader, damage });
     }
     let tablets = tablets_of(state, &looked, known);
@@ -82,11 +83,11 @@ pub async fn plan(
     for (index, run) in looked.iter().enumerate() {
         let Some(what) = &run.damage else { continue };
         let path = dir.join(run_file_name(run.meta.id));
-        let salvage = Salvage::read(runtime, &path, run.meta.id, run.reader.as_ref()).await;
+        let salvage = Salvage::read(runtime, &path, run.meta.id, run.reader.as_ref()).await?;
         let gaps = salvage.gaps(&run.meta, run.reader.as_ref(), &tablets.collections);
         let found = salvage.entries().count() as u64;
         drop(salvage);
-        let older = older_versions(runtime, &dir, &looked, index, &gaps, &tablets).await;
+        let older = older_versions(runtime, &dir, &looked, index, &gaps, &tablets).await?;
         plans.push(RunPlan {
             meta: run.meta.clone(),
             what: what.clone(),
@@ -135,7 +136,7 @@ async fn older_versions(
     index: usize,
     gaps: &[Gap],
     tablets: &Tablets,
-) -> BTreeMap<Place, Older> {
+) -> Result<BTreeMap<Place, Older>, RepairError> {
     let (newer, damaged) = (&looked[..index], &looked[index]);
     let mut found: BTreeMap<Place, Option<Older>> = BTreeMap::new();
     for run in &looked[index + 1..] {
@@ -143,7 +144,7 @@ async fn older_versions(
             continue;
         }
         let path = dir.join(run_file_name(run.meta.id));
-        let salvage = Salvage::read(runtime, &path, run.meta.id, run.reader.as_ref()).await;
+        let salvage = Salvage::read(runtime, &path, run.meta.id, run.reader.as_ref()).await?;
         for entry in salvage.entries() {
             let place = place_of(&entry, &tablets.collections);
             let lost = gaps.iter().any(|gap| gap.contains(&place))
@@ -156,7 +157,7 @@ async fn older_versions(
         }
     }
     // Below a deletion nothing comes back.
-    found.into_iter().filter_map(|(place, older)| Some((place, older?))).collect()
+    Ok(found.into_iter().filter_map(|(place, older)| Some((place, older?))).collect())
 }
 
 fn meets(gap: &Gap, span: &Span) -> bool {
@@ -197,9 +198,9 @@ pub async fn rewrite(
     keep_older: bool,
 ) -> Result<Option<RunMeta>, RepairError> {
     let dir = files.runs();
-    let reader = runs::open_reader(runtime, &dir, plan.meta.file()).await.ok();
+    let reader = damage_only(runs::open_reader(runtime, &dir, plan.meta.file()).await)?.ok();
     let path = dir.join(run_file_name(plan.meta.id));
-    let salvage = Salvage::read(runtime, &path, plan.meta.id, reader.as_ref()).await;
+    let salvage = Salvage::read(runtime, &path, plan.meta.id, reader.as_ref()).await?;
     let nothing = BTreeMap::new();
     let mut hidden = if keep_older { &nothing } else { &plan.older }.iter().peekable();
     let mut out = Rewriting::begin(runtime, files, tablets, id, through).await?;

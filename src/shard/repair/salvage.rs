@@ -1,11 +1,13 @@
 //! What can be read of a run, block by block, and the ranges of keys that are missing in between.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
+use super::{RepairError, unreadable};
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
-use crate::io::op::OpenMode;
+use crate::io::op::{OpenMode, is_fault_of_file};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
 use crate::shard::key::Key;
@@ -28,10 +30,16 @@ pub struct Salvage {
 
 impl Salvage {
     /// With the tables of the run, only what they name counts.
-    pub async fn read(runtime: &Runtime, path: &Path, run: RunId, reader: Option<&RunReader>) -> Salvage {
-        let bytes = match runtime.open(path, OpenMode::Read).await {
-            Ok(file) => read_what_can_be_read(&file).await,
-            Err(_) => Vec::new(),
+    pub async fn read(
+        runtime: &Runtime,
+        path: &Path,
+        run: RunId,
+        reader: Option<&RunReader>,
+    ) -> Result<Salvage, RepairError> {
+        let read = async { read_what_can_be_read(&runtime.open(path, OpenMode::Read).await?).await };
+        let bytes = match read.await {
+            Err(error) if is_fault_of_file(&error) => Vec::new(),
+            read => read.map_err(unreadable(path))?,
         };
         let mut blocks: Vec<(u32, usize, usize)> = Vec::new();
         let mut at = BLOCK_BYTES;
@@ -56,7 +64,7 @@ impl Salvage {
             }
             runtime.yield_now().await;
         }
-        Salvage { run, bytes, blocks }
+        Ok(Salvage { run, bytes, blocks })
     }
 
     /// Of all blocks, in the order of the run.
@@ -106,8 +114,8 @@ pub fn place_of(entry: &EntryRef<'_>, collections: &BTreeMap<TabletId, Collectio
 }
 
 /// Zeros stand for pages that the disk does not give.
-async fn read_what_can_be_read(file: &File) -> Vec<u8> {
-    let len = file.len().await.unwrap_or(0) as usize;
+async fn read_what_can_be_read(file: &File) -> io::Result<Vec<u8>> {
+    let len = file.len().await? as usize;
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         let offset = FileOffset(bytes.len() as u64);
@@ -118,10 +126,11 @@ async fn read_what_can_be_read(file: &File) -> Vec<u8> {
                 let page = piece.min(BLOCK_BYTES);
                 match file.read(offset, AlignedBuf::zeroed(page)).await {
                     Ok((count, buf)) if count >= page => bytes.extend_from_slice(&buf[..page]),
+                    Err(error) if !is_fault_of_file(&error) => return Err(error),
                     _ => bytes.resize(bytes.len() + page, 0),
                 }
             }
         }
     }
-    bytes
+    Ok(bytes)
 }
