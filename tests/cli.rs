@@ -532,6 +532,39 @@ fn verdicts(output: &Output) -> Vec<(String, String)> {
 }
 
 #[test]
+fn half_a_snapshot_or_backup_is_damage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, backups) = (dir.path().join("d"), dir.path().join("backups"));
+    let server = Server::start(&data);
+    assert_eq!(server.ask("POST /v1/snapshot?wait=true", "", b"").0, "200");
+    let paths = [&backups, &data].map(|path| path.to_str().expect("a path of letters"));
+    let output = server.run(&["backup", "--to", paths[0], "--data-dir", paths[1]]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    server.stop();
+    fs::create_dir_all(backups.join("20260101T000000Z-dead.tmp/shard-000")).expect("made");
+    fs::create_dir(backups.join("lost+found")).expect("made");
+    for (place, all) in [(&data, data.join("snapshots")), (&backups, backups.clone())] {
+        let whole = fs::read_dir(&all).expect("a directory").map(|entry| entry.expect("readable").path());
+        let whole = whole.filter(|path| path.join("snapshot.json").exists()).collect::<Vec<_>>().remove(0);
+        assert_eq!(verify(place).0, 0, "{}", verify(place).1);
+        let (description, shard) = (whole.join("snapshot.json"), whole.join("shard-001"));
+        let text = fs::read(&description).expect("readable");
+        fs::write(&description, "").expect("emptied");
+        let (emptied, told) = verify(place);
+        assert!(emptied == 1 && told.contains("nothing is restored from here"), "{told}");
+        fs::remove_file(&description).expect("removed");
+        assert_eq!(verify(place).0, 1, "{}", verify(place).1);
+        fs::write(&description, text).expect("put back");
+        for (removed, damaged) in [(shard, "1 damaged"), (whole.join("shard-000"), "2 damaged")] {
+            fs::remove_dir_all(removed).expect("removed");
+            let (code, told) = verify(place);
+            assert!(code == 1 && told.contains("there are 2 shards") && told.contains(damaged), "{told}");
+        }
+        assert_eq!(verify(&whole).0, 1, "{}", verify(&whole).1);
+    }
+}
+
+#[test]
 fn the_doctor_looks_at_what_a_server_would_get() {
     // On the disk of the build: /tmp may be one without direct I/O.
     let program = std::env::current_exe().expect("a path");

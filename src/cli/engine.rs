@@ -11,6 +11,7 @@ use super::output::Output;
 use crate::io::executor::Executor;
 use crate::io::log::dump::Dump;
 use crate::io::log::{parse_segment_file_name, segment_file_name};
+use crate::io::runtime::Runtime;
 use crate::io::uring::{RingConfig, RingDriver};
 use crate::shard::boot;
 use crate::shard::inspect::{self, Finding};
@@ -19,7 +20,7 @@ use crate::shard::node::Node;
 use crate::shard::options::{ShardOptions, parse_shard_dir};
 use crate::shard::recovery;
 use crate::shard::restore::UNFINISHED_FILE;
-use crate::shard::snapshot::SNAPSHOTS_DIR;
+use crate::shard::snapshot::{self, DESCRIPTION_FILE, SNAPSHOTS_DIR};
 use crate::types::{SegmentId, ShardId};
 
 /// Prints every record of the log of a stopped data directory.
@@ -51,7 +52,6 @@ pub fn verify(data_dir: &Path, out: &mut Output) -> Result<(), Failure> {
 
 /// Every damage in a stopped data directory and its snapshots, in a snapshot, or in a directory of backups.
 pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
-    let places = places_in(data_dir)?;
     let _claim = match shards_in(data_dir) {
         Ok(_) => Some(DataDir::claim_to_read(data_dir)?),
         // Backups: nobody writes to one under its name.
@@ -59,55 +59,89 @@ pub fn findings(data_dir: &Path) -> Result<Vec<Finding>, Failure> {
     };
     with_executor(|executor| {
         let runtime = executor.runtime();
-        executor.block_on(async {
-            let mut all: Vec<Finding> =
-                half_restored(data_dir).into_iter().chain(damaged_keys(data_dir)).collect();
-            for (place, shards) in &places {
-                let options = ShardOptions::new(place);
-                let mut reports = Vec::new();
-                for shard in shards {
-                    reports.push(inspect::verify(&runtime, &options.shard_dir(*shard), *shard).await);
-                }
-                let missing = inspect::missing_shards(&reports, |shard| options.shard_dir(shard));
-                all.extend(reports.into_iter().flat_map(|report| report.findings));
-                all.extend(missing);
-            }
-            all
-        })
-    })
+        executor.block_on(damage_in(&runtime, data_dir))
+    })?
 }
 
-/// The directories that hold shards: this one and its snapshots, or the backups in it.
-fn places_in(data_dir: &Path) -> Result<Vec<(PathBuf, Vec<ShardId>)>, Failure> {
-    let own = shards_in(data_dir);
-    let below = if own.is_ok() { data_dir.join(SNAPSHOTS_DIR) } else { data_dir.to_owned() };
-    let mut places: Vec<_> =
-        own.as_ref().ok().map(|own| (data_dir.to_owned(), own.clone())).into_iter().collect();
-    let names = if below.is_dir() { names_in(&below)? } else { Vec::new() };
-    // What has a suffix was cut short, and counts for nothing.
-    for path in names.iter().map(|name| below.join(name)).filter(|path| path.extension().is_none()) {
-        let Ok(shards) = shards_in(&path) else { continue };
-        if description_of(&path).is_some() || own.is_ok() {
-            places.push((path, shards));
+/// As [`findings`], for who has claimed the directory.
+pub async fn damage_in(runtime: &Runtime, data_dir: &Path) -> Result<Vec<Finding>, Failure> {
+    let mut all: Vec<Finding> = half_restored(data_dir).into_iter().chain(damaged_keys(data_dir)).collect();
+    for place in places_in(data_dir)? {
+        all.extend(place.damage(runtime).await);
+    }
+    Ok(all)
+}
+
+/// A directory that holds shards, or should.
+struct Place {
+    dir: PathBuf,
+    shards: Vec<ShardId>,
+    is_snapshot: bool,
+}
+
+impl Place {
+    async fn damage(&self, runtime: &Runtime) -> Vec<Finding> {
+        let options = ShardOptions::new(&self.dir);
+        let mut reports = Vec::new();
+        for shard in &self.shards {
+            reports.push(inspect::verify(runtime, &options.shard_dir(*shard), *shard).await);
+        }
+        let description = description_of(&self.dir);
+        let undescribed = (self.is_snapshot && description.is_none()).then(|| undescribed(&self.dir));
+        let said = description.and_then(|snapshot| u16::try_from(snapshot.shards).ok());
+        let missing = inspect::missing_shards(said, &reports, |shard| options.shard_dir(shard));
+        let damaged = reports.into_iter().flat_map(|report| report.findings);
+        undescribed.into_iter().chain(damaged).chain(missing).collect()
+    }
+}
+
+/// This directory and its snapshots, or the backups in it.
+fn places_in(data_dir: &Path) -> Result<Vec<Place>, Failure> {
+    let (shards, is_snapshot) = (shards_in(data_dir), description_of(data_dir).is_some());
+    let (mut places, mut below) = (Vec::new(), data_dir.to_owned());
+    if shards.is_ok() || is_snapshot {
+        below.push(SNAPSHOTS_DIR);
+        let shards = shards.as_ref().cloned().unwrap_or_default();
+        places.push(Place { dir: data_dir.to_owned(), shards, is_snapshot });
+    }
+    for name in if below.is_dir() { names_in(&below)? } else { Vec::new() } {
+        let dir = below.join(&name);
+        // What has a suffix was cut short, and counts for nothing.
+        let is_whole = dir.is_dir() && dir.extension().is_none();
+        if is_whole && (snapshot::is_id(&name) || description_of(&dir).is_some()) {
+            places.push(Place { shards: shard_dirs(&dir)?, dir, is_snapshot: true });
         }
     }
     match places.is_empty() {
-        true => own.map(|_| Vec::new()),
+        true => shards.map(|_| places),
         false => Ok(places),
     }
 }
 
+fn undescribed(snapshot: &Path) -> Finding {
+    let what = "missing, or not what describes a snapshot: nothing is restored from here; take another one, \
+                and remove this";
+    about(snapshot.join(DESCRIPTION_FILE), what)
+}
+
 fn half_restored(data_dir: &Path) -> Option<Finding> {
     let file = data_dir.join(UNFINISHED_FILE);
-    let what = "a restore into this directory was cut short: run the same `kyrodb restore` again".to_owned();
-    file.exists().then_some(Finding { shard: ShardId(0), file, offset: None, lsn: None, what })
+    let what = "a restore into this directory was cut short: run the same `kyrodb restore` again";
+    file.exists().then(|| about(file, what))
+}
+
+/// Of no shard.
+fn about(file: PathBuf, what: &str) -> Finding {
+    Finding { shard: ShardId(0), file, offset: None, lsn: None, what: what.to_owned() }
 }
 
 /// As a start would refuse them.
 fn damaged_keys(data_dir: &Path) -> Option<Finding> {
     let KeyStoreError { path: file, what } = key_store::load(&data_dir.join(KEY_FILE)).err()?;
-    let what = format!("{what}; no server starts here before it is mended, or moved away for new keys");
-    Some(Finding { shard: ShardId(0), file, offset: None, lsn: None, what })
+    Some(about(
+        file,
+        &format!("{what}; no server starts here before it is mended, or moved away for new keys"),
+    ))
 }
 
 /// Prints what was found, and fails when there is something.
@@ -149,12 +183,15 @@ pub fn foresee_start(data_dir: &Path, wanted: usize) -> Result<usize, Failure> {
 
 /// Refuses a directory that no server ever used, before anything is created in it.
 pub fn shards_in(data_dir: &Path) -> Result<Vec<ShardId>, Failure> {
-    let names = if data_dir.is_dir() { names_in(data_dir)? } else { Vec::new() };
-    let shards: Vec<_> = names.iter().filter_map(|name| parse_shard_dir(name)).collect();
+    let shards = if data_dir.is_dir() { shard_dirs(data_dir)? } else { Vec::new() };
     match shards.is_empty() {
         true => Err(Failure::Usage(UsageError::NoData { dir: data_dir.to_owned() })),
         false => Ok(shards),
     }
+}
+
+fn shard_dirs(dir: &Path) -> Result<Vec<ShardId>, Failure> {
+    Ok(names_in(dir)?.iter().filter_map(|name| parse_shard_dir(name)).collect())
 }
 
 fn segments_in(dir: &Path) -> Result<Vec<SegmentId>, Failure> {

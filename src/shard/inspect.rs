@@ -69,23 +69,31 @@ pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Report {
     Report { shard, findings, shards: state.map(|state| state.shards) }
 }
 
-/// Shards that should be there and are not, and the other way round. `reports` are of all directories of
-/// shards that there are.
-pub fn missing_shards(reports: &[Report], dir_of: impl Fn(ShardId) -> PathBuf) -> Vec<Finding> {
-    let Some(wanted) = reports.iter().filter_map(|report| report.shards).max() else { return Vec::new() };
+/// Shards that should be there and are not, and the other way round. `reports` are of all directories of shards that
+/// there are; a snapshot says by itself how many it has.
+pub fn missing_shards(
+    said: Option<u16>,
+    reports: &[Report],
+    dir_of: impl Fn(ShardId) -> PathBuf,
+) -> Vec<Finding> {
+    let by_manifest = || reports.iter().find_map(|report| report.shards);
+    let Some(wanted) = said.or_else(by_manifest) else { return Vec::new() };
+    let source = if said.is_some() { "the description says" } else { "the first manifest says" };
     let finding = |shard, what| place(shard, &dir_of(shard), what);
     let is_there = |shard: ShardId| reports.iter().any(|report| report.shard == shard);
     let missing = (0..wanted).map(ShardId).filter(|shard| !is_there(*shard)).map(|shard| {
-        finding(shard, format!("the directory is missing: the manifests say that there are {wanted} shards"))
+        finding(shard, format!("the directory is missing: {source} that there are {wanted} shards"))
     });
-    let other = reports.iter().filter_map(|report| match report.shards {
-        Some(said) if said != wanted => {
-            Some(finding(report.shard, format!("its manifest says {said} shards, another one {wanted}")))
-        }
-        None if report.shard.0 >= wanted => {
-            Some(finding(report.shard, format!("the manifests say that there are only {wanted} shards")))
-        }
-        _ => None,
+    let other = reports.iter().filter_map(|report| {
+        let what = match report.shards {
+            _ if report.shard.0 >= wanted => format!(
+                "{source} that there are only {wanted} shards: if a start with another --shards has left this \
+                 directory, remove it"
+            ),
+            Some(own) if own != wanted => format!("its manifest says {own} shards, {source} {wanted}"),
+            _ => return None,
+        };
+        Some(finding(report.shard, what))
     });
     missing.chain(other).collect()
 }
