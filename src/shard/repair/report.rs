@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use serde_json::{Value, json};
 
+use super::log::LogPlan;
 use super::{Allowed, Plan};
 use crate::io::log::segment_file_name;
 use crate::shard::key::{Key, KeyType};
@@ -95,13 +96,19 @@ pub fn rows(plan: &Plan, allowed: Allowed) -> Vec<Value> {
     if let Some(cut) = &plan.log {
         let file = format!("log/{}", segment_file_name(cut.damage.segment));
         let action = if allowed.cut_log { "cut the log there" } else { "cut the log there, with --cut-log" };
-        let (after, up_to) = (cut.damage.last_lsn, cut.known_durable);
-        let readable = cut.readable.len();
-        let lost =
-            format!("LSNs above {after}, to {up_to} at least; {readable} of these records can be read");
-        rows.push(row(file, &cut.damage.cause.to_string(), action, lost));
+        rows.push(row(file, &cut.damage.cause.to_string(), action, lost_of_log(cut)));
     }
     rows
+}
+
+fn lost_of_log(cut: &LogPlan) -> String {
+    let (after, up_to) = (cut.damage.last_lsn, cut.known_durable);
+    match cut.readable.len() {
+        0 if up_to <= after => format!("nothing that is known of: no file tells of an LSN above {after}"),
+        readable => {
+            format!("LSNs above {after}, to {up_to} at least; {readable} of these records can be read")
+        }
+    }
 }
 
 /// For people: the rows, then every range, key and LSN.
@@ -157,4 +164,28 @@ fn gap_json(plan: &Plan, gap: &Gap) -> Value {
         Bound::Unbounded => Value::Null,
     };
     json!({ "from": end(&gap.0), "to": end(&gap.1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::log::{Cause, Damage, Evidence};
+    use crate::types::{FileOffset, Lsn, SegmentId, ShardId};
+
+    #[test]
+    fn a_cut_that_costs_nothing_says_so() {
+        let of = |known_durable| {
+            let damage = Damage {
+                shard: ShardId(0),
+                segment: SegmentId(1),
+                offset: FileOffset(4096),
+                last_lsn: Lsn(13449),
+                cause: Cause::Unreadable,
+                evidence: Evidence::Itself,
+            };
+            lost_of_log(&LogPlan { damage, known_durable, readable: Vec::new(), behind: Vec::new() })
+        };
+        assert_eq!(of(Lsn(13449)), "nothing that is known of: no file tells of an LSN above 13449");
+        assert_eq!(of(Lsn(13450)), "LSNs above 13449, to 13450 at least; 0 of these records can be read");
+    }
 }
