@@ -459,6 +459,51 @@ fn a_repair_says_first_what_it_would_do_and_keeps_what_it_replaces() {
     }
 }
 
+/// What `verify` finds, a repair either mends or names.
+#[test]
+fn what_is_not_repaired_is_listed_and_no_success() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("d");
+    let server = Server::start(&data);
+    let large = vec![b'x'; 100_000];
+    (0..20).for_each(|key| _ = server.ask(&format!("PUT /v1/kv/default/{key}"), "text/plain", &large));
+    assert_eq!(server.ask("POST /v1/compact?wait=true", "", b"").0, "200");
+    assert_eq!(server.ask("POST /v1/snapshot?wait=true", "", b"").0, "200");
+    server.stop();
+    let runs = data.join("shard-000").join("runs");
+    let values = file_like(&runs, ".values");
+    let away = values.with_extension("away");
+    // A copy: the snapshot has the other name of the file.
+    fs::copy(&values, &away).expect("copied");
+    let whole = || {
+        let _ = fs::remove_file(&values);
+        fs::copy(&away, &values).expect("put back");
+        assert_eq!(repair(&data, &[]).0, 0);
+    };
+    let damages: [&dyn Fn(); 3] =
+        [&|| flip(&values, 5000), &|| fs::write(&values, "").expect("emptied"), &|| {
+            fs::remove_file(&values).expect("removed")
+        }];
+    for damage in damages {
+        whole();
+        damage();
+        for flags in [&[][..], &["--apply"]] {
+            let (code, told) = repair(&data, flags);
+            assert!(code == 1 && told.contains(".values") && told.contains("not repaired"), "{told}");
+        }
+        assert!(!data.join("aside").exists());
+    }
+    // What can be repaired is, beside it.
+    [30, 4096 + 30].iter().for_each(|slot| flip(&data.join("shard-001").join("superblock"), *slot));
+    let (code, told) = repair(&data, &["--apply"]);
+    assert!(code == 1 && told.contains("aside") && told.contains("1 damaged places are left"), "{told}");
+    whole();
+    let snapshot = file_like_dir(&data.join("snapshots"));
+    flip(&file_like(&snapshot.join("shard-001"), "manifest-"), 100);
+    let (code, told) = repair(&data, &["--apply"]);
+    assert!(code == 1 && told.contains("snapshots/") && told.contains("not repaired"), "{told}");
+}
+
 /// What cannot be read may be whole: nobody knows, and nothing is made of it.
 #[test]
 fn a_file_that_the_system_does_not_give_is_not_repaired() {

@@ -14,11 +14,15 @@ use super::output::Output;
 use super::ownership::give_data_to_owner_of;
 use crate::io::crashsafe;
 use crate::io::runtime::Runtime;
+use crate::shard::inspect::Finding;
 use crate::shard::repair::{self, ASIDE_DIR, Allowed, Plan, RepairError, ShardFiles, report};
 use crate::shard::restore::UNFINISHED_FILE;
 use crate::shard::snapshot::new_id;
 use crate::types::ShardId;
 
+const NOT_REPAIRED: &str = "not repaired";
+const LEFT_HINT: &str = "what is not repaired: write or delete the keys of large values that are damaged, remove damaged \
+                         snapshots, and restore a backup for anything else";
 const REPORT: &str = "report.json";
 const REPORT_TEXT: &str = "report.txt";
 
@@ -56,20 +60,30 @@ async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let plans = plan_all(runtime, &args.dir, shards).await?;
-    let rows: Vec<Value> = plans.iter().flat_map(|plan| report::rows(plan, allowed)).collect();
+    let mut rows: Vec<Value> = plans.iter().flat_map(|plan| report::rows(plan, allowed)).collect();
+    let planned = rows.len();
+    let mut found = engine::damage_in(runtime, &args.dir).await?;
+    found.retain(|finding| !plans.iter().any(|plan| plan.mends(finding)));
+    rows.extend(found.iter().map(|finding| left_row(&args.dir, finding)));
     out.rows(&["shard", "file", "what", "action", "lost"], &rows)?;
     let damaged = rows.len() as u64;
-    let wanted = plans.iter().map(Plan::shards).max().unwrap_or(0);
+    if damaged == 0 {
+        eprintln!("nothing is damaged");
+        return Ok(());
+    }
+    let wanted = plans.first().map_or(0, Plan::shards);
     let missing = (0..wanted).filter(|shard| !shards.contains(&ShardId(*shard))).count() as u64;
     if missing > 0 {
         eprintln!(
             "the manifests say that there are {wanted} shards, and {missing} are gone: restore a backup"
         );
-        return Err(Failure::Found { count: damaged + missing, what: "damaged places and missing shards" });
+        return Err(Failure::Found { count: damaged, what: "damaged places and missing shards" });
     }
-    if damaged == 0 {
-        eprintln!("nothing is damaged");
-        return Ok(());
+    if !found.is_empty() {
+        eprintln!("{LEFT_HINT}");
+    }
+    if planned == 0 {
+        return Err(Failure::Found { count: damaged, what: "damaged places, none of which a repair mends" });
     }
     if plans.iter().any(|plan| plan.log.is_some()) && !allowed.cut_log && args.apply {
         eprintln!(
@@ -93,7 +107,16 @@ async fn run(
     given?;
     sync_dir(&args.dir)?;
     eprintln!("repaired; the report and all that was replaced are in {}", aside.display());
-    Ok(())
+    match engine::damage_in(runtime, &args.dir).await?.len() as u64 {
+        0 => Ok(()),
+        count => Err(Failure::Found { count, what: "damaged places are left, which `kyrodb verify` lists" }),
+    }
+}
+
+/// Of damage that stays.
+fn left_row(dir: &Path, finding: &Finding) -> Value {
+    let file = finding.file.strip_prefix(dir).unwrap_or(&finding.file).display().to_string();
+    json!({ "shard": finding.shard.0, "file": file, "what": finding.what, "action": NOT_REPAIRED, "lost": null })
 }
 
 async fn plan_all(runtime: &Runtime, dir: &Path, shards: &[ShardId]) -> Result<Vec<Plan>, Failure> {

@@ -34,9 +34,10 @@ use self::log::LogPlan;
 use self::maps::Told;
 use self::runs::{RunPlan, Tablets};
 use super::control::WRITER;
+use super::inspect::{self, Finding};
 use super::options::ShardOptions;
 use super::run::TabletInfo;
-use super::runs::{LoadError, run_file_name};
+use super::runs::{LoadError, parse_run_file_name, parse_value_file_name, run_file_name};
 use super::state::ShardState;
 use super::store::error::StoreError;
 use crate::io::crashsafe;
@@ -102,6 +103,20 @@ impl Plan {
 
     pub fn is_empty(&self) -> bool {
         self.manifest.is_none() && self.runs.is_empty() && self.log.is_none()
+    }
+
+    /// Whether `verify` will not find this again. Without a manifest it finds also what the state that will count does not
+    /// name.
+    pub fn mends(&self, finding: &Finding) -> bool {
+        let Ok(file) = finding.file.strip_prefix(&self.files.dir) else { return false };
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let unnamed = |id| !self.state.names_values(id);
+        match parse_run_file_name(&name) {
+            Some(id) => self.runs.iter().any(|run| run.meta.id == id) || !self.state.names_run(id),
+            None if file.starts_with("log") => self.log.is_some() || self.manifest.is_some(),
+            None if file.starts_with("runs") => parse_value_file_name(&name).is_some_and(unnamed),
+            None => self.manifest.is_some(),
+        }
     }
 }
 
