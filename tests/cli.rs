@@ -390,6 +390,22 @@ fn a_refused_start_drains_nothing() {
         .expect("it runs");
     assert!(code(&output) == 2 && said(&output).contains("--shards 2"), "{}", said(&output));
     assert!(!said(&output).contains("draining"), "{}", said(&output));
+    assert!(!data.join("shard-002").exists(), "a start that is refused changes nothing");
+    assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
+}
+
+/// An earlier version left it behind.
+#[test]
+fn what_a_start_with_other_shards_has_left_is_not_made_a_shard() {
+    let (_dir, data) = stopped();
+    let left = data.join("shard-002");
+    ["log", "runs"].iter().for_each(|name| fs::create_dir_all(left.join(name)).expect("made"));
+    flip(&file_like(&data.join("shard-000").join("runs"), ".run"), 4096 + 60);
+    let (code, told) = repair(&data, &["--apply"]);
+    assert!(code == 1 && told.contains("aside") && told.contains("remove it"), "{told}");
+    assert_eq!(fs::read_dir(&left).expect("a directory").count(), 2, "nothing is made in it");
+    fs::remove_dir_all(&left).expect("removed");
+    assert_eq!(verify(&data).0, 0, "{}", verify(&data).1);
 }
 
 #[test]

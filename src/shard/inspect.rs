@@ -102,6 +102,11 @@ fn place(shard: ShardId, file: &Path, what: String) -> Finding {
     Finding { shard, file: file.to_owned(), offset: None, lsn: None, what }
 }
 
+/// How many the node has, if the manifest of this shard can be read.
+pub async fn shards_of(runtime: &Runtime, dir: &Path, shard: ShardId) -> Option<u16> {
+    read_state(runtime, dir, shard).await.ok().map(|state| state.shards)
+}
+
 async fn read_state(runtime: &Runtime, dir: &Path, shard: ShardId) -> Result<ShardState, Finding> {
     let bytes = match Manifest::read(runtime, dir, shard).await {
         Ok(Some(bytes)) => bytes,

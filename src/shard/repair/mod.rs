@@ -216,19 +216,51 @@ impl From<StoreError> for RepairError {
     }
 }
 
-/// Looks at all shards of a data directory and changes nothing. An error names its shard.
+/// Looks at all shards of a data directory and changes nothing. An error names its shard. What a start with another number
+/// of shards has left is no shard, and gets no plan.
 pub async fn plan(runtime: &Runtime, all: &[ShardFiles]) -> Result<Vec<Plan>, (ShardId, RepairError)> {
     let known = match all.iter().find(|files| files.shard == WRITER) {
         Some(files) => known_tablets(runtime, files).await,
         None => BTreeMap::new(),
     };
+    let shards = agreed_shards(runtime, all).await;
     let mut plans = Vec::new();
     for files in all {
+        if shards.is_some_and(|shards| files.shard.0 >= shards) && holds_nothing(runtime, files).await {
+            continue;
+        }
         let planned = plan_shard(runtime, files.clone(), &known).await;
         plans.push(planned.map_err(|error| (files.shard, error))?);
     }
     maps::settle(&mut plans).map_err(|error| (WRITER, error))?;
     Ok(plans)
+}
+
+/// How many there are, if all manifests that can be read say the same.
+async fn agreed_shards(runtime: &Runtime, all: &[ShardFiles]) -> Option<u16> {
+    let mut said = None;
+    for files in all {
+        let Some(shards) = inspect::shards_of(runtime, &files.dir, files.shard).await else { continue };
+        if said.is_some_and(|said| said != shards) {
+            return None;
+        }
+        said = Some(shards);
+    }
+    said
+}
+
+/// Whether nothing was ever committed here, and there is neither log nor run.
+async fn holds_nothing(runtime: &Runtime, files: &ShardFiles) -> bool {
+    for dir in [files.log(), files.runs()] {
+        let is_empty = match runtime.list(dir).await {
+            Ok(entries) => entries.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if !is_empty {
+            return false;
+        }
+    }
+    inspect::shards_of(runtime, &files.dir, files.shard).await.is_none()
 }
 
 /// `known` are the tablets of the map.
