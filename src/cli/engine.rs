@@ -211,15 +211,6 @@ fn names_in(dir: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Refuses another number of shards than the directory was made for; nothing is made there yet.
-pub fn check_shard_count(data_dir: &Path, wanted: usize) -> Result<(), Failure> {
-    with_executor(|executor| {
-        let runtime = executor.runtime();
-        executor.block_on(boot::check_shard_count(&runtime, data_dir, wanted))
-    })?
-    .map_err(|(shard, error)| Failure::Start { shard, error })
-}
-
 /// Runs `body` with an executor of this thread, on a ring of its own.
 pub fn with_executor<T>(body: impl FnOnce(&mut Executor) -> T) -> Result<T, Failure> {
     let driver = RingDriver::new(&RingConfig::default())

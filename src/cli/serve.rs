@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 
 use super::config::Config;
 use super::data_dir::DataDir;
-use super::engine::check_shard_count;
+use super::engine::foresee_start;
 use super::every::Every;
 use super::failure::Failure;
 use super::key_watch::KeyWatch;
@@ -110,7 +110,8 @@ impl Shared {
 pub fn serve(config: &Config) -> Result<(), Failure> {
     let _logs = logging::init();
     let _data_dir = DataDir::claim(&config.data_dir)?;
-    check_shard_count(&config.data_dir, config.shards)?;
+    // Before a core makes anything there.
+    foresee_start(&config.data_dir, config.shards)?;
     let service = Service::of_this_process();
     let inherited = service.inherited_socket()?;
     let listen = inherited.as_ref().map_or(Ok(config.listen), address_of)?;

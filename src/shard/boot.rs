@@ -1,6 +1,5 @@
 //! The life of a shard: recover, learn the map, serve, keep house, close in order.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use super::balance::driver::keep_balancing;
 use super::checkpoint::keep_checkpointing;
 use super::control::{self, WRITER, first_catalogue};
 use super::core::Core;
-use super::inspect;
 use super::jobs::Progress;
 use super::mailbox::Mailbox;
 use super::message::{NotJoined, Reply, Request};
@@ -26,31 +24,13 @@ use super::store::expiry::keep_expiring;
 use super::store::reindex::keep_indexes;
 use super::store::warm;
 use crate::io::executor::{Class, Executor};
-use crate::io::runtime::Runtime;
 use crate::limits;
-use crate::types::{Mono, NodeId, ShardId, TabletId};
+use crate::types::{Mono, NodeId, TabletId};
 
 const MAP_RETRY: Duration = Duration::from_millis(5);
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// Rounds of housekeeping between two looks at the free space of the disk.
 const DISK_ROUNDS: u32 = 10;
-
-/// Refuses another number of shards than the directory was made for, before one of them makes anything there. A manifest
-/// that cannot be read is for its shard to tell of.
-pub async fn check_shard_count(
-    runtime: &Runtime,
-    data_dir: &Path,
-    wanted: usize,
-) -> Result<(), (ShardId, StartError)> {
-    let (options, wanted) = (ShardOptions::new(data_dir), wanted as u16);
-    for shard in (0..wanted).map(ShardId) {
-        let found = inspect::shards_of(runtime, &options.shard_dir(shard), shard).await.unwrap_or(wanted);
-        if found != wanted {
-            return Err((shard, StartError::ShardCount { found, wanted }));
-        }
-    }
-    Ok(())
-}
 
 /// Puts a shard on this executor. It begins to recover when the executor runs; [`Node::started`] says
 /// how that went.
