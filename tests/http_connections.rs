@@ -378,7 +378,7 @@ fn a_drain_ends_although_clients_do_not() {
             head.send("GET /v1/kv/default/1 HTTP/1.1\r\n").await;
             let body = talk.connect().await;
             body.send("PUT /v1/kv/default/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf").await;
-            let large = request("PUT", "/v1/kv/default/2", "", &"x".repeat(8 << 20));
+            let large = request("PUT", "/v1/kv/default/2", "", "x".repeat(8 << 20));
             let deaf = talk.connect().await;
             deaf.send(large).await;
             assert_eq!(deaf.answer_to("PUT").await.status, 201);

@@ -96,10 +96,9 @@ pub enum ConfigError {
 
 const ENV_PREFIX: &str = "KYRODB_";
 const ENV_CONFIG: &str = "KYRODB_CONFIG";
-/// Which server the commands ask; no option of the server itself.
-const ENV_URL: &str = "KYRODB_URL";
-/// The key with which they ask it.
-const ENV_API_KEY_FILE: &str = "KYRODB_API_KEY_FILE";
+/// Which server the commands ask, and how; no options of the server itself.
+const ENV_OF_CLIENTS: [&str; 5] =
+    ["KYRODB_URL", "KYRODB_API_KEY_FILE", "KYRODB_CA_FILE", "KYRODB_CLIENT_CERTIFICATE", "KYRODB_CLIENT_KEY"];
 
 impl Settings {
     /// `file` is the one named by a flag; without it `KYRODB_CONFIG` may name one. `flags` are names
@@ -149,7 +148,7 @@ impl Settings {
 
     fn apply_env(&mut self, env: &[(String, String)]) -> Result<(), ConfigError> {
         let is_other =
-            |name: &str| [ENV_CONFIG, ENV_URL, ENV_API_KEY_FILE].contains(&name) || is_from_kubernetes(name);
+            |name: &str| name == ENV_CONFIG || ENV_OF_CLIENTS.contains(&name) || is_from_kubernetes(name);
         for (name, text) in env.iter().filter(|(name, _)| !is_other(name)) {
             let option = name[ENV_PREFIX.len()..].to_ascii_lowercase();
             self.set(&option, text.clone(), Origin::Environment(name.clone()))?;
@@ -420,6 +419,9 @@ mod tests {
             ("KYRODB_DISABLE_HTTP_LOG", "1"),
             ("KYRODB_API_KEY_FILE", "key"),
             ("KYRODB_URL", "http://127.0.0.1:4040"),
+            ("KYRODB_CA_FILE", "ca.pem"),
+            ("KYRODB_CLIENT_CERTIFICATE", "client.pem"),
+            ("KYRODB_CLIENT_KEY", "client.key"),
             ("KYRODB_SERVICE_HOST", "10.0.0.1"),
             ("KYRODB_PORT_3030_TCP", "tcp://10.0.0.1:3030"),
         ];
