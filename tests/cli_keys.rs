@@ -273,7 +273,7 @@ fn other_files_of_keys_count_and_bad_ones_keep_the_server_from_starting() {
             "--listen",
             "127.0.0.1:0",
             "--shards",
-            "1",
+            "2",
             "--keys-file",
             path,
             "--data-dir",

@@ -268,7 +268,7 @@ systemctl_or_fail stop kyrodb
 
 (
     umask 077
-    in_machine kyrodb key create --name me --role admin --keys-file /etc/kyrodb/keys.json >"$TREE/root/me.key" 2>/dev/null
+    in_machine kyrodb key create --name me --role admin --keys-file /etc/kyrodb/keys.json >"$WORK/me.key" 2>/dev/null
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
         -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
         -keyout "$TREE/etc/kyrodb/server.key" -out "$TREE/etc/kyrodb/server.pem" 2>/dev/null
@@ -285,7 +285,7 @@ over_tls() {
 }
 status=$(over_tls) || fail "TLS with a key from a credential: curl $?"
 [ "$status" = 401 ] || fail "without a key: $status"
-status=$(over_tls -H "Authorization: Bearer $(cat "$TREE/root/me.key")") || true
+status=$(over_tls -H "Authorization: Bearer $(cat "$WORK/me.key")") || true
 [ "$status" = 200 ] || fail "with the key of a credential: $status"
 [[ $(property StatusText) == *https://* ]] || fail "the status text says http where the server speaks TLS: $(property StatusText)"
 systemctl_or_fail stop kyrodb
