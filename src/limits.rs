@@ -228,7 +228,7 @@ pub const SEARCH_HITS_MAX: usize = 1000;
 /// Hits of all pages of a search.
 pub const SEARCH_DEPTH_HITS_MAX: usize = 10_000;
 /// To fill a page where many documents have the same score.
-pub const SEARCH_HITS_LOOKED_AT_MAX: usize = 2 * SEARCH_DEPTH_HITS_MAX;
+pub const SEARCH_WIDENED_HITS_MAX: usize = 2 * SEARCH_DEPTH_HITS_MAX;
 pub const SEARCH_WIDTH_ENTRIES_MAX: usize = 10_000;
 pub const SEARCH_ATTEMPTS_MAX: usize = 4;
 /// Of a count, which is exact only when nothing was sealed meanwhile.

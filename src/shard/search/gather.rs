@@ -52,12 +52,12 @@ impl Page {
             .filter(|last| hits.len() >= asked && self.is_good_enough(last))
             .map(|last| last.score);
         let is_cut = last.is_some();
-        if asked < limits::SEARCH_HITS_LOOKED_AT_MAX {
+        if asked < limits::SEARCH_WIDENED_HITS_MAX {
             hits.retain(|hit| last.is_none_or(|last| hit.score > last));
         }
         hits.retain(|hit| self.has(hit));
         let may_be_more = is_cut || hits.len() > self.limit;
-        let is_short = is_cut && hits.len() < self.limit && asked < limits::SEARCH_HITS_LOOKED_AT_MAX;
+        let is_short = is_cut && hits.len() < self.limit && asked < limits::SEARCH_WIDENED_HITS_MAX;
         hits.truncate(self.limit);
         Extent { may_be_more, is_short }
     }
@@ -96,7 +96,7 @@ pub async fn search(
         let (map, mut found) = find_by_map(node, collection, &query).await?;
         let extent = page.cut(&mut found.hits, query.limit);
         if extent.is_short {
-            let limit = (2 * query.limit).min(limits::SEARCH_HITS_LOOKED_AT_MAX);
+            let limit = (2 * query.limit).min(limits::SEARCH_WIDENED_HITS_MAX);
             query = Arc::new(Query { limit, ..Query::clone(&query) });
             continue;
         }
@@ -262,7 +262,7 @@ mod tests {
         let alike = [(0.5, 8), (0.5, 9), (0.5, 10)];
         assert_eq!(cut(&page, &alike, 3), (vec![], true, true));
         assert_eq!(cut(&page, &alike, 4), (vec![8, 9], true, false));
-        assert_eq!(cut(&page, &alike, limits::SEARCH_HITS_LOOKED_AT_MAX), (vec![8, 9], true, false));
+        assert_eq!(cut(&page, &alike, limits::SEARCH_WIDENED_HITS_MAX), (vec![8, 9], true, false));
         // What is behind is not good enough.
         let page = Page { min_score: Some(0.4), ..page };
         assert_eq!(cut(&page, &hits[..4], 4), (vec![8], false, false));
