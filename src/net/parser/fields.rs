@@ -76,7 +76,7 @@ impl Meaning {
         Ok(meaning)
     }
 
-    /// How the end of the body is found, and that the client may ask so.
+    /// How the end of the body is found; a fault where two readers could differ, or where no Host is named.
     pub(super) fn framing(&self, is_http10: bool) -> Result<Framing, Fault> {
         match (self.length, self.chunked) {
             _ if !self.has_host && !is_http10 => Err(Fault::Malformed("there is no Host")),
