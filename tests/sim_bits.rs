@@ -32,9 +32,14 @@ fn boot(disk: Disk) -> Cluster {
     Cluster::boot(1, disk, SimConfig::cores(1), &options())
 }
 
-/// A small node, stopped in order. With a run, or with everything in the log.
-fn closed_node(checkpointed: bool) -> Disk {
-    let mut cluster = boot(Disk::default());
+/// Everything stays in the log.
+fn without_seals() -> ShardOptions {
+    ShardOptions { checkpoint_log_bytes: 1 << 30, ..options() }
+}
+
+/// A small node, stopped in order. With everything in runs, or with what seals by themselves leave in the log.
+fn closed_node(options: &ShardOptions, checkpointed: bool) -> Disk {
+    let mut cluster = Cluster::boot(1, Disk::default(), SimConfig::cores(1), options);
     cluster.start().expect("a new node starts");
     let node = cluster.nodes[0].clone();
     cluster.run(0, async move {
@@ -107,11 +112,19 @@ fn log_damage(error: &StartError, offset: u64) -> bool {
 
 /// Every third byte on a whole node; `io::log` flips every bit on its own.
 fn flip_log(bytes: std::ops::Range<u64>) {
-    let disk = closed_node(false);
+    let disk = closed_node(&without_seals(), false);
     let (path, _) = file(&disk, "0000000000000001.wal");
     let flips = (bytes.end - bytes.start).div_ceil(3);
     let refused = flip_each(&disk, &path, bytes.step_by(3), log_damage);
     assert!(refused as u64 > flips * 3 / 4, "{refused} of {flips} flips were refused");
+}
+
+/// Runs have what is in the first segment: the start goes on behind the damage.
+#[test]
+fn a_flipped_bit_in_a_covered_part_of_the_log_is_harmless() {
+    let disk = closed_node(&options(), false);
+    let (path, _) = file(&disk, "0000000000000001.wal");
+    assert_eq!(flip_each(&disk, &path, (8 * 1024..40 * 1024).step_by(7), log_damage), 0);
 }
 
 // Half each, so that two cores share the work.
@@ -178,7 +191,7 @@ fn read_rotten(disk: Disk, path: &str, what: &str) -> usize {
 
 #[test]
 fn a_flipped_bit_in_a_run_is_found_and_never_read() {
-    let disk = closed_node(true);
+    let disk = closed_node(&options(), true);
     let (path, len) = named_run(&disk);
     let mut rng = Rng::new(5);
     let (mut harmless, mut refused) = (0, 0);
@@ -196,7 +209,7 @@ fn a_flipped_bit_in_a_run_is_found_and_never_read() {
 
 #[test]
 fn a_flipped_bit_in_a_value_file_is_found_and_never_read() {
-    let disk = closed_node(true);
+    let disk = closed_node(&options(), true);
     let (path, len) = file(&disk, ".values");
     let mut rng = Rng::new(6);
     let (mut harmless, mut refused) = (0, 0);
@@ -215,7 +228,7 @@ fn a_flipped_bit_in_a_value_file_is_found_and_never_read() {
 
 #[test]
 fn a_flipped_bit_in_the_manifest_is_refused_or_harmless() {
-    let disk = closed_node(true);
+    let disk = closed_node(&options(), true);
     let damaged = |error: &StartError, _| matches!(error, StartError::Manifest(ManifestError::Damage(_)));
     let files = disk.file_lens().into_iter();
     let files: Vec<_> =

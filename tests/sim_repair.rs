@@ -137,6 +137,10 @@ struct Lost {
 }
 
 impl Lost {
+    fn nothing() -> Lost {
+        Lost { ranges: Vec::new(), log_cut: false }
+    }
+
     fn of(told: &Value) -> Lost {
         let runs = told["runs"].as_array().expect("a list");
         let ranges =

@@ -199,6 +199,8 @@ async fn verify_log(
             replay.resume(&error);
         }
     }
+    let passed = replay.passed().map(|damage| log_finding(shard, dir, &ReplayError::Damage(damage)));
+    findings.extend(passed);
     Ok(findings)
 }
 

@@ -282,7 +282,12 @@ async fn replay(
     let mut count = node.inner().replayed.get();
     loop {
         let read = match replay.step() {
-            Step::Done(recovered) => return Ok((recovered, replayed)),
+            Step::Done(recovered) => {
+                for passed in replay.passed() {
+                    tracing::warn!("{passed}");
+                }
+                return Ok((recovered, replayed));
+            }
             Step::Read(read) => read,
         };
         let path = dirs.log.join(segment_file_name(read.segment));

@@ -1,9 +1,15 @@
 //! Logs that are cut: where, what is left of them, and crashes in the middle of it.
 
 use super::*;
+use kyrodb::shard::inspect;
 
 /// A seal while writes go on: its runs have records that are in the log behind those that it covers.
 fn sealed_while_written() -> (Disk, Model) {
+    let (cluster, model) = written_while_sealed();
+    (cluster.sim.crash(CrashPolicy::KeepNothing), model)
+}
+
+fn written_while_sealed() -> (Cluster, Model) {
     let mut cluster = boot(Disk::default());
     cluster.start().expect("a new node starts");
     let (node, sealer) = (cluster.nodes[0].clone(), cluster.nodes[0].clone());
@@ -32,7 +38,7 @@ fn sealed_while_written() -> (Disk, Model) {
         written.replace(model);
     });
     cluster.run_all(vec![(0, seal), (0, write)]).expect("not stuck");
-    (cluster.sim.crash(CrashPolicy::KeepNothing), model.take())
+    (cluster, model.take())
 }
 
 /// Runs that are ahead of a log that was cut: the node starts, merges, and counts what is there.
@@ -62,6 +68,14 @@ fn runs_may_be_ahead_of_a_log_that_was_cut() {
     assert!(ahead > 0, "{ahead}");
 }
 
+/// What `verify` says.
+fn found(disk: Disk) -> Vec<String> {
+    let mut sim = kyrodb::io::sim::Sim::with_disk(3, disk, SimConfig::cores(1));
+    let runtime = sim.runtime(0);
+    let report = sim.run(async move { inspect::verify(&runtime, &files().dir, ShardId(0)).await });
+    report.expect("not stuck").findings.into_iter().map(|finding| finding.what).collect()
+}
+
 const CUT: Allowed = Allowed { cut_log: true, keep_older: false };
 
 /// A page of the log that the disk does not give is damage like any other.
@@ -85,6 +99,50 @@ fn what_cannot_be_read_of_a_log_is_cut() {
         }
     }
     assert!(cuts > 10, "{cuts}");
+}
+
+/// A start goes on behind damage among records that runs have, and misses nothing.
+#[test]
+fn damage_in_what_runs_cover_of_a_log_does_not_stop_a_start() {
+    let (mut cluster, model) = written_while_sealed();
+    cluster.close().expect("the node stops in order");
+    let disk = cluster.sim.crash(CrashPolicy::KeepNothing);
+    let (mut passed, mut refused) = (0, 0);
+    for (path, _) in paths(&disk, ".wal") {
+        for page in 0..256 {
+            let mut bad = disk.clone();
+            bad.flip_bit(&path, page * 4096 + 200, 1);
+            let what = format!("page {page} of {path}");
+            let Some(cluster) = starts(&bad) else {
+                refused += 1;
+                continue;
+            };
+            check(cluster, &model, Lost::nothing(), &what);
+            if found(bad.clone()).iter().any(|what| what.contains("nothing is missing")) {
+                passed += 1;
+                not_given_in_what_is_covered(&disk, &path, page, &model);
+            }
+        }
+    }
+    assert!(passed > 20 && refused > 10, "{passed} {refused}");
+}
+
+/// A page that the disk does not give, and a segment that ends there, do stop the start; a repair loses nothing.
+fn not_given_in_what_is_covered(disk: &Disk, path: &str, page: u64, model: &Model) {
+    let (mut broken, mut short) = (disk.clone(), disk.clone());
+    broken.break_page(path, page);
+    short.truncate(path, page * 4096);
+    for (bad, what) in [(broken, "broken"), (short, "cut short")] {
+        let what = format!("page {page} of {path}, {what}");
+        assert!(starts(&bad).is_none(), "{what}: it starts");
+        let (mended, told, _) = repaired(bad, CUT).unwrap_or_else(|e| panic!("{what}: {e}"));
+        if what.ends_with("broken") {
+            assert_eq!(told["log"]["lost_lsns"]["after"], told["log"]["lost_lsns"]["known_up_to"], "{what}");
+            check(starts(&mended).expect("it starts"), model, Lost::nothing(), &what);
+        } else {
+            check(starts(&mended).expect("it starts"), model, Lost::of(&told), &what);
+        }
+    }
 }
 
 /// A log of some segments, without a seal.

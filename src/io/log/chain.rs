@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::block::BlockView;
+use super::block::{BlockFault, BlockView};
 use super::plan::SegmentFile;
 use super::segment::{BlockEnd, SegmentStart, StartKind};
 use crate::limits;
@@ -16,6 +16,8 @@ use crate::types::{FileOffset, SegmentId, ShardId};
 struct Head {
     id: SegmentId,
     start: Option<SegmentStart>,
+    /// Nothing is in the first block, or what an earlier segment has left in the file.
+    unbegun: bool,
     cut_short: bool,
 }
 
@@ -30,16 +32,19 @@ impl Heads {
     /// the order of their ids.
     pub(super) fn add(&mut self, shard: ShardId, file: SegmentFile, bytes: &[u8]) {
         let block = BlockView::parse(bytes, shard, file.id, FileOffset::ZERO);
+        let zeros = bytes.iter().all(|byte| *byte == 0);
+        let unbegun = zeros || matches!(block, Err(BlockFault::Misplaced { .. }));
         let start = block.ok().and_then(|block| block.start);
         // A file is full-sized before its first block is written, and zeros until then.
         let cut_short = match &start {
             Some(start) => file.len < u64::from(start.segment_bytes),
-            None => file.len < limits::LOG_SEGMENT_BYTES_MIN as u64 && bytes.iter().any(|byte| *byte != 0),
+            None => file.len < limits::LOG_SEGMENT_BYTES_MIN as u64 && !zeros,
         };
-        self.heads.push(Head { id: file.id, start, cut_short });
+        self.heads.push(Head { id: file.id, start, unbegun, cut_short });
     }
 
     pub(super) fn into_chain(self) -> Chain {
+        let there: Vec<SegmentId> = self.heads.iter().map(|head| head.id).collect();
         let mut chain = Chain::default();
         // The segment that the next newer recovery cut: what has a greater id is void.
         let mut cut_in: Option<SegmentId> = None;
@@ -51,7 +56,15 @@ impl Heads {
             if head.cut_short {
                 chain.cut_short.push(head.id);
             }
-            let Some(start) = head.start.filter(|start| start.previous.segment < head.id) else { continue };
+            let Some(start) = head.start.filter(|start| start.previous.segment < head.id) else {
+                if !head.unbegun {
+                    chain.unlinked = chain.unlinked.max(Some(head.id));
+                }
+                continue;
+            };
+            if there.binary_search(&start.previous.segment).is_err() {
+                chain.unlinked = chain.unlinked.max(Some(head.id));
+            }
             match start.kind {
                 StartKind::Rolled => {
                     chain.rolled.insert(start.previous, head.id);
@@ -80,6 +93,9 @@ pub(super) struct Chain {
     rolled: BTreeMap<BlockEnd, SegmentId>,
     cut_short: Vec<SegmentId>,
     void: Vec<SegmentId>,
+    /// The newest segment of which nobody knows what it continues: its first block is damaged, or the segment
+    /// before it is not there.
+    unlinked: Option<SegmentId>,
 }
 
 impl Chain {
@@ -107,6 +123,11 @@ impl Chain {
     /// A recovery went on elsewhere: nothing in this segment counts.
     pub(super) fn is_void(&self, segment: SegmentId) -> bool {
         self.void.contains(&segment)
+    }
+
+    /// Each segment behind this one says what it continues, so no cut is unknown.
+    pub(super) fn knows_cuts_behind(&self, segment: SegmentId) -> bool {
+        self.unlinked.is_none_or(|unlinked| unlinked <= segment)
     }
 
     /// The file is shorter than it was when its first block was written. Told once a segment.

@@ -35,6 +35,8 @@ pub enum Evidence {
     Recovered { segment: SegmentId },
     /// No crash leaves this behind.
     Itself,
+    /// A block behind it knew of it; a checkpoint covers it.
+    Covered { lsn: Lsn },
 }
 
 /// A place that must hold log and does not.
@@ -88,6 +90,9 @@ impl fmt::Display for Evidence {
                 write!(f, "an earlier recovery read beyond it, says log/{}", segment_file_name(*segment))
             }
             Evidence::Itself => f.write_str("no crash leaves this behind"),
+            Evidence::Covered { lsn } => {
+                write!(f, "nothing is missing, as all records up to LSN {lsn} are in runs as well")
+            }
         }
     }
 }

@@ -314,6 +314,11 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// LSN of the record that begins `bytes`; `None` when too few are there to tell.
+    pub fn peek_lsn(bytes: &[u8]) -> Option<Lsn> {
+        (bytes.len() >= COMMIT_TS).then(|| Lsn(get_u64(bytes, LSN)))
+    }
+
     /// Decodes `bytes`, which must be exactly one record.
     pub fn decode(bytes: &'a [u8]) -> Result<RecordRef<'a>, RecordFault> {
         match Self::peek_len(bytes)? {

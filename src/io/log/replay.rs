@@ -13,7 +13,10 @@
 //!    shorter than it was), the log is damaged and refused. Else it is a torn tail and cut.
 //!
 //! Several blocks are in flight at once, so a valid block behind a hole is a normal crash.
+//!
+//! Between 3 and 4, while only covered records were read: a fault may be passed, see [`pass`].
 
+mod pass;
 mod seek;
 
 use super::assemble::Assembler;
@@ -46,6 +49,11 @@ enum Phase {
         cursor: Cursor,
         fault: BlockFault,
     },
+    /// Looks for a block to go on from behind the fault at `at`, which nothing wanted is lost by.
+    Pass {
+        cursor: Cursor,
+        fault: BlockFault,
+    },
     /// Looks for a block to go on from behind damage.
     Seek {
         cursor: Cursor,
@@ -72,6 +80,10 @@ pub struct Replay {
     records: u64,
     /// Nothing behind the block that reaches this is looked at.
     until: Option<Lsn>,
+    /// The highest LSN known to be on stable storage.
+    durable: Lsn,
+    /// Faults that were passed.
+    passed: Vec<Damage>,
 }
 
 impl Replay {
@@ -94,6 +106,8 @@ impl Replay {
             max_commit_ts: 0,
             records: 0,
             until: None,
+            durable: start.floor,
+            passed: Vec::new(),
         };
         if replay.files.is_empty() {
             replay.look_beyond(BlockFault::NoFile)?;
@@ -123,7 +137,7 @@ impl Replay {
                 let index = self.index_of(self.at.segment).expect("scanning a file that exists");
                 self.read(Cursor { index, offset: self.at.offset.0 }, limits::LOG_READ_BYTES)
             }
-            Phase::Beyond { cursor, .. } | Phase::Seek { cursor } => {
+            Phase::Beyond { cursor, .. } | Phase::Pass { cursor, .. } | Phase::Seek { cursor } => {
                 self.read(*cursor, limits::LOG_READ_BYTES)
             }
             Phase::Refused => panic!("a refused log has no next step"),
@@ -160,6 +174,7 @@ impl Replay {
             Phase::Heads { .. } => self.head(&chunk),
             Phase::Scan => self.scan(&chunk, sink),
             Phase::Beyond { cursor, fault } => self.beyond(&chunk, cursor, fault),
+            Phase::Pass { cursor, fault } => self.pass(&chunk, cursor, fault),
             Phase::Seek { cursor } => {
                 self.seek(&chunk, cursor);
                 Ok(())
@@ -273,6 +288,7 @@ impl Replay {
         content.map_err(|fault| self.damage(Cause::Content(fault), Evidence::Itself))?;
         let end = self.at.offset.0 + block.header.block_len as u64;
         self.at = BlockEnd { offset: FileOffset(end), hash: block.header.hash, ..self.at };
+        self.durable = self.durable.max(block.header.durable_lsn);
         self.entering = false;
         Ok(())
     }
@@ -292,6 +308,7 @@ impl Replay {
             BlockFault::Contradiction => Err(self.damage(Cause::Block(fault), Evidence::Itself)),
             _ => match self.chain.rolled_at(self.at) {
                 Some(next) => self.enter(next),
+                None if self.may_pass(fault) => self.pass_from(self.behind_fault(BLOCK_BYTES as u64), fault),
                 None => self.look_beyond(fault),
             },
         }

@@ -276,6 +276,101 @@ fn stale_blocks_of_a_recycled_segment_are_ignored() {
     assert!(matches!(recovered.tail, BlockFault::Misplaced { segment: FIRST, .. }));
 }
 
+fn covered(first_wanted: u64) -> ReplayStart {
+    ReplayStart { first_wanted: Lsn(first_wanted), ..everything() }
+}
+
+fn lsns_of(replayed: Result<(Recovered, Vec<Record>), ReplayError>) -> Result<Vec<u64>, ReplayError> {
+    replayed.map(|(_, records)| records.iter().map(|record| record.lsn.0).collect())
+}
+
+fn damage_block(disk: &mut Disk, block: &BlockOut) {
+    disk.files.get_mut(&block.segment).expect("its file")[block.offset.0 as usize + 9] ^= 1;
+}
+
+#[test]
+fn damage_is_passed_when_all_that_it_may_hide_is_covered() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let blocks = blocks(&mut log, 10, 1);
+    disk.write_all(&blocks);
+    damage_block(&mut disk, &blocks[1]);
+    damage_block(&mut disk, &blocks[3]);
+    for first_wanted in [5, 6, 10] {
+        let wanted: Vec<_> = (first_wanted..=10).collect();
+        assert_eq!(lsns_of(disk.replay_from(covered(first_wanted))), Ok(wanted));
+        let report = disk.verify_from(covered(first_wanted));
+        let places: Vec<_> = report.errors.iter().map(ReplayError::place).collect();
+        assert_eq!(places, [(FIRST, blocks[1].offset), (FIRST, blocks[3].offset)], "all are told");
+        assert_eq!(report.recovered.map(|recovered| recovered.cut), Some(end_of(&blocks[9])));
+        assert!(report.errors[0].to_string().contains("nothing is missing"), "{}", report.errors[0]);
+    }
+    // Segments that were made in advance hide no cut, also those of files that were used before.
+    disk.files.insert(SegmentId(2), vec![0; SEGMENT_BYTES]);
+    disk.files.insert(SegmentId(3), disk.files[&FIRST].clone());
+    assert_eq!(lsns_of(disk.replay_from(covered(9))), Ok(vec![9, 10]));
+    for first_wanted in [3, 4] {
+        let refused = disk.replay_from(covered(first_wanted));
+        assert_eq!(refused.map_err(|error| error.place()).err(), Some((FIRST, blocks[3].offset)));
+    }
+    // Behind what is covered the rules are as they were.
+    damage_block(&mut disk, &blocks[8]);
+    assert!(disk.replay_from(ReplayStart { floor: Lsn(10), ..covered(9) }).is_err());
+}
+
+#[test]
+fn a_hole_of_a_crash_is_passed_and_is_no_damage() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let blocks = blocks(&mut log, 10, 4);
+    disk.write_all(&blocks[..6]);
+    disk.write_all(&blocks[7..]);
+    let report = disk.verify_from(covered(9));
+    assert_eq!((report.errors, report.records), (Vec::new(), 2));
+    assert_eq!(lsns_of(disk.replay_from(covered(7))), Ok(Vec::new()), "what is wanted is the hole");
+}
+
+#[test]
+fn the_beginning_of_a_wanted_record_is_not_passed() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let small = blocks(&mut log, 3, 1);
+    let large = commit(&mut log, 3 * SEGMENT_BYTES / 4, 3);
+    let more = blocks(&mut log, 3, 0);
+    for part in [&small, &large, &more] {
+        disk.write_all(part);
+    }
+    assert!(large.len() > 3, "it has blocks in the middle, where no record begins or ends");
+    for damaged in &large {
+        let mut disk = disk.clone();
+        damage_block(&mut disk, damaged);
+        assert!(disk.replay_from(covered(4)).is_err());
+        assert_eq!(lsns_of(disk.replay_from(covered(5))), Ok(vec![5, 6, 7]));
+    }
+}
+
+/// Blocks behind a hole are valid and not part of the log, once a recovery went on before the hole.
+#[test]
+fn what_a_recovery_has_cut_away_is_not_passed_to() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let old = blocks(&mut log, 10, 9);
+    disk.write_all(&old[..4]);
+    disk.write_all(&old[5..]);
+    let mut log = restart(&disk);
+    assert_eq!(log.next_lsn(), Lsn(1004));
+    let new = blocks(&mut log, 4, 1);
+    disk.write_all(&new);
+    assert_eq!(lsns_of(disk.replay_from(covered(6))), Ok(vec![1004, 1005, 1006, 1007]));
+    // The cut is where replay goes on, also from damage before it.
+    damage_block(&mut disk, &old[2]);
+    assert_eq!(lsns_of(disk.replay_from(covered(6))), Ok(vec![1004, 1005, 1006, 1007]));
+    damage_block(&mut disk, &old[3]);
+    assert!(disk.replay_from(covered(6)).is_err(), "nothing shows that LSN 6 is not lost");
+    assert_eq!(lsns_of(disk.replay_from(covered(1005))), Ok(vec![1005, 1006, 1007]));
+    // Nobody knows of the cut any more: what lies behind the hole must not come back.
+    damage_block(&mut disk, &new[0]);
+    for first_wanted in [2, 6, 8, 1005] {
+        assert!(disk.replay_from(covered(first_wanted)).is_err());
+    }
+}
+
 /// A segment id is used again when the directory entry of its first file was lost in a crash.
 #[test]
 fn a_block_of_another_history_does_not_continue_this_one() {

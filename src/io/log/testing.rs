@@ -80,8 +80,12 @@ impl Disk {
     }
 
     pub(super) fn verify(&self) -> VerifyReport {
+        self.verify_from(everything())
+    }
+
+    pub(super) fn verify_from(&self, start: ReplayStart) -> VerifyReport {
         let read = |at| Ok::<_, std::convert::Infallible>(self.bytes(at).to_vec());
-        verify(everything(), &self.files(), read).expect("reading memory")
+        verify(start, &self.files(), read).expect("reading memory")
     }
 }
 

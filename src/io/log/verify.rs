@@ -7,7 +7,7 @@ use super::replay::Replay;
 /// What a whole log looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// In the order of the log; empty when a server would start.
+    /// In the order of the log, but what a server would pass comes last.
     pub errors: Vec<ReplayError>,
     /// Records that can be read, those behind damage included.
     pub records: u64,
@@ -41,6 +41,7 @@ pub fn verify<E>(
             Step::Done(recovered) => {
                 report.records = recovered.records;
                 report.recovered = report.errors.is_empty().then_some(recovered);
+                report.errors.extend(replay.passed().map(ReplayError::Damage));
                 return Ok(report);
             }
         }

@@ -3,6 +3,7 @@
 //! What is cut is gone from the shard, also what could still be read of it: a log with a hole is no history. The
 //! files are kept aside, and the report lists every LSN.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
@@ -38,6 +39,15 @@ pub struct LogPlan {
     pub readable: Vec<LostRecord>,
     /// Everything that lies in the log directory from the damage on.
     pub behind: Vec<SegmentId>,
+    /// Segments before it of which a part is not there or cannot be read, and is not needed: runs cover it.
+    pub holed: Vec<SegmentId>,
+}
+
+impl LogPlan {
+    /// Whatever the cut replaces or removes.
+    pub fn touched(&self) -> impl Iterator<Item = SegmentId> {
+        self.holed.iter().chain(&self.behind).copied()
+    }
 }
 
 /// What a start would refuse, if it would, and what the log tells of maps.
@@ -57,7 +67,8 @@ pub async fn plan(
     }
     damage.cause = refused.cause;
     walked.readable.retain(|record| record.lsn > damage.last_lsn);
-    Ok((Some(planned(damage, walked.readable, &walked.segments)), walked.told))
+    let told = std::mem::take(&mut walked.told);
+    Ok((Some(planned(damage, walked)), told))
 }
 
 /// What a file does not have of what it should, or the disk does not give.
@@ -75,6 +86,8 @@ struct Walked {
     readable: Vec<LostRecord>,
     told: Told,
     segments: Vec<SegmentFile>,
+    /// Those with gaps that were taken for zeros.
+    holed: BTreeSet<SegmentId>,
 }
 
 async fn walk(
@@ -83,7 +96,7 @@ async fn walk(
     state: &ShardState,
     gaps: Gaps,
 ) -> Result<Walked, RepairError> {
-    let segments = segments(runtime, files, gaps).await?;
+    let (segments, holed) = segments(runtime, files, gaps).await?;
     let start = ReplayStart {
         shard: files.shard,
         from: state.first_segment,
@@ -91,7 +104,7 @@ async fn walk(
         floor: state.floor,
     };
     let mut walked =
-        Walked { damage: None, end: None, readable: Vec::new(), told: Told::default(), segments };
+        Walked { damage: None, end: None, readable: Vec::new(), told: Told::default(), segments, holed };
     let mut replay = match Replay::new(start, &walked.segments) {
         Ok(replay) => replay,
         Err(ReplayError::Damage(damage)) => return Ok(Walked { damage: Some(damage), ..walked }),
@@ -105,7 +118,13 @@ async fn walk(
         let path = files.log().join(segment_file_name(read.segment));
         let file = runtime.open(&path, OpenMode::Read).await.map_err(unreadable(&path))?;
         let (len, buf) = match gaps {
-            Gaps::Zeros => (read.len, read_or_zeros(&file, read).await.map_err(unreadable(&path))?),
+            Gaps::Zeros => {
+                let (buf, whole) = read_or_zeros(&file, read).await.map_err(unreadable(&path))?;
+                if !whole {
+                    walked.holed.insert(read.segment);
+                }
+                (read.len, buf)
+            }
             Gaps::Refused => match file.read(read.offset, AlignedBuf::zeroed(read.len)).await {
                 Ok(read) => read,
                 Err(error) if is_fault_of_file(&error) => {
@@ -147,11 +166,11 @@ fn not_given(start: ReplayStart, read: ReadAt) -> Damage {
     }
 }
 
-/// A page at a time where the whole cannot be read.
-async fn read_or_zeros(file: &File, at: ReadAt) -> io::Result<AlignedBuf> {
+/// A page at a time where the whole cannot be read; and whether all could be.
+async fn read_or_zeros(file: &File, at: ReadAt) -> io::Result<(AlignedBuf, bool)> {
     let there = file.len().await?;
     if let Ok((_, buf)) = file.read(at.offset, AlignedBuf::zeroed(at.len)).await {
-        return Ok(buf);
+        return Ok((buf, true));
     }
     let mut all = AlignedBuf::zeroed(at.len);
     for page in (0..at.len).step_by(BLOCK_BYTES) {
@@ -165,19 +184,21 @@ async fn read_or_zeros(file: &File, at: ReadAt) -> io::Result<AlignedBuf> {
             Err(error) => return Err(error),
         }
     }
-    Ok(all)
+    Ok((all, false))
 }
 
-fn planned(damage: Damage, readable: Vec<LostRecord>, segments: &[SegmentFile]) -> LogPlan {
+fn planned(damage: Damage, walked: Walked) -> LogPlan {
+    let Walked { readable, segments, holed, .. } = walked;
     let told = match damage.evidence {
         Evidence::Durable { lsn, .. } | Evidence::Floor { lsn } => lsn,
-        Evidence::Recovered { .. } | Evidence::Itself => damage.last_lsn,
+        Evidence::Recovered { .. } | Evidence::Itself | Evidence::Covered { .. } => damage.last_lsn,
     };
     let known_durable = readable.iter().map(|record| record.lsn).max().unwrap_or(told).max(told);
     let mut behind: Vec<SegmentId> =
         segments.iter().map(|file| file.id).filter(|id| *id >= damage.segment).collect();
     behind.sort_unstable();
-    LogPlan { damage, known_durable, readable, behind }
+    let holed = holed.into_iter().filter(|id| *id < damage.segment).collect();
+    LogPlan { damage, known_durable, readable, behind, holed }
 }
 
 fn lost(record: &RecordRef<'_>) -> LostRecord {
@@ -196,8 +217,8 @@ async fn segments(
     runtime: &Runtime,
     files: &ShardFiles,
     gaps: Gaps,
-) -> Result<Vec<SegmentFile>, RepairError> {
-    let mut all = Vec::new();
+) -> Result<(Vec<SegmentFile>, BTreeSet<SegmentId>), RepairError> {
+    let (mut all, mut short) = (Vec::new(), BTreeSet::new());
     let dir = files.log();
     for entry in runtime.list(&dir).await.map_err(unreadable(&dir))? {
         let Some(id) = parse_segment_file_name(&entry.name) else { continue };
@@ -209,9 +230,12 @@ async fn segments(
             }
             _ => entry.len,
         };
+        if len > entry.len {
+            short.insert(id);
+        }
         all.push(SegmentFile { id, len });
     }
-    Ok(all)
+    Ok((all, short))
 }
 
 /// As long as a segment was made.
@@ -226,6 +250,9 @@ async fn full_len(file: &File) -> Result<u64, RepairError> {
 /// Cuts; the files were put aside before.
 pub async fn cut(runtime: &Runtime, files: &ShardFiles, plan: &LogPlan) -> Result<(), RepairError> {
     let Damage { segment, offset, .. } = plan.damage;
+    for id in &plan.holed {
+        end_with_zeros(runtime, files, *id, FileOffset(limits::LOG_SEGMENT_BYTES_MAX as u64)).await?;
+    }
     for id in plan.behind.iter().rev() {
         let path = files.log().join(segment_file_name(*id));
         if *id == segment && offset.0 > 0 {
@@ -237,7 +264,7 @@ pub async fn cut(runtime: &Runtime, files: &ShardFiles, plan: &LogPlan) -> Resul
     Ok(runtime.sync_dir(files.log()).await?)
 }
 
-/// Replaces a segment by one that ends at `offset`, of the same full size.
+/// Replaces a segment by one of its full size: what could be read up to `offset`, and zeros.
 async fn end_with_zeros(
     runtime: &Runtime,
     files: &ShardFiles,
@@ -257,7 +284,8 @@ async fn end_with_zeros(
         if at < offset.0 {
             // Not a byte further: the disk may not give it.
             let kept = (offset.0 - at).min(piece as u64) as usize;
-            let (_, read) = source.read(FileOffset(at), AlignedBuf::zeroed(kept)).await?;
+            let (read, _) =
+                read_or_zeros(&source, ReadAt { segment: id, offset: FileOffset(at), len: kept }).await?;
             buf[..kept].copy_from_slice(&read[..kept]);
         }
         target.write(FileOffset(at), buf, Sync::No).await?;

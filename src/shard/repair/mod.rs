@@ -397,8 +397,8 @@ async fn put_aside(runtime: &Runtime, plan: &Plan, aside: &Path) -> Result<(), R
             names.push((plan.files.runs().join(&entry.name), there.runs().join(&entry.name)));
         }
     }
-    for id in plan.log.iter().flat_map(|cut| &cut.behind) {
-        let name = segment_file_name(*id);
+    for id in plan.log.iter().flat_map(LogPlan::touched) {
+        let name = segment_file_name(id);
         names.push((plan.files.log().join(&name), there.log().join(&name)));
     }
     for (from, to) in names {

@@ -183,7 +183,8 @@ mod tests {
                 cause: Cause::Unreadable,
                 evidence: Evidence::Itself,
             };
-            lost_of_log(&LogPlan { damage, known_durable, readable: Vec::new(), behind: Vec::new() })
+            let (readable, behind, holed) = (Vec::new(), Vec::new(), Vec::new());
+            lost_of_log(&LogPlan { damage, known_durable, readable, behind, holed })
         };
         assert_eq!(of(Lsn(13449)), "nothing that is known of: no file tells of an LSN above 13449");
         assert_eq!(of(Lsn(13450)), "LSNs above 13449, to 13450 at least; 0 of these records can be read");

@@ -11,18 +11,29 @@ impl Replay {
     /// Goes on behind `error` with the next self-valid block, whatever was lost before it.
     pub fn resume(&mut self, error: &ReplayError) {
         assert!(matches!(self.phase, Phase::Refused));
-        let index = self.files.partition_point(|file| file.id < self.at.segment);
         let skip = match error {
             // The beginning of a file that was cut may be good.
             ReplayError::Damage(Damage { cause: Cause::CutShort { .. }, .. }) => 0,
             _ => BLOCK_BYTES as u64,
         };
+        self.seek_from(self.behind_fault(skip));
+    }
+
+    /// So many bytes behind the end of the valid log.
+    pub(super) fn behind_fault(&self, skip: u64) -> Cursor {
+        let index = self.files.partition_point(|file| file.id < self.at.segment);
         let offset = self.index_of(self.at.segment).map_or(0, |_| self.at.offset.0 + skip);
-        self.seek_from(Cursor { index, offset });
+        Cursor { index, offset }
     }
 
     fn seek_from(&mut self, cursor: Cursor) {
         let fault = BlockFault::NoSuccessor;
+        self.phase =
+            self.next_counting(cursor).map_or(Phase::Done { fault }, |cursor| Phase::Seek { cursor });
+    }
+
+    /// `cursor`, or the next place at which no recovery has cut the log away.
+    pub(super) fn next_counting(&self, cursor: Cursor) -> Option<Cursor> {
         let mut cursor = self.next_unread(cursor);
         while let Some(Cursor { index, offset }) = cursor {
             let file = self.files[index];
@@ -32,7 +43,7 @@ impl Replay {
             }
             cursor = self.next_unread(Cursor { index: index + 1, offset: 0 });
         }
-        self.phase = cursor.map_or(Phase::Done { fault }, |cursor| Phase::Seek { cursor });
+        cursor
     }
 
     pub(super) fn seek(&mut self, chunk: &Chunk<'_>, cursor: Cursor) {
@@ -45,7 +56,7 @@ impl Replay {
         self.seek_from(Cursor { offset, ..cursor });
     }
 
-    fn scan_from(&mut self, block: &BlockView<'_>) {
+    pub(super) fn scan_from(&mut self, block: &BlockView<'_>) {
         let BlockHeader { segment, offset, prev_hash: hash, .. } = block.header;
         self.at = BlockEnd { segment, offset, hash };
         self.entering = true;
