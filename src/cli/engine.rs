@@ -132,7 +132,7 @@ fn half_restored(data_dir: &Path) -> Option<Finding> {
 
 /// Of no shard.
 fn about(file: PathBuf, what: &str) -> Finding {
-    Finding { shard: ShardId(0), file, offset: None, lsn: None, what: what.to_owned() }
+    Finding::of(ShardId(0), file, what.to_owned())
 }
 
 /// As a start would refuse them.

@@ -21,6 +21,7 @@ use crate::shard::snapshot::new_id;
 use crate::types::ShardId;
 
 const NOT_REPAIRED: &str = "not repaired";
+const NOT_NEEDED: &str = "none is needed";
 const LEFT_HINT: &str = "what is not repaired: write or delete the keys of large values that are damaged, remove damaged \
                          snapshots, and restore a backup for anything else";
 const REPORT: &str = "report.json";
@@ -66,9 +67,10 @@ async fn run(
     found.retain(|finding| !plans.iter().any(|plan| plan.mends(finding)));
     rows.extend(found.iter().map(|finding| left_row(&args.dir, finding)));
     out.rows(&["shard", "file", "what", "action", "lost"], &rows)?;
-    let damaged = rows.len() as u64;
+    found.retain(|finding| !finding.harmless);
+    let damaged = (planned + found.len()) as u64;
     if damaged == 0 {
-        eprintln!("nothing is damaged");
+        eprintln!("{}", if rows.is_empty() { "nothing is damaged" } else { "nothing has to be repaired" });
         return Ok(());
     }
     let wanted = plans.first().map_or(0, Plan::shards);
@@ -107,7 +109,8 @@ async fn run(
     given?;
     sync_dir(&args.dir)?;
     eprintln!("repaired; the report and all that was replaced are in {}", aside.display());
-    match engine::damage_in(runtime, &args.dir).await?.len() as u64 {
+    let left = engine::damage_in(runtime, &args.dir).await?;
+    match left.iter().filter(|finding| !finding.harmless).count() as u64 {
         0 => Ok(()),
         count => Err(Failure::Found { count, what: "damaged places are left, which `kyrodb verify` lists" }),
     }
@@ -116,7 +119,8 @@ async fn run(
 /// Of damage that stays.
 fn left_row(dir: &Path, finding: &Finding) -> Value {
     let file = finding.file.strip_prefix(dir).unwrap_or(&finding.file).display().to_string();
-    json!({ "shard": finding.shard.0, "file": file, "what": finding.what, "action": NOT_REPAIRED, "lost": null })
+    let action = if finding.harmless { NOT_NEEDED } else { NOT_REPAIRED };
+    json!({ "shard": finding.shard.0, "file": file, "what": finding.what, "action": action, "lost": null })
 }
 
 async fn plan_all(runtime: &Runtime, dir: &Path, shards: &[ShardId]) -> Result<Vec<Plan>, Failure> {

@@ -25,6 +25,15 @@ pub struct Finding {
     /// The last LSN known to be whole before the place.
     pub lsn: Option<Lsn>,
     pub what: String,
+    /// A server starts all the same, and nothing is missing for it.
+    pub harmless: bool,
+}
+
+impl Finding {
+    /// Of a file as a whole.
+    pub fn of(shard: ShardId, file: PathBuf, what: String) -> Finding {
+        Finding { shard, file, offset: None, lsn: None, what, harmless: false }
+    }
 }
 
 /// What was found in the directory of one shard.
@@ -99,7 +108,7 @@ pub fn missing_shards(
 }
 
 fn place(shard: ShardId, file: &Path, what: String) -> Finding {
-    Finding { shard, file: file.to_owned(), offset: None, lsn: None, what }
+    Finding::of(shard, file.to_owned(), what)
 }
 
 /// How many the node has, if the manifest of this shard can be read.
@@ -136,7 +145,7 @@ fn run_finding(shard: ShardId, dir: &Path, run: RunId, error: &LoadError) -> Fin
         | LoadError::Payload { .. } => None,
     };
     let file = dir.join("runs").join(run_file_name(run));
-    Finding { shard, file, offset, lsn: None, what: error.to_string() }
+    Finding { offset, ..Finding::of(shard, file, error.to_string()) }
 }
 
 /// Every run file, when no manifest says which of them count.
@@ -210,11 +219,7 @@ fn is_about_the_beginning(error: &ReplayError) -> bool {
 
 fn log_finding(shard: ShardId, dir: &Path, error: &ReplayError) -> Finding {
     let (segment, offset) = error.place();
-    Finding {
-        shard,
-        file: dir.join(segment_file_name(segment)),
-        offset: Some(offset),
-        lsn: error.last_lsn(),
-        what: error.to_string(),
-    }
+    let (offset, lsn, harmless) = (Some(offset), error.last_lsn(), error.is_harmless());
+    let file = dir.join(segment_file_name(segment));
+    Finding { offset, lsn, harmless, ..Finding::of(shard, file, error.to_string()) }
 }

@@ -43,13 +43,7 @@ pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId, state: &Shard
     }
     for (id, checked) in files {
         let file = dir.join(value_file_name(id));
-        findings.extend(checked.damaged.into_iter().map(|(at, what)| Finding {
-            shard,
-            file: file.clone(),
-            offset: Some(at.offset),
-            lsn: None,
-            what,
-        }));
+        findings.extend(in_values(shard, &file, checked.damaged));
     }
     findings
 }
@@ -71,17 +65,22 @@ pub async fn verify_alone(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<
             check_file(runtime, dir, meta).await
         };
         match checked.await {
-            Ok(checked) => findings.extend(checked.damaged.into_iter().map(|(at, what)| Finding {
-                shard,
-                file: file.clone(),
-                offset: Some(at.offset),
-                lsn: None,
-                what,
-            })),
+            Ok(checked) => findings.extend(in_values(shard, &file, checked.damaged)),
             Err(error) => findings.push(finding(shard, file, &error)),
         }
     }
     findings
+}
+
+fn in_values(
+    shard: ShardId,
+    file: &Path,
+    damaged: BTreeMap<ValueRef, String>,
+) -> impl Iterator<Item = Finding> {
+    damaged.into_iter().map(move |(at, what)| Finding {
+        offset: Some(at.offset),
+        ..Finding::of(shard, file.to_owned(), what)
+    })
 }
 
 fn finding(shard: ShardId, file: PathBuf, error: &LoadError) -> Finding {
@@ -89,7 +88,7 @@ fn finding(shard: ShardId, file: PathBuf, error: &LoadError) -> Finding {
         LoadError::Damaged { error, .. } => Some(error.offset),
         _ => None,
     };
-    Finding { shard, file, offset, lsn: None, what: error.to_string() }
+    Finding { offset, ..Finding::of(shard, file, error.to_string()) }
 }
 
 async fn open(runtime: &Runtime, path: &Path) -> Result<File, LoadError> {

@@ -102,8 +102,14 @@ impl fmt::Display for Damage {
         let Damage { shard, segment, offset, last_lsn, cause, evidence } = self;
         let file = segment_file_name(*segment);
         write!(f, "shard {shard}: log/{file} is damaged at offset {offset}, behind LSN {last_lsn}: ")?;
-        write!(f, "{cause}; {evidence}. No record was changed. ")?;
-        f.write_str("`kyrodb verify` lists every damaged place, `kyrodb wal dump` shows what can be read")
+        write!(f, "{cause}; {evidence}. ")?;
+        f.write_str(match evidence {
+            Evidence::Covered { .. } => "A server starts all the same, and removes the segment in time",
+            _ => {
+                "No record was changed. `kyrodb verify` lists every damaged place, `kyrodb wal dump` shows what can \
+                 be read"
+            }
+        })
     }
 }
 
@@ -127,6 +133,11 @@ impl ReplayError {
             ReplayError::Damage(damage) => (damage.segment, damage.offset),
             ReplayError::Newer { segment, offset, .. } => (*segment, *offset),
         }
+    }
+
+    /// Replay goes on behind it, and nothing is missing.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, ReplayError::Damage(Damage { evidence: Evidence::Covered { .. }, .. }))
     }
 
     /// The last LSN known to be whole before the place.
