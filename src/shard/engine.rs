@@ -10,6 +10,7 @@
 //! Invariant: after a failed log write nothing is acknowledged any more.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
@@ -22,6 +23,8 @@ use super::receipts::{Receipt, Receipts};
 use super::record::{Change, Condition, Durability, Refusal, Scan, Write, Written};
 pub use super::staged::Taken;
 use super::staged::{self, LogAs, Staged, StagedEffect, kind_of};
+use super::store::part::Part;
+use super::store::place::Place;
 use super::store::{Before, DeltaPage, Store};
 use super::tablet::{Tablet, holds};
 use super::tablets::Tablets;
@@ -537,13 +540,17 @@ impl Engine {
         logged >= count
     }
 
-    /// As [`Engine::expire`], for a record in a run: only if nothing newer is there.
-    pub fn expire_sealed(&mut self, id: TabletId, key: &Key, seq: Seq) {
-        let Some(tablet) = self.tablets.get(id).filter(|tablet| tablet.serves(key) && !tablet.frozen) else {
+    /// As [`Engine::expire`], for a record in `part`: only if nothing newer is there.
+    pub fn expire_sealed(&mut self, part: &Rc<Part>, id: TabletId, key: Key, seq: Seq) {
+        let Some(tablet) = self.tablets.get(id).filter(|tablet| tablet.serves(&key) && !tablet.frozen) else {
             return;
         };
-        if tablet.before(key).is_none() && self.store.newest_is(tablet.collection, id, key, seq) {
-            self.log_expiry(id, key.clone());
+        if tablet.before(&key).is_some() {
+            return;
+        }
+        let place = Place { collection: tablet.collection, tablet: id, key };
+        if self.store.newest_is(part, &place, seq) {
+            self.log_expiry(id, place.key);
         }
     }
 

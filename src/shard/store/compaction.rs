@@ -169,7 +169,7 @@ async fn run(node: &Node, core: &Core, policy: &Policy, job: Job) -> Result<(), 
     let levels = core.engine.borrow().store.levels().clone();
     let lower = match job.from == job.to {
         true => Vec::new(),
-        false => levels.overlapping(job.to, &span).to_vec(),
+        false => levels.overlapping(job.to, &span).cloned().collect(),
     };
     if can_move(policy, &job, &lower) {
         return move_down(core, job).await;

@@ -6,7 +6,7 @@ use super::part::Part;
 use super::place::{Place, Span};
 use crate::shard::key::Key;
 use crate::shard::run::Lookup;
-use crate::types::{CollectionId, RunId, TabletId};
+use crate::types::RunId;
 
 /// The deepest level.
 pub const LAST: usize = 6;
@@ -75,16 +75,24 @@ impl Levels {
     }
 
     /// Parts of a level that have something of the span.
-    pub fn overlapping(&self, level: usize, span: &Span) -> &[Rc<Part>] {
-        let parts = self.level(level);
-        let from = parts.partition_point(|part| part.span.last < span.first);
-        let to = parts.partition_point(|part| part.span.first <= span.last);
-        &parts[from..to.max(from)]
+    pub fn overlapping(&self, level: usize, span: &Span) -> impl Iterator<Item = &Rc<Part>> {
+        // Only those of deeper levels are in order.
+        let (from, to) = match level {
+            0 => (0, self.fresh.len()),
+            _ => {
+                let parts = self.level(level);
+                let from = parts.partition_point(|part| part.span.last < span.first);
+                (from, parts.partition_point(|part| part.span.first <= span.last).max(from))
+            }
+        };
+        let parts = if level == 0 { &self.fresh } else { &self.deep[level - 1] };
+        let has_some = |part: &&Rc<Part>| part.span.first <= span.last && span.first <= part.span.last;
+        parts[from..to].iter().filter(has_some)
     }
 
     /// Nothing of the span lies in a level deeper than this.
     pub fn is_bottom(&self, level: usize, span: &Span) -> bool {
-        (level + 1..=LAST).all(|deeper| self.overlapping(deeper, span).is_empty())
+        (level + 1..=LAST).all(|deeper| self.overlapping(deeper, span).next().is_none())
     }
 
     /// Parts that may hold a place, newest first.
@@ -97,23 +105,16 @@ impl Levels {
         fresh.chain(deep)
     }
 
-    /// Whether no newer part than this one holds the place, as far as memory tells.
+    /// Whether this part is one of these, and no newer one holds the place, as far as memory tells. Whoever walks a part
+    /// must ask: a merge may have taken it away, together with what is newer.
     pub fn is_newest(&self, part: &Rc<Part>, place: &Place) -> bool {
         let bytes = KeyBytes::of(&place.key);
-        let mut newer = self.at(place).take_while(|other| !Rc::ptr_eq(other, part));
-        newer.all(|other| {
+        let lacks = |other: &Part| {
             other.lookup(place.collection, place.tablet, bytes.as_slice()) == Some(Lookup::Absent)
-        })
-    }
-
-    /// How many parts may hold the key.
-    pub fn holders(&self, collection: CollectionId, tablet: TabletId, key: &Key) -> usize {
-        let place = Place { collection, tablet, key: key.clone() };
-        let bytes = KeyBytes::of(key);
-        let may_hold = |part: &&Rc<Part>| {
-            part.lookup(collection, tablet, bytes.as_slice()).is_none_or(|lookup| lookup != Lookup::Absent)
         };
-        self.at(&place).filter(may_hold).count()
+        self.at(place)
+            .find(|other| Rc::ptr_eq(other, part) || !lacks(other))
+            .is_some_and(|found| Rc::ptr_eq(found, part))
     }
 }
 

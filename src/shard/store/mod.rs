@@ -216,11 +216,11 @@ impl Store {
         ColdRead::new(self.levels.clone(), Place { collection, tablet, key: key.clone() }, None)
     }
 
-    /// Whether the newest version in the runs has this `seq`, for certain.
-    pub fn newest_is(&self, collection: CollectionId, tablet: TabletId, key: &Key, seq: Seq) -> bool {
-        match self.cache.get(tablet, key) {
+    /// Whether the newest version in the runs has this `seq`, as `part` has it there, for certain.
+    pub fn newest_is(&self, part: &Rc<Part>, place: &Place, seq: Seq) -> bool {
+        match self.cache.get(place.tablet, &place.key) {
             Some(version) => version.seq == seq,
-            None => self.levels.holders(collection, tablet, key) == 1,
+            None => self.levels.is_newest(part, place),
         }
     }
 

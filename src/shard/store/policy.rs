@@ -104,7 +104,7 @@ impl Goal {
     pub fn note_done(&mut self, job: &Job, levels: &Levels) {
         if job.to < LAST && job.upper.iter().any(|part| self.has(part)) {
             for part in &job.upper {
-                self.parts.extend(levels.overlapping(job.to, &part.span).iter().map(|part| part.meta.id));
+                self.parts.extend(levels.overlapping(job.to, &part.span).map(|part| part.meta.id));
             }
         }
     }
