@@ -346,6 +346,21 @@ fn the_beginning_of_a_wanted_record_is_not_passed() {
     }
 }
 
+/// A recovery at LSN 4 begins with a block without a record; then what the dead process had written arrives. The two
+/// blocks before the cut are damaged.
+fn restarted_with_late_writes() -> Disk {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    let old = blocks(&mut log, 10, 9);
+    disk.write_all(&old[..4]);
+    let mut log = restart(&disk);
+    disk.write(&log.next_block(Lsn(4)).expect("the first block tells of the cut"));
+    disk.write_all(&blocks(&mut log, 2, 1));
+    disk.write_all(&old[4..]);
+    damage_block(&mut disk, &old[2]);
+    damage_block(&mut disk, &old[3]);
+    disk
+}
+
 /// Blocks behind a hole are valid and not part of the log, once a recovery went on before the hole.
 #[test]
 fn what_a_recovery_has_cut_away_is_not_passed_to() {
@@ -364,6 +379,8 @@ fn what_a_recovery_has_cut_away_is_not_passed_to() {
     damage_block(&mut disk, &old[3]);
     assert!(disk.replay_from(covered(6)).is_err(), "nothing shows that LSN 6 is not lost");
     assert_eq!(lsns_of(disk.replay_from(covered(1005))), Ok(vec![1005, 1006, 1007]));
+    // Not even where the block behind the hole is the first one wanted.
+    assert_eq!(lsns_of(restarted_with_late_writes().replay_from(covered(5))), Ok(vec![1004, 1005]));
     // Nobody knows of the cut any more: what lies behind the hole must not come back.
     damage_block(&mut disk, &new[0]);
     for first_wanted in [2, 6, 8, 1005] {

@@ -45,7 +45,7 @@ impl Replay {
         cursor: Cursor,
         fault: BlockFault,
     ) -> Result<(), ReplayError> {
-        match chunk.search(cursor.offset) {
+        match self.counting(chunk).search(cursor.offset) {
             Found::Block(block) => match self.shows(&block) {
                 Shows::NothingWantedBefore => {
                     self.note(fault);

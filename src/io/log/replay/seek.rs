@@ -47,13 +47,22 @@ impl Replay {
     }
 
     pub(super) fn seek(&mut self, chunk: &Chunk<'_>, cursor: Cursor) {
-        let offset = match chunk.search(cursor.offset) {
+        let offset = match self.counting(chunk).search(cursor.offset) {
             Found::Block(block) => return self.scan_from(&block),
             Found::Newer { offset, .. } => offset + BLOCK_BYTES as u64,
             Found::ReadFrom(offset) => offset,
             Found::End => self.files[cursor.index].len,
         };
         self.seek_from(Cursor { offset, ..cursor });
+    }
+
+    /// What of a chunk lies before the place where a recovery has cut its segment.
+    pub(super) fn counting<'a>(&self, chunk: &Chunk<'a>) -> Chunk<'a> {
+        let end = self.chain.cut_offset(chunk.segment).unwrap_or(u64::MAX).saturating_sub(chunk.base);
+        match usize::try_from(end) {
+            Ok(end) if end < chunk.bytes.len() => Chunk { bytes: &chunk.bytes[..end], last: true, ..*chunk },
+            _ => *chunk,
+        }
     }
 
     pub(super) fn scan_from(&mut self, block: &BlockView<'_>) {
