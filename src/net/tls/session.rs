@@ -64,8 +64,9 @@ pub fn open<S: SideData>(
 ) -> Result<bool, rustls::Error> {
     let mut ends = false;
     while !sealed.is_empty() && !ends {
-        // Refuses only when plain bytes wait inside, and none do.
-        connection.read_tls(&mut sealed).expect("memory is read");
+        // Refuses also when plain bytes wait inside, and none do.
+        let taken = connection.read_tls(&mut sealed);
+        taken.map_err(|_| rustls::Error::General("a message of the handshake is too long".to_owned()))?;
         let state = connection.process_new_packets()?;
         ends = state.peer_has_closed();
         let len = plain.len();

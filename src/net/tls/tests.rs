@@ -121,6 +121,20 @@ fn what_is_no_tls_is_a_fault_with_an_alert() {
     assert!(heard.is_empty() && alert.first() == Some(&21), "an alert: {alert:?}");
 }
 
+/// A message may say that it is longer than what is kept of one.
+#[test]
+fn a_handshake_that_does_not_fit_is_a_fault() {
+    let authority = authority();
+    let identity = Identity::new(&issue(&authority)).unwrap();
+    let mut server = TlsSession::new(identity.current()).unwrap();
+    let mut record = vec![22, 3, 1, 0x40, 0];
+    record.resize(5 + 0x4000, 0);
+    let first: Vec<u8> = [&record[..5], &[1, 0, 0xff, 0xff], &record[9..]].concat();
+    let sent = std::iter::once(first).chain(std::iter::repeat_n(record, 8));
+    let faults = sent.filter_map(|record| server.open(&record, &mut Vec::new()).err());
+    assert!(faults.count() > 0);
+}
+
 #[test]
 fn under_mutual_tls_a_client_without_a_certificate_is_refused() {
     let (authority, other) = (authority(), authority());
