@@ -13,6 +13,7 @@ use super::openapi::codes;
 use super::parser::Fault;
 use super::parser::target::{DecodeError, QueryError};
 use super::status;
+use crate::limits;
 use crate::shard::catalogue::CatalogueError;
 use crate::shard::document::encoding::Damage;
 use crate::shard::document::invalid::Invalid;
@@ -236,6 +237,10 @@ impl From<QueryError> for Problem {
                 problem
             }
             QueryError::Repeated(name) => Problem::parameter(&name, "is given more than once"),
+            QueryError::TooMany => {
+                let detail = format!("the query has more than {} parameters", limits::QUERY_PARAMETERS_MAX);
+                Problem::new(400, "unknown_parameter", detail)
+            }
             QueryError::Unknown(names) => {
                 let detail = format!("unknown query parameters: {}", names.join(", "));
                 names.into_iter().fold(Problem::new(400, "unknown_parameter", detail), |problem, name| {

@@ -1,5 +1,6 @@
 //! Percent-decoding of path segments and strict queries.
 
+use crate::limits;
 use std::borrow::Cow;
 
 /// What is wrong with an encoded text.
@@ -77,6 +78,7 @@ pub enum QueryError {
     Encoding(DecodeError),
     Repeated(String),
     Unknown(Vec<String>),
+    TooMany,
 }
 
 impl<'a> Query<'a> {
@@ -87,6 +89,9 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode_query(name).map_err(QueryError::Encoding)?;
             let value = decode_query(value).map_err(QueryError::Encoding)?;
+            if pairs.len() == limits::QUERY_PARAMETERS_MAX {
+                return Err(QueryError::TooMany);
+            }
             if pairs.iter().any(|(known, _)| *known == name) {
                 return Err(QueryError::Repeated(name.into_owned()));
             }
@@ -161,6 +166,9 @@ mod tests {
         assert_eq!(query.finish(), Err(QueryError::Unknown(vec!["a".into()])));
         assert!(matches!(Query::parse("a=1&%61=2"), Err(QueryError::Repeated(name)) if name == "a"));
         assert!(matches!(Query::parse("a=%"), Err(QueryError::Encoding(_))));
+        let names = |count: usize| (0..count).map(|at| format!("p{at}&")).collect::<String>();
+        assert!(Query::parse(&names(limits::QUERY_PARAMETERS_MAX)).is_ok());
+        assert_eq!(Query::parse(&names(limits::QUERY_PARAMETERS_MAX + 1)).unwrap_err(), QueryError::TooMany);
         assert_eq!(Query::parse("").unwrap().finish(), Ok(()));
     }
 }
