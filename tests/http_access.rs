@@ -431,6 +431,47 @@ fn pages_of_known_origins_may_ask() {
     });
 }
 
+/// Browsers send what looks like a form of any page, and keep only the answer from it.
+#[test]
+fn a_page_that_is_not_named_writes_nothing_where_no_key_is_asked_for() {
+    let named = Cors::parse("https://app.example").expect("an origin");
+    for cors in [Cors::default(), named] {
+        let is_named = !cors.is_off();
+        let access = Access::new(Settings { cors, ..Settings::default() });
+        serve_with(14, access.clone(), async move |talk| {
+            let line = "{\"op\":\"put\",\"key\":1,\"value\":\"x\"}\n";
+            let writes = [
+                ("POST", "/v1/put"),
+                ("POST", "/v1/kv/default/bulk"),
+                ("POST", "/v1/compact"),
+                ("PUT", "/v1/kv/default/1"),
+            ];
+            for origin in ["https://evil.example", "null", "http://127.0.0.1:3030"] {
+                let page = format!("Origin: {origin}\r\n");
+                for (method, target) in writes {
+                    let answer = talk.ask(method, target, &page, line).await;
+                    assert_eq!(answer.status, 403, "{method} {target} of {origin}");
+                    assert!(String::from_utf8_lossy(&answer.body).contains("cors-origins"));
+                }
+                assert_eq!(
+                    talk.ask("GET", "/v1/kv/default/1", &page, "").await.status,
+                    404,
+                    "nothing was written"
+                );
+            }
+            let known =
+                talk.ask("PUT", "/v1/kv/default/1", "Origin: https://app.example\r\n", "x").await.status;
+            assert_eq!(known, if is_named { 201 } else { 403 });
+            assert!([201, 204].contains(&talk.ask("PUT", "/v1/kv/default/1", "", "x").await.status));
+            // With a key it is the key that counts.
+            let writer = made(1, Role::Write, &[]);
+            access.publish(vec![writer.key]);
+            let lines = format!("Origin: https://evil.example\r\n{}", writer.line);
+            assert_eq!(talk.ask("PUT", "/v1/kv/default/1", &lines, "x").await.status, 204);
+        });
+    }
+}
+
 #[test]
 fn denials_are_counted_and_no_answer_has_a_key() {
     let access = Access::default();

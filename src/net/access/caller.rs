@@ -128,7 +128,7 @@ impl Caller {
         self.admitted = Admitted::Openly;
         let mut trail = Trail::default();
         // Nothing that steers the server is of another class, so nothing escapes the audit.
-        if self.is_free && class != Class::Alone {
+        if self.is_free && class != Class::Alone && !self.is_of_a_strange_page(head) {
             return (Verdict::Pass, trail);
         }
         let cors = &self.access.settings().cors;
@@ -212,7 +212,7 @@ impl Caller {
             Need::AnyKey | Need::Collection { .. } | Need::Server { .. } => {}
         }
         let recognised = self.recognise(head);
-        let outcome = self.charge(&need, now, trail).and(recognised).and_then(|()| self.require(&need));
+        let outcome = self.charge(&need, now, trail).and(recognised).and_then(|()| self.require(&need, head));
         if let Err(denial) = outcome {
             self.access.audit().denied(denial, self.known().map(|holder| &**holder), self.peer, head, now);
             return Err(problem_of(denial, &need));
@@ -254,12 +254,25 @@ impl Caller {
         if passage.is_open() { Ok(()) } else { Err(Denial::Rate) }
     }
 
-    fn require(&self, need: &Need<'_>) -> Result<(), Denial> {
+    fn require(&self, need: &Need<'_>, head: &Head<'_>) -> Result<(), Denial> {
         match self.known() {
             Some(holder) => need.is_met_by(holder.key.role, &holder.key.scope),
+            None if self.is_of_a_strange_page(head) => Err(Denial::Page),
             // Without keys everybody may do everything, on an address that only this machine reaches.
             None => Ok(()),
         }
+    }
+}
+
+impl Caller {
+    /// Where nothing asks for a key, any page that is open in a browser of this machine could write: browsers send what
+    /// looks like a form without asking, and keep only the answer from it. No page has a key that nobody gave it.
+    fn is_of_a_strange_page(&self, head: &Head<'_>) -> bool {
+        if matches!(head.method, Method::Get | Method::Head) || self.table.needs_keys() {
+            return false;
+        }
+        let cors = &self.access.settings().cors;
+        head.fields.origin().is_some_and(|origin| cors.allowed(Some(origin)).is_none())
     }
 }
 
@@ -299,6 +312,11 @@ fn problem_of(denial: Denial, need: &Need<'_>) -> Problem {
                 Problem::new(403, "forbidden", "the key is not for this collection")
             }
         },
+        Denial::Page => {
+            let detail = "a page of another origin sent this: its origin has to be among --cors-origins, or the \
+                          server has to have API keys";
+            Problem::new(403, "forbidden", detail)
+        }
         Denial::Rate => {
             Problem::new(429, "rate_limited", "more requests came than the configured rate allows")
         }

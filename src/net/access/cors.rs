@@ -65,7 +65,7 @@ impl Cors {
         true
     }
 
-    fn allowed<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
+    pub fn allowed<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
         let origin = origin?;
         if self.any {
             return Some("*");

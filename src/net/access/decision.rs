@@ -33,11 +33,14 @@ pub enum Denial {
     WrongKey,
     Role,
     Scope,
+    /// A page of an origin that is not configured, where nothing asks for a key.
+    Page,
     Rate,
 }
 
 impl Denial {
-    pub const ALL: [Denial; 5] = [Denial::NoKey, Denial::WrongKey, Denial::Role, Denial::Scope, Denial::Rate];
+    pub const ALL: [Denial; 6] =
+        [Denial::NoKey, Denial::WrongKey, Denial::Role, Denial::Scope, Denial::Page, Denial::Rate];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +48,7 @@ impl Denial {
             Denial::WrongKey => "wrong_key",
             Denial::Role => "role",
             Denial::Scope => "scope",
+            Denial::Page => "page",
             Denial::Rate => "rate",
         }
     }

@@ -25,7 +25,11 @@ pub const CODES: &[Code] = &[
     code("invalid_header", &[400], "A header field cannot be used."),
     code("malformed_json", &[400], "The body is not JSON, or not UTF-8."),
     code("unauthorized", &[401], "No API key was shown, or none that is in force."),
-    code("forbidden", &[403], "The role or the scope of the API key does not suffice."),
+    code(
+        "forbidden",
+        &[403],
+        "The role or the scope of the API key does not suffice, or a page of another origin writes without a key.",
+    ),
     code("no_such_route", &[404], "Nothing is served at this path."),
     code("no_such_collection", &[404], "There is no collection of this name."),
     code("no_such_record", &[404], "No record has this key, or none any more."),
