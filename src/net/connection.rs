@@ -306,7 +306,12 @@ impl Connection {
         let note = shell.note.as_deref();
         response.render_problem(|| self.request_id(note));
         let is_last_of_drain = self.wire.is_draining() && !self.has_more();
-        let close = shell.close || is_last_of_drain || (shell.is_http10 && response.has_unknown_length());
+        let ends_its_body = shell.is_http10 && response.has_unknown_length();
+        if ends_its_body {
+            // What else was asked for would be taken for a part of it.
+            self.open.clear();
+        }
+        let close = shell.close || is_last_of_drain || ends_its_body;
         if close {
             self.ending.get_or_insert(Ending::Plain);
         }

@@ -111,8 +111,7 @@ impl Wire {
             }
             // A handshake has the time of a head: who never ends one holds no place for longer.
             let shaking = self.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
-            let doing = if shaking { Doing::Head } else { doing };
-            self.seat.enter(doing, self.runtime.turn_start());
+            self.seat.enter(if shaking { Doing::Head } else { doing }, self.runtime.turn_start());
             let filled = poll_fn(|cx| self.poll_fill(cx, doing)).await;
             if self.tls.is_none() {
                 return filled;

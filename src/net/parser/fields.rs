@@ -110,7 +110,7 @@ impl Meaning {
         // Lengths first: most fields of a head are not ours and are passed over without a comparison.
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => self.host(value),
-            6 if name.eq_ignore_ascii_case("accept") => self.first(Field::Accept, value, place),
+            6 if name.eq_ignore_ascii_case("accept") => self.accept(value, place),
             6 if name.eq_ignore_ascii_case("expect") => self.expect(value),
             6 if name.eq_ignore_ascii_case("origin") => self.only(Field::Origin, value, place),
             8 if name.eq_ignore_ascii_case("if-match") => self.only(Field::IfMatch, value, place),
@@ -121,8 +121,8 @@ impl Meaning {
             13 if name.eq_ignore_ascii_case("authorization") => self.only(Field::Authorization, value, place),
             13 if name.eq_ignore_ascii_case("if-none-match") => self.only(Field::IfNoneMatch, value, place),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value),
-            15 if name.eq_ignore_ascii_case("accept-encoding") => self.any(Field::AcceptEncoding, place),
-            15 if name.eq_ignore_ascii_case("idempotency-key") => self.idempotency_key(place),
+            15 if name.eq_ignore_ascii_case("accept-encoding") => self.one(Field::AcceptEncoding, place),
+            15 if name.eq_ignore_ascii_case("idempotency-key") => self.one(Field::IdempotencyKey, place),
             15 if name.eq_ignore_ascii_case("kyro-durability") => self.only(Field::Durability, value, place),
             16 if name.eq_ignore_ascii_case("content-encoding") => {
                 self.only(Field::ContentEncoding, value, place)
@@ -157,9 +157,15 @@ impl Meaning {
         Ok(())
     }
 
+    /// Several lines are one list, and one of them tells nothing of it.
+    fn accept(&mut self, value: &[u8], place: Place) -> Result<(), Fault> {
+        std::str::from_utf8(value).map_err(|_| Fault::Malformed("a field value is not UTF-8"))?;
+        self.one(Field::Accept, place)
+    }
+
     /// Empty when it is given twice: routes that do not look at it take anything.
-    fn idempotency_key(&mut self, place: Place) -> Result<(), Fault> {
-        let known = &mut self.places[Field::IdempotencyKey as usize];
+    fn one(&mut self, field: Field, place: Place) -> Result<(), Fault> {
+        let known = &mut self.places[field as usize];
         *known = if known.is_absent() { place } else { Place { len: 0, ..place } };
         Ok(())
     }
@@ -275,7 +281,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn accept(&self) -> Option<&'a str> {
-        self.text(Field::Accept)
+        self.text(Field::Accept).filter(|accept| !accept.is_empty())
     }
 
     pub fn accept_encoding(&self) -> Option<&'a str> {
