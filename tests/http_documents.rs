@@ -4,7 +4,7 @@ mod http;
 mod support;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use http::{Answer, Served, Talk, plain_http};
@@ -486,10 +486,42 @@ fn what_is_there_all_the_time_is_counted_and_found_all_the_time() {
                 );
                 let count = post(&talk, "/v1/collections/d/count", json!({})).await.json();
                 assert_eq!(count["count"], IDS, "seed {seed}, round {round}");
+                // Those that are being replaced among them.
+                let body = json!({"embedding": vectors[id as usize], "limit": IDS});
+                let all: BTreeSet<u64> =
+                    hits(&talk, body, round % 2 == 0).await.iter().map(|hit| hit.1).collect();
+                assert_eq!(all.len() as u64, IDS, "seed {seed}, round {round}");
             }
             over.set(true);
         });
     }
+}
+
+/// Their deletion takes a while: nobody waits for it, and none of their places is left empty.
+#[test]
+fn what_is_over_takes_no_place_among_the_hits() {
+    serve_and(1, async |talk| {
+        create(&talk, "d", definition()).await;
+        let lines = |ids: std::ops::Range<u64>, at: f32, more: Value| -> String {
+            let line = |id| {
+                let mut line = json!({"id": id, "embedding": vec![at; DIMENSION]});
+                line.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+                line.to_string() + "\n"
+            };
+            ids.map(line).collect()
+        };
+        let body = lines(0..1000, 0.0, json!({"ttl": "2s"})) + &lines(1000..1020, 5.0, json!({}));
+        talk.ask("POST", "/v1/collections/d/bulk", NDJSON, &body).await;
+        let search = json!({"embedding": vec![0.0; DIMENSION], "limit": 15});
+        assert!(hits(&talk, search.clone(), false).await.iter().all(|hit| hit.1 < 1000));
+        talk.runtime.sleep(std::time::Duration::from_micros(2_000_500)).await;
+        let count = post(&talk, "/v1/collections/d/count", json!({})).await.json();
+        assert_eq!(count["count"], 20);
+        for exact in [false, true] {
+            let found = hits(&talk, search.clone(), exact).await;
+            assert_eq!(found.iter().map(|hit| hit.1).collect::<Vec<_>>(), (1000..1015).collect::<Vec<_>>());
+        }
+    });
 }
 
 /// All ids of a search, page by page, and how many each page had.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::texts::Texts;
-use crate::shard::delta::Version;
+use crate::shard::delta::{NEVER, Version};
 use crate::shard::document::encoding::Document;
 use crate::shard::document::filter::Filter;
 use crate::shard::document::index::FieldIndexes;
@@ -21,6 +21,8 @@ pub struct Contents {
     key_bytes: usize,
     seqs: Vec<Seq>,
     expires: Vec<WallMs>,
+    /// No document's time is over before.
+    first_expiry: WallMs,
     originals: Vec<u8>,
     metadata: Texts,
     fields: FieldIndexes,
@@ -55,6 +57,7 @@ impl Contents {
             key_bytes: 0,
             seqs: Vec::with_capacity(documents),
             expires: Vec::with_capacity(documents),
+            first_expiry: NEVER,
             originals: Vec::with_capacity(documents * original_bytes),
             metadata: Texts::default(),
             fields: FieldIndexes::new(schema.fields.clone()),
@@ -80,6 +83,7 @@ impl Contents {
         self.keys.push(row.key.clone());
         self.seqs.push(row.seq);
         self.expires.push(row.expires);
+        self.first_expiry = self.first_expiry.min(row.expires);
         self.originals.extend_from_slice(row.original);
         self.metadata.push(row.metadata);
         self.fields.insert(ordinal, Metadata::from_compact(row.metadata));
@@ -115,6 +119,12 @@ impl Contents {
 
     pub fn key(&self, ordinal: u32) -> &Key {
         &self.keys[ordinal as usize]
+    }
+
+    /// Those whose time is over.
+    pub fn expired(&self, now: WallMs) -> impl Iterator<Item = u32> {
+        let all = if self.first_expiry <= now { &self.expires[..] } else { &[] };
+        (0..).zip(all).filter(move |(_, expires)| **expires <= now).map(|(ordinal, _)| ordinal)
     }
 
     pub fn seq(&self, ordinal: u32) -> Seq {

@@ -19,6 +19,8 @@ use crate::shard::node::Node;
 use crate::shard::payload::Payload;
 use crate::shard::record::{Found as Record, Refusal};
 use crate::types::Lsn;
+use crate::vector::kernel::Kernels;
+use crate::vector::metric::ExactQuery;
 
 /// Which of the hits are wanted.
 #[derive(Clone, Debug)]
@@ -81,8 +83,8 @@ pub struct Gathered {
     pub more: bool,
 }
 
-/// The hits with their documents, each of the version that was scored. When others are there by now, or none because
-/// their time is over, it is asked again, for as many more.
+/// The hits with their documents, each in its newest version. When a document is gone by now, or is worse than others
+/// may be, it is asked again, for as many more.
 pub async fn search(
     node: &Node,
     collection: &Arc<Collection>,
@@ -102,34 +104,79 @@ pub async fn search(
         }
         attempt += 1;
         let asked = found.hits.len();
-        let (found, records) = read(node, &map, found, shown).await?;
+        let is_last = attempt == limits::SEARCH_ATTEMPTS_MAX;
+        let read = read(node, &map, std::mem::take(&mut found.hits), shown).await?;
+        let now = Now { query: &query, page, may_be_better: extent.may_be_more && !is_last };
+        let records;
+        (found.hits, records) = now.of(&map, read);
         let outdated = asked - found.hits.len();
-        if outdated == 0 || attempt == limits::SEARCH_ATTEMPTS_MAX {
+        if outdated == 0 || is_last {
             return Ok(Gathered { found, records, more: extent.may_be_more });
         }
         query = Arc::new(Query { limit: query.limit + outdated, ..Query::clone(&query) });
     }
 }
 
-/// Hits that are still what was scored, and their documents: as much of them as is shown.
+/// The hits that are there, with their documents: as much of them as is shown.
 async fn read(
     node: &Node,
     map: &Arc<Collection>,
-    found: Found,
+    hits: Vec<Scored>,
     shown: Shown,
-) -> Result<(Found, Vec<Record>), Refusal> {
+) -> Result<Vec<(Scored, Record)>, Refusal> {
     let core = node.core()?;
     let near = |hit: &Scored| near_record(core, map, hit).filter(|_| !shown.text && !shown.embedding);
-    let mut records: Vec<Option<Record>> = found.hits.iter().map(near).collect();
+    let mut records: Vec<Option<Record>> = hits.iter().map(near).collect();
     let far: Vec<usize> = (0..records.len()).filter(|at| records[*at].is_none()).collect();
     if !far.is_empty() {
-        let keys = far.iter().map(|at| found.hits[*at].key.clone()).collect();
+        let keys = far.iter().map(|at| hits[*at].key.clone()).collect();
         let read = node.get_many(map, keys).get().await?;
         far.into_iter().zip(read).for_each(|(at, record)| records[at] = record);
     }
-    let both = found.hits.into_iter().zip(records).filter_map(|(hit, record)| Some((hit, record?)));
-    let (hits, records) = both.filter(|(hit, record)| hit.seq == record.seq).unzip();
-    Ok((Found { hits, ..found }, records))
+    Ok(hits.into_iter().zip(records).filter_map(|(hit, record)| Some((hit, record?))).collect())
+}
+
+/// What hits come to when their documents have been read: some were replaced since they were scored.
+struct Now<'a> {
+    query: &'a Query,
+    page: &'a Page,
+    /// What was not asked for may be better than a document that has become worse.
+    may_be_better: bool,
+}
+
+impl Now<'_> {
+    /// In their order, each once.
+    fn of(&self, map: &Collection, read: Vec<(Scored, Record)>) -> (Vec<Scored>, Vec<Record>) {
+        let is_replaced = |(hit, record): &(Scored, Record)| hit.seq != record.seq;
+        let (replaced, mut kept): (Vec<_>, Vec<_>) = read.into_iter().partition(is_replaced);
+        let worst = kept.last().map(|(hit, _)| hit.clone());
+        for (hit, record) in replaced {
+            let Some(hit) = self.score(map, hit.key, &record).filter(|hit| self.page.has(hit)) else {
+                continue;
+            };
+            let is_behind = worst.as_ref().is_none_or(|worst| hit.order(worst).is_gt());
+            if !(is_behind && self.may_be_better) {
+                kept.push((hit, record));
+            }
+        }
+        kept.sort_by(|(one, _), (other, _)| one.order(other));
+        kept.dedup_by(|(one, _), (other, _)| one.key == other.key);
+        kept.into_iter().unzip()
+    }
+
+    /// `None` when the filter does not let it through, or there is nothing to score.
+    fn score(&self, map: &Collection, key: Key, record: &Record) -> Option<Scored> {
+        let schema = map.definition.documents.as_ref()?;
+        let document =
+            encoding::Parts::of(record.payload.value()).and_then(encoding::Parts::document).ok()?;
+        if self.query.filter.as_ref().is_some_and(|filter| !filter.matches(document.metadata)) {
+            return None;
+        }
+        let (embedding, vector) = (document.embedding?, self.query.vector.as_ref()?);
+        let (metric, vector) = (schema.embedding?.metric, ExactQuery::new(vector));
+        let score = metric.score(&Kernels::best(), embedding.element, &vector, embedding.bytes);
+        Some(Scored { score, key, seq: record.seq, shared: None })
+    }
 }
 
 /// A document without text and embedding, when this core has it and knows that it is the newest.
@@ -224,10 +271,11 @@ async fn begin_shared(core: &Core, map: &Arc<Collection>, but: &[PartId]) -> Res
     for known in &parts {
         masks.push(known.mask(map, &mut core.runtime.slice()).await);
     }
+    let now = core.engine.borrow_mut().now(core.runtime.wall());
     // All in one step.
     let both = parts.iter().zip(masks);
     let begun = both.map(|(known, mask)| {
-        Begun::shared(known.part.clone(), mask::with_outside(known.part.deleted(), &mask))
+        Begun::shared(known.part.clone(), mask::with_outside(known.part.deleted(), &mask)).at(now)
     });
     Ok(begun.collect())
 }

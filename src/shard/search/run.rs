@@ -74,6 +74,7 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
     let until = core.runtime.now().after(limits::INDEX_WAIT_MAX);
     let mut has_waited = false;
     loop {
+        let now = core.engine.borrow_mut().now(core.runtime.wall());
         {
             let engine = core.engine.borrow();
             let is_asked_for = |tablet: &&Tablet| tablet.is_mapped() && tablet.epoch == epoch;
@@ -88,7 +89,7 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
                     let deleted = part.deleted();
                     Begun::shared(part, deleted)
                 });
-                return Ok(own.into_iter().map(Begun::own).chain(private).collect());
+                return Ok(own.into_iter().map(Begun::own).chain(private).map(|part| part.at(now)).collect());
             }
         }
         if core.runtime.now() > until {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::contents::Contents;
 use super::part::Part;
 use super::sealed::{PartId, Sealed};
+use crate::types::WallMs;
 use crate::vector::allowed::Ordinals;
 use crate::vector::search::View;
 
@@ -30,6 +31,16 @@ impl Begun {
 
     pub fn shared(part: Arc<Sealed>, hidden: Ordinals) -> Begun {
         Begun { source: Source::Shared(part), hidden }
+    }
+
+    /// Documents whose time is over do not count from that moment on: their deletion comes a little later.
+    #[must_use]
+    pub fn at(mut self, now: WallMs) -> Begun {
+        let expired: Vec<u32> = self.read(|contents| contents.expired(now).collect());
+        for ordinal in expired {
+            self.hidden.insert(ordinal);
+        }
+        self
     }
 
     pub fn as_shared(&self) -> Option<&Arc<Sealed>> {
