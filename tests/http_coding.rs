@@ -5,10 +5,11 @@ mod support;
 
 use std::io::Read;
 
-use http::{Answer, Client, Served, Talk, request};
+use http::{Answer, Client, Served, Talk, plain_http, request};
 use kyrodb::limits;
 use kyrodb::net::coding::Coding;
 use kyrodb::net::coding::encoder::encode;
+use kyrodb::net::server::Options;
 
 const BOTH: [Coding; 2] = [Coding::Gzip, Coding::Zstd];
 const TEXT: &str = "Content-Type: text/plain\r\n";
@@ -74,6 +75,73 @@ fn a_body_is_no_more_than_it_may_be_however_it_is_squeezed() {
             assert_eq!(talk.ask("PUT", "/v1/kv/default/1", &coded(coding, ""), value).await.status, 413);
         }
         assert_eq!(talk.ask("GET", "/v1/kv/default/1", "", "").await.status, 404);
+    });
+}
+
+/// Few bytes on the wire, many of the room that the connections of a core share.
+fn padded_keys(coding: Coding, len: usize) -> Vec<u8> {
+    encode(coding, format!("{{\"keys\":[1]{}}}", " ".repeat(len)).as_bytes()).expect("a body")
+}
+
+#[test]
+fn what_a_body_comes_to_counts_in_the_room_of_the_core_while_it_grows() {
+    let target = "/v1/kv/default/mget";
+    let http = Options { room_bytes: 10 * limits::MIB, ..plain_http() };
+    Served::start_with(7, 1, http).talk(|talk| async move {
+        for coding in BOTH {
+            let ask = async |client: &Client, mib: usize| {
+                let body = padded_keys(coding, mib * limits::MIB);
+                client.ask("POST", target, &coded(coding, ""), body).await
+            };
+            let first = talk.connect().await;
+            let refused = ask(&first, 12).await;
+            assert_eq!((refused.status, refused.header("connection")), (503, Some("close")), "{coding:?}");
+            assert_eq!(refused.json()["code"], "overloaded");
+            // The connection is still there, the room is free again.
+            let second = talk.connect().await;
+            assert_eq!(
+                [ask(&second, 1).await.status, ask(&second, 1).await.status],
+                [200, 200],
+                "{coding:?}"
+            );
+        }
+    });
+    // Not even the window of a decoder fits.
+    let http = Options { room_bytes: 4 * limits::MIB, ..plain_http() };
+    Served::start_with(8, 1, http).talk(|talk| async move {
+        let client = talk.connect().await;
+        let lines = coded(Coding::Zstd, "Expect: 100-continue\r\n");
+        let whole = request("POST", target, &lines, padded_keys(Coding::Zstd, 0));
+        let head = whole.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        client.send(&whole[..head]).await;
+        assert_eq!(client.answer_to("POST").await.status, 503, "before the body is asked for");
+        let bulk = talk.ask("POST", "/v1/kv/default/bulk", &coded(Coding::Zstd, NDJSON), "").await;
+        assert_eq!(bulk.status, 503);
+        assert_eq!(
+            talk.ask("POST", target, &coded(Coding::Gzip, ""), padded_keys(Coding::Gzip, 0)).await.status,
+            200
+        );
+    });
+}
+
+#[test]
+fn coded_bodies_of_many_connections_share_the_room() {
+    Served::start(9, 1).talk(|talk| async move {
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let client = talk.connect().await;
+            let body = padded_keys(Coding::Zstd, limits::VALUE_BYTES_MAX);
+            client.send(request("POST", "/v1/kv/default/mget", &coded(Coding::Zstd, ""), body)).await;
+            clients.push(client);
+        }
+        let mut statuses = Vec::new();
+        for client in &clients {
+            statuses.push(client.answer_to("POST").await.status);
+        }
+        assert!(statuses.contains(&503) && statuses.contains(&200), "{statuses:?}");
+        let body = padded_keys(Coding::Zstd, limits::VALUE_BYTES_MAX);
+        let after = talk.ask("POST", "/v1/kv/default/mget", &coded(Coding::Zstd, ""), body).await;
+        assert_eq!(after.status, 200, "all of the room came back");
     });
 }
 

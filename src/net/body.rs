@@ -1,4 +1,7 @@
 //! Bodies that are taken as they come.
+//!
+//! Invariant: what a coded body comes to is counted in the room of the core as it grows, not when more of it is waited
+//! for: a few hundred bytes that came at once can come to all that a body may have.
 
 use super::bulk::Bulk;
 use super::coding::Coding;
@@ -115,7 +118,8 @@ impl<S: BodySink> Decoding<S> {
     async fn hand_on(&mut self, wire: &mut Wire) -> Result<(), Problem> {
         self.inner.feed(&self.piece);
         self.piece.clear();
-        self.inner.advance(wire).await
+        self.inner.advance(wire).await?;
+        if wire.may_hold(self.held_bytes()) { Ok(()) } else { Err(too_many_bodies()) }
     }
 }
 
@@ -153,4 +157,8 @@ impl<S: BodySink> BodySink for Decoding<S> {
         self.hand_on(wire).await?;
         self.inner.end(wire).await
     }
+}
+
+pub fn too_many_bodies() -> Problem {
+    Problem::new(503, "overloaded", "the core holds as many bytes of unfinished requests as it may")
 }

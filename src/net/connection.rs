@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::access::caller::{Admitted, Caller, Trail, Verdict};
-use super::body::{BodySink, Decoding, WholeBody};
+use super::body::{BodySink, Decoding, WholeBody, too_many_bodies};
 use super::bulk::Bulk;
 use super::coding::Coding;
 use super::coding::answer::encode_answer;
@@ -434,6 +434,8 @@ impl Connection {
 
     /// The end of a request whose body did not come to its end.
     async fn answer_cut(&mut self, cut: Cut) {
+        // It was thrown away, and the answer may take a while to be read.
+        self.wire.may_hold(0);
         match cut {
             Cut::Broken(problem) => self.answer_last(problem).await,
             Cut::Gone => self.ending = Some(Ending::Plain),
@@ -443,6 +445,7 @@ impl Connection {
     /// Reads a large value, writes it and answers.
     async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
         if let Err(cut) = self.take_body(&mut put).await {
+            drop(put);
             return self.answer_cut(cut).await;
         }
         self.wire.may_hold(0);
@@ -457,14 +460,19 @@ impl Connection {
             Ok(plain) => plain,
             Err(cut) => return self.answer_cut(cut).await,
         };
-        self.wire.may_hold(0);
         let started = request.start(&self.node, &plain, self.caller.permit());
+        drop(plain);
+        self.wire.may_hold(0);
         // It is the only one that is open, and nothing of it is left to be read.
         let _ = self.open_or_hand_over(started, shell, false);
         self.answer_all().await;
     }
 
     async fn decode_body(&mut self, coding: Coding) -> Result<Vec<u8>, Cut> {
+        // First what the decoder itself may take.
+        if !self.wire.may_hold(decoder::room_bytes(coding)) {
+            return Err(Cut::Broken(too_many_bodies()));
+        }
         let mut body = Decoding::new(coding, WholeBody::default());
         self.take_body(&mut body).await?;
         Ok(body.inner.bytes)
@@ -480,7 +488,7 @@ impl Connection {
         // Behind the head nobody could be told.
         if !self.wire.may_hold(coding.map_or(0, decoder::room_bytes)) {
             self.wire.set_aside(0);
-            return self.answer_last(too_many_bodies()).await;
+            return self.answer_cut(Cut::Broken(too_many_bodies())).await;
         }
         self.send_owed_continue();
         self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
@@ -556,8 +564,4 @@ fn revoked() -> Problem {
 
 fn too_many_answers() -> Problem {
     Problem::new(503, "overloaded", "the core holds as many bytes of answers that are not read as it may")
-}
-
-fn too_many_bodies() -> Problem {
-    Problem::new(503, "overloaded", "the core holds as many bytes of unfinished requests as it may")
 }
