@@ -296,6 +296,47 @@ fn nothing_of_a_refused_body_is_acted_on() {
     });
 }
 
+/// The head of a request whose body is announced, with its first byte.
+fn begun(method: &str, target: &str, lines: &str, body_len: usize) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: {body_len}\r\n\r\n{{")
+}
+
+#[test]
+fn a_request_whose_body_is_cut_is_answered_as_the_request_that_it_is() {
+    let cors = Cors::parse("https://app.example").expect("an origin");
+    let rates = Rates { data: Rate::new(100, 100), admin: Rate::new(100, 100) };
+    let access = Access::new(Settings { cors, rates, ..Settings::default() });
+    let admin = made(1, Role::Admin, &[]);
+    serve_with(14, access.clone(), async move |talk| {
+        access.publish(vec![admin.key.clone()]);
+        let gzip = "Content-Encoding: gzip\r\n";
+        let record = "/v1/kv/default/1";
+        let large = limits::WHOLE_VALUE_BYTES_MAX + 1;
+        for (target, coding, len, status) in [
+            (record, gzip, 1, 400),
+            (record, gzip, 2, 408),
+            (record, "", large, 408),
+            ("/v1/collections/new", gzip, 1, 400),
+            ("/v1/collections/new", gzip, 2, 408),
+        ] {
+            if http::is_real() && status == 408 {
+                continue;
+            }
+            let actions = access.audit().admin_actions();
+            let client = talk.connect().await;
+            let lines = format!("X-Request-Id: abc\r\nOrigin: https://app.example\r\n{}{coding}", admin.line);
+            client.send(begun("PUT", target, &lines, len)).await;
+            let answer = client.answer_to("PUT").await;
+            assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{target}");
+            assert_eq!(answer.header("x-request-id"), Some("abc"), "{target} {status}");
+            assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+            assert!(answer.header("ratelimit").is_some(), "{target} {status}");
+            let steers = u64::from(target != record);
+            assert_eq!(access.audit().admin_actions() - actions, steers, "{target} {status}");
+        }
+    });
+}
+
 #[test]
 fn a_key_is_shown_once_and_by_bearer() {
     let access = Access::default();

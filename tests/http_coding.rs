@@ -91,12 +91,13 @@ fn what_a_body_comes_to_counts_in_the_room_of_the_core_while_it_grows() {
         for coding in BOTH {
             let ask = async |client: &Client, mib: usize| {
                 let body = padded_keys(coding, mib * limits::MIB);
-                client.ask("POST", target, &coded(coding, ""), body).await
+                client.ask("POST", target, &coded(coding, "X-Request-Id: abc\r\n"), body).await
             };
             let first = talk.connect().await;
             let refused = ask(&first, 12).await;
             assert_eq!((refused.status, refused.header("connection")), (503, Some("close")), "{coding:?}");
             assert_eq!(refused.json()["code"], "overloaded");
+            assert_eq!(refused.header("x-request-id"), Some("abc"));
             // The connection is still there, the room is free again.
             let second = talk.connect().await;
             assert_eq!(

@@ -105,7 +105,7 @@ impl Connection {
             let turn = self.start_requests();
             self.answer_all().await;
             match turn {
-                turn if self.wire.is_cut() && self.ending.is_none() => self.end_cut(&turn).await,
+                turn if self.wire.is_cut() && self.ending.is_none() => self.end_cut(turn).await,
                 Turn::Hungry if self.ending.is_none() => self.take_more().await,
                 Turn::Bulk(bulk) => self.run_bulk(bulk.0, bulk.1).await,
                 Turn::LargePut(put) => self.take_large_put(put.0, put.1).await,
@@ -119,14 +119,23 @@ impl Connection {
     /// Answers that the server has no place for this connection.
     pub async fn refuse(mut self) {
         let detail = "the server holds as many connections as it may";
-        self.answer_last(Problem::new(503, "too_many_connections", detail)).await;
+        self.answer_last(Problem::new(503, "too_many_connections", detail), Shell::default()).await;
         self.end().await;
     }
 
     /// The server waits no more: not for the rest of a request, and not until a client that always has more has none.
-    async fn end_cut(&mut self, turn: &Turn) {
-        let has_begun = self.has_more() || !matches!(turn, Turn::Again | Turn::Hungry | Turn::Last);
-        if has_begun { self.answer_last(timed_out()).await } else { self.ending = Some(Ending::Plain) }
+    async fn end_cut(&mut self, turn: Turn) {
+        let shell = match turn {
+            Turn::Bulk(bulk) => bulk.1,
+            Turn::LargePut(put) => put.1,
+            Turn::Coded(coded) => coded.1,
+            Turn::Again | Turn::Hungry | Turn::Last if self.has_more() => Shell::default(),
+            Turn::Again | Turn::Hungry | Turn::Last => {
+                self.ending = Some(Ending::Plain);
+                return;
+            }
+        };
+        self.answer_last(timed_out(), shell).await;
     }
 
     /// Sends what is left and makes sure that it arrives.
@@ -225,7 +234,7 @@ impl Connection {
             return;
         }
         if !self.wire.may_hold(self.reader.held_bytes()) {
-            return self.answer_last(too_many_bodies()).await;
+            return self.answer_last(too_many_bodies(), Shell::default()).await;
         }
         let doing = match self.reader.stage() {
             Stage::Idle => Doing::Idle,
@@ -234,7 +243,9 @@ impl Connection {
         };
         match self.wire.fill(doing).await {
             Filled::More => {}
-            Filled::Expired if doing != Doing::Idle => self.answer_last(timed_out()).await,
+            Filled::Expired if doing != Doing::Idle => {
+                self.answer_last(timed_out(), Shell::default()).await;
+            }
             Filled::Expired | Filled::Ended | Filled::Drained => self.ending = Some(Ending::Plain),
         }
     }
@@ -265,10 +276,10 @@ impl Connection {
         }
     }
 
-    /// The answer to a request that is not read to its end.
-    async fn answer_last(&mut self, problem: Problem) {
+    /// The answer to a request that is not read to its end; the shell of none when its head is not known.
+    async fn answer_last(&mut self, problem: Problem, shell: Shell) {
         self.ending = Some(Ending::Unread);
-        self.answer(problem.into(), Shell { close: true, ..Shell::default() }).await;
+        self.answer(problem.into(), Shell { close: true, ..shell }).await;
     }
 
     async fn answer(&mut self, response: Response, shell: Shell) {
@@ -433,11 +444,11 @@ impl Connection {
     }
 
     /// The end of a request whose body did not come to its end.
-    async fn answer_cut(&mut self, cut: Cut) {
+    async fn answer_cut(&mut self, cut: Cut, shell: Shell) {
         // It was thrown away, and the answer may take a while to be read.
         self.wire.may_hold(0);
         match cut {
-            Cut::Broken(problem) => self.answer_last(problem).await,
+            Cut::Broken(problem) => self.answer_last(problem, shell).await,
             Cut::Gone => self.ending = Some(Ending::Plain),
         }
     }
@@ -446,7 +457,7 @@ impl Connection {
     async fn take_large_put(&mut self, mut put: LargePut, shell: Shell) {
         if let Err(cut) = self.take_body(&mut put).await {
             drop(put);
-            return self.answer_cut(cut).await;
+            return self.answer_cut(cut, shell).await;
         }
         self.wire.may_hold(0);
         self.open.push_back((put.start(&self.node), shell));
@@ -458,7 +469,7 @@ impl Connection {
     async fn take_coded(&mut self, request: CodedRequest, shell: Shell) {
         let plain = match self.decode_body(request.coding).await {
             Ok(plain) => plain,
-            Err(cut) => return self.answer_cut(cut).await,
+            Err(cut) => return self.answer_cut(cut, shell).await,
         };
         let started = request.start(&self.node, &plain, self.caller.permit());
         drop(plain);
@@ -482,13 +493,13 @@ impl Connection {
     /// answer without one: there is a result line for each input line and no other.
     async fn run_bulk(&mut self, plan: bulk::Plan, shell: Shell) {
         if !self.wire.set_aside(limits::STREAM_ROOM_BYTES) {
-            return self.answer_last(too_many_answers()).await;
+            return self.answer_last(too_many_answers(), shell).await;
         }
         let (chunked, coding) = (!shell.is_http10, plan.coding);
         // Behind the head nobody could be told.
         if !self.wire.may_hold(coding.map_or(0, decoder::room_bytes)) {
             self.wire.set_aside(0);
-            return self.answer_cut(Cut::Broken(too_many_bodies())).await;
+            return self.answer_cut(Cut::Broken(too_many_bodies()), shell).await;
         }
         self.send_owed_continue();
         self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
