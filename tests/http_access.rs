@@ -302,6 +302,51 @@ fn begun(method: &str, target: &str, lines: &str, body_len: usize) -> String {
 }
 
 #[test]
+fn a_body_is_gathered_only_for_whom_may_have_it() {
+    let access = Access::default();
+    let (reader, writer) = (made(1, Role::Read, &[]), made(2, Role::Write, &[INSIDE]));
+    serve_with(13, access.clone(), async move |talk| {
+        access.publish(keys(&[&reader, &writer]));
+        let (search, document) = ("/v1/collections/default/search", "/v1/collections/default/docs/1");
+        for (method, target, line, status) in [
+            ("POST", search, "", 401),
+            ("PUT", document, &reader.line, 403),
+            ("PUT", document, &writer.line, 403),
+            ("PATCH", search, &reader.line, 405),
+            ("POST", "/nowhere", "", 404),
+            // Needs no key, and has no use for its body.
+            ("GET", "/health", "", 200),
+        ] {
+            let client = talk.connect().await;
+            // Behind a request of its pipeline, and answered behind it.
+            let before = request("GET", "/v1/kv/default/1", &reader.line, "");
+            let lines = format!("X-Request-Id: abc\r\n{line}");
+            client.send([before, begun(method, target, &lines, limits::MIB).into_bytes()].concat()).await;
+            assert_eq!(client.answer().await.status, 404, "{method} {target}");
+            let answer = client.answer_to(method).await;
+            assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{target}");
+            assert_eq!(answer.header("x-request-id"), Some("abc"), "{method} {target}");
+        }
+        // Nobody is told to send what is not taken.
+        let client = talk.connect().await;
+        let head = begun("POST", search, "Expect: 100-continue\r\n", 9);
+        client.send(head.trim_end_matches('{')).await;
+        assert_eq!(client.answer_to("POST").await.status, 401);
+        // Who may have it is waited for, until his key is revoked.
+        let client = talk.connect().await;
+        client.send(begun("POST", "/v1/kv/default/mget", &reader.line, 12)).await;
+        talk.sleep(1).await;
+        client.send("\"keys\":[1]}").await;
+        assert_eq!(client.answer_to("POST").await.status, 200);
+        client.send(begun("POST", "/v1/kv/default/mget", &reader.line, 12)).await;
+        assert!(client.is_quiet_for(1).await);
+        access.publish(keys(&[&writer]));
+        client.send("\"keys\":[1]}").await;
+        assert_eq!(client.answer_to("POST").await.status, 401);
+    });
+}
+
+#[test]
 fn a_request_whose_body_is_cut_is_answered_as_the_request_that_it_is() {
     let cors = Cors::parse("https://app.example").expect("an origin");
     let rates = Rates { data: Rate::new(100, 100), admin: Rate::new(100, 100) };
@@ -316,8 +361,10 @@ fn a_request_whose_body_is_cut_is_answered_as_the_request_that_it_is() {
             (record, gzip, 1, 400),
             (record, gzip, 2, 408),
             (record, "", large, 408),
+            (record, "", 2, 408),
             ("/v1/collections/new", gzip, 1, 400),
             ("/v1/collections/new", gzip, 2, 408),
+            ("/v1/collections/new", "", 2, 408),
         ] {
             if http::is_real() && status == 408 {
                 continue;
@@ -432,6 +479,30 @@ fn a_bulk_is_refused_by_its_limit_before_its_body() {
         let (first, second) = (bulk().await, bulk().await);
         assert_eq!((first.status, first.header("ratelimit")), (200, Some("\"data\";r=0;t=1")));
         assert_eq!((second.status, second.header("connection")), (429, Some("close")));
+    });
+}
+
+#[test]
+fn a_request_is_charged_once_however_its_body_comes() {
+    let rates = Rates { data: Rate::new(1, 3), admin: None };
+    let access = Access::new(Settings { rates, ..Settings::default() });
+    serve_with(15, access, async move |talk| {
+        let client = talk.connect().await;
+        let mut left = Vec::new();
+        for _ in 0..3 {
+            client.send(begun("POST", "/v1/kv/default/mget", "", 12)).await;
+            for piece in ["\"keys\"", ":[1]", "}"] {
+                talk.runtime.sleep(std::time::Duration::from_millis(1)).await;
+                client.send(piece).await;
+            }
+            let answer = client.answer_to("POST").await;
+            assert_eq!(answer.status, 200);
+            left.push(answer.header("ratelimit").expect("a limit")[..10].to_owned());
+        }
+        assert_eq!(left, ["\"data\";r=2", "\"data\";r=1", "\"data\";r=0"]);
+        client.send(begun("POST", "/v1/kv/default/mget", "", 12)).await;
+        let held = client.answer_to("POST").await;
+        assert_eq!((held.status, held.header("connection")), (429, Some("close")));
     });
 }
 

@@ -82,6 +82,8 @@ pub struct Connection {
     reader: RequestReader,
     /// Started and not yet answered.
     open: VecDeque<(Work, Shell)>,
+    /// Of the request whose body is being gathered: it was admitted by its head.
+    begun: Option<Box<Shell>>,
     log_requests: bool,
     ending: Option<Ending>,
 }
@@ -95,6 +97,7 @@ impl Connection {
             caller,
             reader,
             open: VecDeque::new(),
+            begun: None,
             log_requests,
             ending: None,
         }
@@ -129,7 +132,7 @@ impl Connection {
             Turn::Bulk(bulk) => bulk.1,
             Turn::LargePut(put) => put.1,
             Turn::Coded(coded) => coded.1,
-            Turn::Again | Turn::Hungry | Turn::Last if self.has_more() => Shell::default(),
+            Turn::Again | Turn::Hungry | Turn::Last if self.has_more() => self.take_begun(),
             Turn::Again | Turn::Hungry | Turn::Last => {
                 self.ending = Some(Ending::Plain);
                 return;
@@ -181,18 +184,44 @@ impl Connection {
             return ControlFlow::Break(Turn::Again);
         }
         *class = Some(own_class);
-        let mut shell = shell_of(&request, self.log_requests, &self.wire);
         let streams = matches!(request.body, RequestBody::Stream { .. });
         let resource = Resource::find(request.head.path, request.head.method);
-        let (verdict, trail) = self.caller.admit(&request.head, resource, own_class, self.wire.now());
-        shell.trail = trail;
-        let started = match verdict {
-            Verdict::Pass => routes::start(&self.node, &request, resource, self.caller.permit()),
-            Verdict::Preflight => Ok(Started::Work(Work::Ready(Response::empty(204)))),
-            Verdict::Refused(problem) => Err(problem),
+        let (verdict, shell) = match self.begun.take() {
+            None => {
+                admit(&mut self.caller, &request.head, resource, own_class, &self.wire, self.log_requests)
+            }
+            Some(shell) => (judge_again(&mut self.caller), *shell),
         };
+        let started = start_judged(verdict, &self.node, &request, resource, &self.caller);
         self.wire.inbound.consume(used);
         self.open_or_hand_over(started, shell, streams)
+    }
+
+    /// Judges a request by its head before its body is gathered: who may not have it must not fill the room of those
+    /// who may. True when it was answered: refused, or it wants neither a key nor its body.
+    fn answers_begun(&mut self) -> bool {
+        if self.begun.is_some() && self.caller.is_still_admitted() {
+            return false;
+        }
+        let Some(head) = self.reader.begun_head() else { return false };
+        let (resource, class) = (Resource::find(head.path, head.method), routes::class_of(&head));
+        let (verdict, shell) = match self.begun.take() {
+            None => admit(&mut self.caller, &head, resource, class, &self.wire, self.log_requests),
+            Some(shell) => (judge_again(&mut self.caller), *shell),
+        };
+        if matches!((&verdict, &shell.trail.admitted), (Verdict::Pass, Admitted::Openly | Admitted::By(_))) {
+            self.begun = Some(Box::new(shell));
+            return false;
+        }
+        let request = Request { head, body: RequestBody::Whole(&[]) };
+        let started = start_judged(verdict, &self.node, &request, resource, &self.caller);
+        let _ = self.open_or_hand_over(started, shell, true);
+        true
+    }
+
+    /// The shell of the request whose body is being gathered, for an answer to what came of it.
+    fn take_begun(&mut self) -> Shell {
+        self.begun.take().map_or_else(Shell::default, |shell| *shell)
     }
 
     /// `streams`: the body of the request is still to be read.
@@ -210,7 +239,7 @@ impl Connection {
             Err(problem) => Work::Ready(problem.into()),
         };
         if streams {
-            // Refused: nobody reads its body.
+            // Refused, or answered without it: nobody reads its body.
             shell.close = true;
             self.ending = Some(Ending::Unread);
         }
@@ -220,7 +249,7 @@ impl Connection {
     }
 
     fn refuse_input(&mut self, fault: Fault) -> Turn {
-        let shell = Shell { close: true, ..Shell::default() };
+        let shell = Shell { close: true, ..self.take_begun() };
         self.open.push_back((Work::Ready(Problem::from(fault).into()), shell));
         self.ending = Some(Ending::Unread);
         Turn::Last
@@ -228,13 +257,17 @@ impl Connection {
 
     /// Waits for more of the next request.
     async fn take_more(&mut self) {
+        if self.answers_begun() {
+            return self.answer_all().await;
+        }
         self.send_owed_continue();
         self.wire.flush().await;
         if !self.wire.inbound.is_empty() {
             return;
         }
         if !self.wire.may_hold(self.reader.held_bytes()) {
-            return self.answer_last(too_many_bodies(), Shell::default()).await;
+            let shell = self.take_begun();
+            return self.answer_last(too_many_bodies(), shell).await;
         }
         let doing = match self.reader.stage() {
             Stage::Idle => Doing::Idle,
@@ -244,7 +277,8 @@ impl Connection {
         match self.wire.fill(doing).await {
             Filled::More => {}
             Filled::Expired if doing != Doing::Idle => {
-                self.answer_last(timed_out(), Shell::default()).await;
+                let shell = self.take_begun();
+                self.answer_last(timed_out(), shell).await;
             }
             Filled::Expired | Filled::Ended | Filled::Drained => self.ending = Some(Ending::Plain),
         }
@@ -553,8 +587,40 @@ fn may_join(turn: Option<Class>, class: Class) -> bool {
     }
 }
 
-fn shell_of(request: &Request<'_>, log_requests: bool, wire: &Wire) -> Shell {
-    let head: &Head<'_> = &request.head;
+fn admit(
+    caller: &mut Caller,
+    head: &Head<'_>,
+    resource: Option<Resource<'_>>,
+    class: Class,
+    wire: &Wire,
+    log_requests: bool,
+) -> (Verdict, Shell) {
+    let mut shell = shell_of(head, log_requests, wire);
+    let (verdict, trail) = caller.admit(head, resource, class, wire.now());
+    shell.trail = trail;
+    (verdict, shell)
+}
+
+/// Of a request that was admitted, and charged, by its head.
+fn judge_again(caller: &mut Caller) -> Verdict {
+    if caller.is_still_admitted() { Verdict::Pass } else { Verdict::Refused(revoked()) }
+}
+
+fn start_judged(
+    verdict: Verdict,
+    node: &Node,
+    request: &Request<'_>,
+    resource: Option<Resource<'_>>,
+    caller: &Caller,
+) -> Result<Started, Problem> {
+    match verdict {
+        Verdict::Pass => routes::start(node, request, resource, caller.permit()),
+        Verdict::Preflight => Ok(Started::Work(Work::Ready(Response::empty(204)))),
+        Verdict::Refused(problem) => Err(problem),
+    }
+}
+
+fn shell_of(head: &Head<'_>, log_requests: bool, wire: &Wire) -> Shell {
     Shell {
         close: !head.keep_alive,
         is_http10: head.is_http10,

@@ -170,6 +170,12 @@ impl RequestReader {
         }
     }
 
+    /// The head of a request whose body is being gathered here.
+    pub fn begun_head(&self) -> Option<Head<'_>> {
+        let State::Body { head_len, .. } = self.state else { return None };
+        Head::parse(&self.held[..head_len]).ok()
+    }
+
     /// Bytes kept of a request that is not all there.
     pub fn held_bytes(&self) -> usize {
         if matches!(self.state, State::Lent { .. }) { 0 } else { self.held.len() }

@@ -228,6 +228,25 @@ fn a_continue_is_owed_once_and_only_without_a_body() {
 }
 
 #[test]
+fn a_head_is_shown_while_its_body_is_gathered() {
+    let shown = |reader: &RequestReader| reader.begun_head().map(|head| head.path.to_owned());
+    for framing in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let mut reader = RequestReader::new(bulk_streams);
+        let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n");
+        let (first, second) = head.as_bytes().split_at(20);
+        for (piece, path) in [(first, None), (second, Some("/a")), (b"3\r\n".as_slice(), Some("/a"))] {
+            assert_eq!(reader.next(&mut &*piece), Ok(None), "{framing}");
+            assert_eq!(shown(&reader).as_deref(), path, "{framing}");
+        }
+    }
+    let mut reader = RequestReader::new(bulk_streams);
+    let mut whole = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n".as_slice();
+    assert_eq!(reader.next(&mut whole), Ok(None));
+    assert!(reader.next(&mut b"x".as_slice()).unwrap().is_some());
+    assert_eq!(shown(&reader), None, "it is lent whole");
+}
+
+#[test]
 fn a_request_put_back_comes_again() {
     let bytes: &[u8] = b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxyGET /";
     for cut in [0, 5, 46, bytes.len() - 6] {
