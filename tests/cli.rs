@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use program::{Server, code, kyrodb, said, text};
+use program::{Server, code, file_like, file_like_dir, flip, flip_first, kyrodb, said, text};
 use serde_json::Value;
 
 /// Value and type of records whose JSON is not their bytes.
@@ -140,6 +140,27 @@ fn stopped() -> (tempfile::TempDir, PathBuf) {
     (dir, data)
 }
 
+/// One that was made anew would hide that it was gone.
+#[test]
+fn a_log_that_is_gone_is_not_made_anew() {
+    let (_dir, data) = stopped();
+    let log = data.join("shard-001").join("log");
+    fs::remove_dir_all(&log).expect("removed");
+    for _ in 0..2 {
+        let output = kyrodb()
+            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--data-dir"])
+            .arg(&data)
+            .output()
+            .expect("it runs");
+        assert!(
+            code(&output) != 0 && said(&output).contains("the log of the shard is gone"),
+            "{}",
+            said(&output)
+        );
+        assert!(!log.exists() && verify(&data).0 == 1);
+    }
+}
+
 #[test]
 fn a_missing_shard_is_found() {
     for emptied in [false, true] {
@@ -155,35 +176,6 @@ fn a_missing_shard_is_found() {
             assert!(code == 1 && said.contains(shard) && said.contains(wanted), "{said}");
         }
     }
-}
-
-fn flip(path: &Path, offset: usize) {
-    let mut bytes = fs::read(path).expect("readable");
-    bytes[offset] ^= 0x10;
-    fs::write(path, bytes).expect("writable");
-}
-
-/// In whichever file of `dir` has these bytes.
-fn flip_first(dir: &Path, wanted: &[u8]) {
-    for entry in fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("readable").path();
-        let bytes = fs::read(&path).expect("readable");
-        if let Some(at) = bytes.windows(wanted.len()).position(|bytes| bytes == wanted) {
-            return flip(&path, at);
-        }
-    }
-    panic!("nowhere in {}", dir.display());
-}
-
-/// The file in `dir` whose name begins or ends so.
-fn file_like(dir: &Path, part: &str) -> PathBuf {
-    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
-    let mut found: Vec<_> = entries
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part)))
-        .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0))
-        .collect();
-    found.sort();
-    found.into_iter().next().unwrap_or_else(|| panic!("no {part} in {}", dir.display()))
 }
 
 #[test]
@@ -565,12 +557,6 @@ fn a_file_that_the_system_does_not_give_is_not_repaired() {
         fs::rename(&away, &file).expect("moved back");
     }
     assert_eq!(repair(&data, &[]).0, 0);
-}
-
-/// The only directory in this one.
-fn file_like_dir(dir: &Path) -> PathBuf {
-    let mut dirs = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
-    dirs.find(|path| path.is_dir()).expect("one")
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::config::Config;
@@ -190,7 +190,8 @@ fn reserve(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
 }
 
 fn watch_signals(events: Sender<Event>) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| engine("signals", source))?;
+    // A terminal that is closed is no reason to cut requests.
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|source| engine("signals", source))?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if events.send(Event::Signal).is_err() {

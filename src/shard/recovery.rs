@@ -73,6 +73,10 @@ struct Replayed {
 }
 
 pub async fn recover(node: &Node) -> Result<Restored, StartError> {
+    let (runtime, shard) = (node.runtime(), node.inner().options.shard_dir(node.shard()));
+    if Manifest::read(runtime, &shard, node.shard()).await.is_ok_and(|state| state.is_some()) {
+        require_log(runtime, &shard).await?;
+    }
     let dirs = make_dirs(node).await?;
     let opened = Manifest::open(node.runtime(), &dirs.shard, node.shard()).await;
     match opened.map_err(StartError::Manifest)? {
@@ -98,8 +102,18 @@ pub async fn foresee(
         let Some(bytes) = read.map_err(|error| because(StartError::Manifest(error)))? else { continue };
         let state = ShardState::decode(&bytes).map_err(|error| because(StartError::State(error)))?;
         require_shards(&state, wanted).map_err(because)?;
+        require_log(runtime, &options.shard_dir(*shard)).await.map_err(because)?;
     }
     Ok(())
+}
+
+/// It is made before the first state is committed. One that is gone has taken with it what was only there.
+async fn require_log(runtime: &Runtime, shard: &Path) -> Result<(), StartError> {
+    let dir = shard.join("log");
+    match runtime.list(&dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StartError::LogMissing { dir }),
+        _ => Ok(()),
+    }
 }
 
 async fn require_restored(runtime: &Runtime, data_dir: &Path) -> Result<(), StartError> {

@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, CatalogueError, Collection, Tablet};
-use super::control::{ChangeTurn, Changed, install_at, install_everywhere, log_in_the_end};
+use super::control::{ChangeTurn, Changed, install_at, install_everywhere, log_in_the_end, make_it_missed};
 use super::key::Key;
 use super::message::{Reply, Request, ShipPart};
 use super::node::Node;
@@ -75,6 +75,8 @@ pub(super) async fn carry_out(node: &Node, _turn: &ChangeTurn<'_>, change: &Resh
     }
     let reserved = Arc::new(reserved);
     node.core()?.log_catalogue(&reserved).await?;
+    // Another shard will have data under the ids that it reserves: they must not be given out again.
+    make_it_missed(node.core()?).await?;
     match ship(node, change, &fitted).await {
         Ok(first_seq) => {
             let next = Arc::new(with_targets(&reserved, collection, change, &fitted, first_seq));

@@ -24,6 +24,10 @@ pub enum StartError {
     ManifestMissing {
         dir: PathBuf,
     },
+    /// The directory of a log, which a manifest belongs to.
+    LogMissing {
+        dir: PathBuf,
+    },
     /// A restore was cut short.
     HalfRestored {
         dir: PathBuf,
@@ -67,6 +71,11 @@ impl fmt::Display for StartError {
                 f,
                 "{}: the manifest and its superblock are gone, but logs or runs are there; restore the \
                  directory from a backup",
+                dir.display()
+            ),
+            StartError::LogMissing { dir } => write!(
+                f,
+                "{}: the log of the shard is gone, and with it what was written last; restore a backup",
                 dir.display()
             ),
             StartError::HalfRestored { dir } => write!(

@@ -1,9 +1,10 @@
 //! The real program for tests: servers and commands as processes.
 #![allow(dead_code)]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 pub fn kyrodb() -> Command {
@@ -98,4 +99,39 @@ pub fn said(output: &Output) -> String {
 
 pub fn code(output: &Output) -> i32 {
     output.status.code().expect("it ended on its own")
+}
+
+pub fn flip(path: &Path, offset: usize) {
+    let mut bytes = fs::read(path).expect("readable");
+    bytes[offset] ^= 0x10;
+    fs::write(path, bytes).expect("writable");
+}
+
+/// In whichever file of `dir` has these bytes.
+pub fn flip_first(dir: &Path, wanted: &[u8]) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("readable").path();
+        let bytes = fs::read(&path).expect("readable");
+        if let Some(at) = bytes.windows(wanted.len()).position(|bytes| bytes == wanted) {
+            return flip(&path, at);
+        }
+    }
+    panic!("nowhere in {}", dir.display());
+}
+
+/// The file in `dir` whose name begins or ends so.
+pub fn file_like(dir: &Path, part: &str) -> PathBuf {
+    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
+    let mut found: Vec<_> = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part)))
+        .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0))
+        .collect();
+    found.sort();
+    found.into_iter().next().unwrap_or_else(|| panic!("no {part} in {}", dir.display()))
+}
+
+/// The only directory in this one.
+pub fn file_like_dir(dir: &Path) -> PathBuf {
+    let mut dirs = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("readable").path());
+    dirs.find(|path| path.is_dir()).expect("one")
 }
