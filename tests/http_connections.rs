@@ -229,9 +229,13 @@ fn a_client_that_waits_to_continue_is_told() {
         assert_eq!(client.answer().await.status, 100);
         client.send("ab").await;
         assert_eq!(client.answer_to("PUT").await.status, 201);
-        // A body that comes with the head needs no leave.
+        // A body that comes with the head needs no leave; what is sent at once may arrive in pieces.
         client.send(format!("{head}ab")).await;
-        assert_eq!(client.answer_to("PUT").await.status, 204);
+        let mut answer = client.answer_to("PUT").await;
+        if answer.status == 100 {
+            answer = client.answer_to("PUT").await;
+        }
+        assert_eq!(answer.status, 204);
     });
 }
 

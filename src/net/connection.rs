@@ -353,8 +353,10 @@ impl Connection {
         let is_last_of_drain = self.wire.is_draining() && !self.has_more();
         let ends_its_body = shell.is_http10 && response.has_unknown_length();
         if ends_its_body {
-            // What else was asked for would be taken for a part of it.
+            // What else was asked for would be taken for a part of it; and to close on what comes of that late would take
+            // back what the client has not read yet.
             self.open.clear();
+            self.ending.get_or_insert(Ending::Unread);
         }
         let close = shell.close || is_last_of_drain || ends_its_body;
         if close {
