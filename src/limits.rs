@@ -190,8 +190,11 @@ pub const VALUE_FILE_RETRY: Duration = Duration::from_secs(60);
 pub const DEEP_VALUE_BYTES_PER_FRESH_BYTE: u64 = 8;
 /// One value takes at most one byte of so many of the cache of warm values.
 pub const CACHE_BYTES_PER_VALUE_BYTE: u64 = 512;
-/// Bytes of blocks, or of large values, that one batch of point reads has under way.
+/// Bytes of blocks that one batch of point reads has under way.
 pub const COLD_BATCH_BYTES_MAX: usize = 16 * MIB;
+/// A larger value is not read from a run as long as requests before it in its pipeline are not answered: until then
+/// nobody takes it, and a connection keeps that of each request that is open.
+pub const READ_AHEAD_VALUE_BYTES_MAX: usize = 64 * KIB;
 /// One byte of so many of the memory is for values read from runs.
 pub const MEMORY_BYTES_PER_CACHE_BYTE: u64 = 4;
 /// One byte of so many of the memory is for blocks that short ranges have read.
@@ -225,6 +228,8 @@ pub const SNAPSHOT_DESCRIPTION_BYTES_MAX: usize = 4 * KIB;
 // ---- searches
 
 pub const SEARCH_HITS_MAX: usize = 1000;
+/// Of the documents of one page, of each what is shown.
+pub const SEARCH_PAGE_BYTES_MAX: usize = 24 * MIB;
 /// Hits of all pages of a search.
 pub const SEARCH_DEPTH_HITS_MAX: usize = 10_000;
 /// To fill a page where many documents have the same score.
@@ -352,6 +357,8 @@ pub const SCAN_AT_ONCE_VISITS_MAX: usize = 256;
 pub const PAGE_COPY_BYTES_MAX: usize = 4 * KIB;
 /// Keys that one visit of the engine looks up.
 pub const GET_MANY_STRETCH_KEYS: usize = 256;
+/// Bytes of the values that are given for many keys at a time; a value that is larger comes alone.
+pub const GET_MANY_BYTES_MAX: usize = 8 * MIB;
 pub const MGET_KEYS_MAX: usize = 10_000;
 
 // ---- runs
@@ -518,6 +525,18 @@ const _: () = {
             > (LOG_BACKLOG_BYTES_MAX + LOG_WRITES_IN_FLIGHT_MAX * LOG_BLOCK_BYTES_MAX) / LOG_RECORD_BYTES_MIN
     );
     assert!(CONNECTIONS_ROOM_BYTES_MIN > BODY_BYTES_MAX + ZSTD_WINDOW_BYTES_MAX);
+    // Any one answer has room, when it is the only one.
+    assert!(CONNECTIONS_ROOM_BYTES_MIN > SEARCH_PAGE_BYTES_MAX + STREAM_ROOM_BYTES + ENCODER_ROOM_BYTES);
+    assert!(CONNECTIONS_ROOM_BYTES_MIN > VALUE_BYTES_MAX + KIB + STREAM_ROOM_BYTES + ENCODER_ROOM_BYTES);
+    assert!(VALUE_BYTES_MAX >= GET_MANY_BYTES_MAX);
+    // No document is too large to be shown.
+    assert!(
+        SEARCH_PAGE_BYTES_MAX
+            > DOCUMENT_TEXT_BYTES_MAX + METADATA_BYTES_MAX + 4 * EMBEDDING_ENTRIES_MAX + MIB
+    );
+    // A pipeline has no more in memory than the answer to many keys.
+    assert!(PIPELINE_REQUESTS_MAX * READ_AHEAD_VALUE_BYTES_MAX <= GET_MANY_BYTES_MAX);
+    assert!(READ_AHEAD_VALUE_BYTES_MAX >= INLINE_VALUE_BYTES_MAX);
     assert!(CONNECTIONS_ROOM_BYTES_MIN > BULK_LINE_BYTES_MAX + ZSTD_WINDOW_BYTES_MAX);
     // Vectors grow by doubling, and text can be six times its value.
     assert!(

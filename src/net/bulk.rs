@@ -7,10 +7,11 @@
 //! Invariant: at most [`limits::BULK_LINES_IN_FLIGHT_MAX`] lines are with the engine.
 
 use std::collections::VecDeque;
+use std::vec::IntoIter;
 
 use super::lines::LineSplitter;
 use super::problem::Problem;
-use super::response::append_piece;
+use super::response::{append_piece, room_with};
 use super::routes::bulk::{self, FoundLine, Operation, Plan};
 use super::wire::Wire;
 use crate::limits;
@@ -86,10 +87,12 @@ struct UnderWay {
 }
 
 enum Answers {
-    /// Of `n` reads, for when the refusal is one for all.
-    Gets(usize, Answer<Result<Vec<Option<Found>>, Refusal>>),
+    /// Of the first of these keys.
+    Gets(Vec<Key>, FirstFound),
     Writes(Answer<Vec<Result<Written, Refusal>>>),
 }
+
+type FirstFound = Answer<Result<Vec<Option<Found>>, Refusal>>;
 
 pub struct Bulk {
     node: Node,
@@ -181,7 +184,8 @@ impl Bulk {
             self.answer_oldest(wire).await;
         }
         let answers = if reads {
-            Answers::Gets(keys.len(), self.node.get_many(&self.plan.collection, keys))
+            let first = self.node.get_first(&self.plan.collection, &keys);
+            Answers::Gets(keys, first)
         } else {
             Answers::Writes(self.node.write_many(&self.plan.collection, writes))
         };
@@ -203,13 +207,7 @@ impl Bulk {
                 let outcomes = wire.wait(answer.get()).await;
                 self.give_written(&entries, outcomes);
             }
-            Answers::Gets(count, answer) => {
-                let found = match wire.wait(answer.get()).await {
-                    Ok(found) => found.into_iter().map(Ok).collect(),
-                    Err(refusal) => vec![Err(refusal); count],
-                };
-                self.give_found(entries, found, wire).await;
-            }
+            Answers::Gets(keys, first) => self.answer_gets(entries, &keys, first, wire).await,
         }
         self.append_results(wire);
         wire.flush_if_large().await;
@@ -234,25 +232,51 @@ impl Bulk {
         assert!(outcomes.next().is_none(), "more outcomes than writes");
     }
 
-    /// Values may be many and large: they leave as they are encoded.
+    /// Values may be many and large: those that have room are read, and leave as they are encoded; then the next.
+    async fn answer_gets(&mut self, entries: Vec<Entry>, keys: &[Key], first: FirstFound, wire: &mut Wire) {
+        let (mut entries, mut done) = (entries.into_iter(), 0);
+        let mut answer = first;
+        loop {
+            let found: Vec<_> = match wire.wait(answer.get()).await {
+                Ok(found) => found.into_iter().map(Ok).collect(),
+                Err(refusal) => vec![Err(refusal); keys.len() - done],
+            };
+            done += found.len();
+            self.give_found(&mut entries, found, wire).await;
+            if done == keys.len() || wire.is_gone() {
+                return;
+            }
+            answer = self.node.get_first(&self.plan.collection, &keys[done..]);
+        }
+    }
+
+    /// Gives the outcomes of the next of these lines: of as many as were read, and of those that were refused before them
+    /// or, if these are the last, behind them.
     async fn give_found(
         &mut self,
-        entries: Vec<Entry>,
+        entries: &mut IntoIter<Entry>,
         found: Vec<Result<Option<Found>, Refusal>>,
         wire: &mut Wire,
     ) {
+        let has_room = set_aside(wire, &found);
         let mut found = found.into_iter();
-        for entry in entries {
+        while let Some(entry) = entries.as_slice().first() {
             match entry {
-                Entry::Refused(problem) => bulk::append_problem(&problem, &mut self.results),
-                _ => match found.next().expect("each read has an outcome") {
-                    Ok(Some(found)) => self.give_record(found, wire).await,
-                    Ok(None) => bulk::append_problem(&Problem::absent(), &mut self.results),
-                    Err(refusal) => bulk::append_problem(&refusal.into(), &mut self.results),
+                Entry::Refused(problem) => bulk::append_problem(problem, &mut self.results),
+                _ => match found.next() {
+                    Some(Ok(Some(_))) if !has_room => {
+                        bulk::append_problem(&NO_ROOM.into(), &mut self.results)
+                    }
+                    Some(Ok(Some(found))) => self.give_record(found, wire).await,
+                    Some(Ok(None)) => bulk::append_problem(&Problem::absent(), &mut self.results),
+                    Some(Err(refusal)) => bulk::append_problem(&refusal.into(), &mut self.results),
+                    None => break,
                 },
             }
+            entries.next();
             self.send_if_large(wire).await;
         }
+        wire.set_aside(limits::STREAM_ROOM_BYTES);
     }
 
     async fn give_record(&mut self, found: Found, wire: &mut Wire) {
@@ -273,4 +297,20 @@ impl Bulk {
         append_piece(&self.results, self.chunked, &mut wire.out);
         self.results.clear();
     }
+}
+
+const NO_ROOM: Refusal = Refusal::Overloaded { queue: "room of the core for answers that are not read" };
+
+/// Sets room aside for values that nobody else has; what a bulk has in any case, when there is none.
+fn set_aside(wire: &Wire, found: &[Result<Option<Found>, Refusal>]) -> bool {
+    let own_bytes = |found: &Result<Option<Found>, Refusal>| match found {
+        Ok(Some(found)) => found.payload.own_bytes(),
+        _ => 0,
+    };
+    let room = room_with(found.iter().map(own_bytes).sum());
+    let has_room = room == limits::STREAM_ROOM_BYTES || wire.set_aside(room);
+    if !has_room {
+        wire.set_aside(limits::STREAM_ROOM_BYTES);
+    }
+    has_room
 }

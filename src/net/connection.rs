@@ -299,7 +299,7 @@ impl Connection {
                 Ok(response) => response,
                 Err(work) => {
                     self.wire.flush().await;
-                    self.wire.wait(work.finish()).await
+                    self.wire.wait(work.finish(&self.node)).await
                 }
             };
             // Without a future for each answer: most are small, and appended to those before.
@@ -339,7 +339,7 @@ impl Connection {
             Rest::Nothing => self.wire.flush_if_large().await,
             Rest::Value { bytes, start } => self.wire.send_shared(bytes, start).await,
             Rest::Stream { source, chunked } => {
-                self.send_stream(source, chunked, &shell.trail.admitted).await;
+                self.send_stream(source, chunked, begun.room, &shell.trail.admitted).await;
             }
         }
         if begun.room > 0 {
@@ -391,7 +391,14 @@ impl Connection {
         }
     }
 
-    async fn send_stream(&mut self, mut source: Box<dyn Source>, chunked: bool, admitted: &Admitted) {
+    /// `room`: what is set aside for it.
+    async fn send_stream(
+        &mut self,
+        mut source: Box<dyn Source>,
+        chunked: bool,
+        mut room: usize,
+        admitted: &Admitted,
+    ) {
         let mut piece = Vec::new();
         loop {
             // It may go on for hours.
@@ -420,6 +427,12 @@ impl Connection {
             if self.wire.is_cut() {
                 return self.end_in_an_answer();
             }
+            let wanted = source.room_bytes();
+            if wanted != room && !self.wire.set_aside(wanted) {
+                tracing::warn!("an answer was cut short: there is no room for its next values");
+                return self.end_in_an_answer();
+            }
+            room = wanted;
         }
     }
 

@@ -162,7 +162,8 @@ impl From<Refusal> for Problem {
             Refusal::ConditionFailed { .. } => (412, "condition_failed"),
             Refusal::OtherRequest => (422, "idempotency_key_reused"),
             Refusal::Overloaded { .. } => (503, "overloaded"),
-            Refusal::NotReady | Refusal::Moved => (503, "not_ready"),
+            Refusal::NotReady | Refusal::Moved | Refusal::NotAhead => (503, "not_ready"),
+            Refusal::PageTooLarge => return Problem::wrong("/limit", refusal.to_string()),
             Refusal::StorageFailed { .. } => (500, "storage_failed"),
             Refusal::CheckpointFailed { .. } => (500, "checkpoint_failed"),
             Refusal::SnapshotFailed { .. } => (500, "snapshot_failed"),
@@ -267,6 +268,7 @@ mod tests {
             (Refusal::StorageFailed { shard: ShardId(7) }, 500, false),
             (Refusal::MemoryFull, 507, false),
             (Refusal::DiskFull, 507, false),
+            (Refusal::PageTooLarge, 422, false),
         ] {
             let problem = Problem::from(refusal);
             assert_eq!((problem.status, problem.is_retryable()), (status, retryable), "{refusal:?}");

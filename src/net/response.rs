@@ -27,10 +27,16 @@ pub trait Source {
     /// that the client sees that it is not whole.
     fn next<'a>(&'a mut self, out: &'a mut Vec<u8>) -> LocalFuture<'a, Result<bool, Problem>>;
 
-    /// Bytes to be set aside while it is sent.
+    /// Bytes to be set aside while it is sent; asked again after each piece.
     fn room_bytes(&self) -> usize {
         limits::STREAM_ROOM_BYTES
     }
+}
+
+/// As [`Source::room_bytes`], with values that nobody else has: a few bytes of them are among what any answer has.
+pub fn room_with(own_bytes: usize) -> usize {
+    let values = if own_bytes > limits::STREAM_ROOM_BYTES { own_bytes } else { 0 };
+    limits::STREAM_ROOM_BYTES + values
 }
 
 pub enum Body {
@@ -124,14 +130,17 @@ impl Response {
         matches!(self.body, Body::Stream { .. } | Body::Open { .. })
     }
 
-    /// Bytes to be set aside while the answer is sent: none for a small one, and none for a stored
-    /// value, which is sent from where it lies.
+    /// Bytes to be set aside while the answer is sent: none for a small one, and none for a stored value that is
+    /// sent from where it lies. One that was read for this answer alone lies nowhere else.
     /// `copied_max`: the longest body that counts as small.
     pub fn room_bytes(&self, copied_max: usize) -> usize {
         match &self.body {
             Body::Stream { source, .. } => source.room_bytes(),
             // Once as the body, once behind its head.
             Body::Bytes { bytes, .. } if bytes.len() > copied_max => 2 * bytes.len(),
+            Body::Value(payload) if payload.value().len() > copied_max && !payload.is_shared() => {
+                payload.as_bytes().len()
+            }
             _ => 0,
         }
     }
@@ -309,6 +318,18 @@ mod tests {
         let Rest::Value { bytes, start } = response.encode(&PLAIN, &mut out) else { panic!("copied") };
         assert_eq!(bytes[start..], value);
         assert!(out.ends_with(b"\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_large_value_has_room_where_nobody_else_has_it() {
+        let room = |payload: &Payload| Response::new(200, Body::Value(payload.clone())).room_bytes(MAX);
+        let alone = Response::new(200, Body::Value(Payload::new("image/png", &vec![7; MAX + 1])));
+        assert!(alone.room_bytes(MAX) > MAX);
+        assert_eq!(room(&Payload::new("image/png", &vec![7; MAX + 1])), 0, "it is stored");
+        assert_eq!(
+            Response::new(200, Body::Value(Payload::new("image/png", &vec![7; MAX]))).room_bytes(MAX),
+            0
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::options::ShardOptions;
 use super::pace::Pace;
 use super::page::Page;
 use super::parked::Parked;
-use super::record::{Refusal, Scan, Write};
+use super::record::{Reading, Refusal, Scan, Write};
 use super::runs::run_file_name;
 use super::search::library::Library;
 use super::search::options::IndexOptions;
@@ -37,9 +37,9 @@ use super::stats::Latency;
 use super::store::levels::Levels;
 use super::store::parts_out::Written;
 use super::store::policy::Reason;
-use super::store::read::read_all;
+use super::store::read::{fetch_all, look_up_all};
 use super::store::shares::Shares;
-use super::store::{Before, ColdRead, DeltaPage, Part, Shelf};
+use super::store::{Before, ColdRead, DeltaPage, Part, Shelf, Stored};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
 use crate::io::manifest::ManifestError;
@@ -251,14 +251,18 @@ impl Core {
     }
 
     /// Carries a point read out; what it finds stays warm.
-    pub async fn read_cold(&self, read: ColdRead) -> Result<Option<Version>, Refusal> {
-        let version = async {
-            match read.run().await? {
-                Some(stored) => stored.version().await.map(Some),
-                None => Ok(None),
+    pub async fn read_cold(&self, read: ColdRead, reading: Reading) -> Result<Option<Version>, Refusal> {
+        let stored = read.run().await.map_err(|error| self.note_damaged_read(&read, &error))?;
+        let is_large = |stored: &Stored| stored.bytes_apart() > limits::READ_AHEAD_VALUE_BYTES_MAX;
+        if reading == Reading::Ahead && stored.as_ref().is_some_and(is_large) {
+            return Err(Refusal::NotAhead);
+        }
+        let found = match stored {
+            Some(stored) => {
+                Some(stored.version().await.map_err(|error| self.note_damaged_read(&read, &error))?)
             }
+            None => None,
         };
-        let found = version.await.map_err(|error| self.note_damaged_read(&read, &error))?;
         if let Some(version) = &found {
             self.engine.borrow_mut().store.remember(&read, version);
         }
@@ -289,9 +293,18 @@ impl Core {
         self.note_damage(error)
     }
 
-    /// As [`Core::read_cold`], for many.
-    pub async fn read_cold_batch(&self, reads: &[ColdRead]) -> Result<Vec<Option<Version>>, Refusal> {
-        let found = read_all(&self.runtime, reads).await.map_err(|error| self.note_damage(&error))?;
+    /// What the runs have of many keys, without the values that lie apart.
+    pub async fn look_up_cold(&self, reads: &[ColdRead]) -> Result<Vec<Option<Stored>>, Refusal> {
+        look_up_all(&self.runtime, reads).await.map_err(|error| self.note_damage(&error))
+    }
+
+    /// The values of what some reads found; they stay warm.
+    pub async fn fetch_cold(
+        &self,
+        reads: &[ColdRead],
+        stored: Vec<Option<Stored>>,
+    ) -> Result<Vec<Option<Version>>, Refusal> {
+        let found = fetch_all(&self.runtime, stored).await.map_err(|error| self.note_damage(&error))?;
         let mut engine = self.engine.borrow_mut();
         for (read, version) in reads.iter().zip(&found) {
             if let Some(version) = version {

@@ -8,7 +8,7 @@ use super::jobs;
 use super::key::Key;
 use super::page::Page;
 use super::receipts::Entry;
-use super::record::{Found, Refusal, Scan, Write, Written};
+use super::record::{Found, Reading, Refusal, Scan, ValueRoom, Write, Written};
 use super::search;
 use super::search::query::Query;
 use super::search::sealed::PartId;
@@ -24,9 +24,12 @@ pub enum Request {
     Get {
         tablet: TabletId,
         key: Key,
+        reading: Reading,
     },
+    /// Answered with the first so many that have room.
     GetMany {
         items: Vec<(TabletId, Key)>,
+        room: ValueRoom,
     },
     /// `epoch`: of the map by which they were sent.
     Write {

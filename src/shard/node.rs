@@ -22,7 +22,7 @@ use super::message::{Reply, Request, WriteResult};
 use super::options::ShardOptions;
 use super::page::Page;
 use super::progress::{advance, next_part};
-use super::record::{Durability, Found, Refusal, Scan, Write};
+use super::record::{Durability, Found, Reading, Refusal, Scan, Write};
 use super::serve::Early;
 use super::staged::Looked;
 use super::start_error::StartError;
@@ -200,6 +200,24 @@ impl Node {
 
     /// The visible version of a record. The request starts at once.
     pub fn get(&self, collection: &Arc<Collection>, key: &Key) -> Answer<Result<Option<Found>, Refusal>> {
+        self.get_by(collection, key, Reading::Whole)
+    }
+
+    /// As `get`, before others are answered: [`Refusal::NotAhead`] when a large value had to be read for it.
+    pub fn get_ahead(
+        &self,
+        collection: &Arc<Collection>,
+        key: &Key,
+    ) -> Answer<Result<Option<Found>, Refusal>> {
+        self.get_by(collection, key, Reading::Ahead)
+    }
+
+    fn get_by(
+        &self,
+        collection: &Arc<Collection>,
+        key: &Key,
+        reading: Reading,
+    ) -> Answer<Result<Option<Found>, Refusal>> {
         let tablet = collection.tablet_of(key);
         if tablet.owner == self.shard() {
             match self.look_here(tablet.id, key) {
@@ -207,17 +225,17 @@ impl Node {
                 Ok(Looked::Found(found)) => return Answer::Now(Ok(found)),
                 Ok(Looked::Cold(read, now)) => {
                     let core = self.core().expect("it looked").clone();
-                    return self.later(async move { found_at(core.read_cold(read).await, now) });
+                    return self.later(async move { found_at(core.read_cold(read, reading).await, now) });
                 }
                 Err(refusal) => return Answer::Now(Err(refusal)),
             }
         }
         let (tablet, owner) = (tablet.id, tablet.owner);
-        let first = self.call(owner, Request::Get { tablet, key: key.clone() });
+        let first = self.call(owner, Request::Get { tablet, key: key.clone(), reading });
         let (node, collection, key) = (self.clone(), collection.clone(), key.clone());
         self.later(async move {
             match expect_get(first.await) {
-                Err(Refusal::Moved) => node.get_again(collection, key).await,
+                Err(Refusal::Moved) => node.get_again(collection, key, reading).await,
                 found => found,
             }
         })
@@ -231,12 +249,13 @@ impl Node {
         &self,
         collection: Arc<Collection>,
         key: Key,
+        reading: Reading,
     ) -> Result<Option<Found>, Refusal> {
         let mut attempts = Attempts::after(self, true);
         loop {
             let collection = attempts.next(self, &collection).await?;
             let tablet = collection.tablet_of(&key);
-            let request = Request::Get { tablet: tablet.id, key: key.clone() };
+            let request = Request::Get { tablet: tablet.id, key: key.clone(), reading };
             match expect_get(self.call(tablet.owner, request).await) {
                 Err(Refusal::Moved) => {}
                 found => return found,

@@ -93,6 +93,16 @@ impl Payload {
         (self.0.clone(), self.start())
     }
 
+    /// True when somebody else has the bytes in memory, too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// This holder's part of the bytes.
+    pub fn own_bytes(&self) -> usize {
+        self.0.len() / Arc::strong_count(&self.0)
+    }
+
     fn start(&self) -> usize {
         value_start(&self.0).expect("a payload is well-formed by construction")
     }

@@ -69,7 +69,8 @@ impl Engine {
     /// What the runs may have of keys at these places.
     fn look_at_rest(&mut self, items: &[(TabletId, &Key)], mut open: Vec<usize>) -> Vec<(usize, ColdRead)> {
         let mut cold = Vec::new();
-        open.sort_unstable_by(|a, b| items[*a].cmp(&items[*b]));
+        // Equal keys in the order of their places.
+        open.sort_unstable_by(|a, b| items[*a].cmp(&items[*b]).then(a.cmp(b)));
         for places in open.chunk_by(|a, b| items[*a].0 == items[*b].0) {
             let reads = self.look_batch(items, places);
             cold.extend(places.iter().zip(reads).filter_map(|(place, read)| Some((*place, read?))));

@@ -117,6 +117,35 @@ pub struct Found {
     pub expires: Option<WallMs>,
 }
 
+/// What a read does about a large value that is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Whole,
+    /// Leaves it where it lies, with [`Refusal::NotAhead`]: others have to be answered before.
+    Ahead,
+}
+
+/// Bytes that values may take which are read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueRoom {
+    pub bytes: usize,
+    /// The first value is given however large it is.
+    pub takes_first: bool,
+}
+
+impl ValueRoom {
+    /// How many of these lengths, from the first on, have room together.
+    pub fn count_fitting(&self, lens: impl Iterator<Item = usize>) -> usize {
+        let mut left = self.bytes;
+        let fits = |(place, len): &(usize, usize)| {
+            let takes = *len <= left || (*place == 0 && self.takes_first);
+            left = left.saturating_sub(*len);
+            takes
+        };
+        lens.enumerate().take_while(fits).count()
+    }
+}
+
 /// Why a request was not carried out. Nothing was changed, except under `StorageFailed`, where the
 /// outcome of the write is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +174,12 @@ pub enum Refusal {
     MemoryFull,
     /// The disk is full, its reserve kept for deletes and checkpoints.
     DiskFull,
+    /// The documents of a page of hits are more than a search gathers.
+    PageTooLarge,
     /// The tablet is not on this shard by its map; retried inside the node, never seen by a client.
     Moved,
+    /// The value is large and nobody takes it yet; asked for again inside the node, never seen by a client.
+    NotAhead,
 }
 
 impl fmt::Display for Refusal {
@@ -177,7 +210,13 @@ impl fmt::Display for Refusal {
             }
             Refusal::MemoryFull => f.write_str("the memory budget is used up"),
             Refusal::DiskFull => f.write_str("the disk is full"),
+            Refusal::PageTooLarge => write!(
+                f,
+                "what is to be shown of the hits takes more than {} MiB: ask for fewer, or include less",
+                crate::limits::SEARCH_PAGE_BYTES_MAX / crate::limits::MIB
+            ),
             Refusal::Moved => f.write_str("the key range is on another shard"),
+            Refusal::NotAhead => f.write_str("the value is not read ahead of its turn"),
         }
     }
 }
@@ -205,5 +244,14 @@ mod tests {
     fn a_time_to_live_counts_from_the_clock_that_judges_it() {
         assert_eq!(Expiry::In(30).at(WallMs(1000)), WallMs(1030));
         assert_eq!(Expiry::At(WallMs(7)).at(WallMs(1000)), WallMs(7));
+    }
+
+    #[test]
+    fn the_first_value_has_room_whatever_it_is_where_it_may() {
+        let count = |takes_first, lens: &[usize]| {
+            ValueRoom { bytes: 10, takes_first }.count_fitting(lens.iter().copied())
+        };
+        assert_eq!((count(true, &[]), count(true, &[4, 6, 0]), count(true, &[4, 7, 1])), (0, 3, 1));
+        assert_eq!((count(true, &[99, 0, 1]), count(false, &[99, 0]), count(false, &[1])), (2, 0, 1));
     }
 }

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::key::Key;
 use super::message::{Frame, Reply, Request};
 use super::node::{Node, found_at};
-use super::record::{Refusal, Write};
+use super::record::{Refusal, ValueRoom, Write};
 use super::search::query::{self, Query};
 use super::search::sealed::PartId;
 use super::search::{calls as search_calls, run};
@@ -97,14 +97,14 @@ fn handle(node: &Node, request: Request, answer: AnswerTo) {
 fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo) {
     let wall = core.runtime.wall();
     match request {
-        Request::Get { tablet, key } => {
+        Request::Get { tablet, key, reading } => {
             let looked = core.engine.borrow_mut().get(tablet, &key, wall);
             match looked {
                 Ok(Looked::Found(found)) => answer.give(node, Reply::Get(Ok(found))),
                 Ok(Looked::Cold(read, now)) => {
                     let (node, core) = (node.clone(), core.clone());
                     node.runtime().clone().spawn(Class::Foreground, async move {
-                        let found = found_at(core.read_cold(read).await, now);
+                        let found = found_at(core.read_cold(read, reading).await, now);
                         answer.give(&node, Reply::Get(found));
                     });
                 }
@@ -115,7 +115,7 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
             let count = core.engine.borrow().tablets.get(tablet).map_or(0, |tablet| tablet.records);
             answer.give(node, Reply::Records(count));
         }
-        Request::GetMany { items } => get_many(node, core, &items, answer),
+        Request::GetMany { items, room } => get_many(node, core, &items, room, answer),
         // Refused as moved it could be overtaken by a later one of its client: it waits for the map, which
         // is on its way.
         Request::Write { items, epoch } if epoch > node.epoch() => {
@@ -157,15 +157,15 @@ fn handle_ready(node: &Node, core: &Rc<Core>, request: Request, answer: AnswerTo
 }
 
 /// All lookups at once; what memory cannot answer is read side by side.
-fn get_many(node: &Node, core: &Rc<Core>, items: &[(TabletId, Key)], answer: AnswerTo) {
+fn get_many(node: &Node, core: &Rc<Core>, items: &[(TabletId, Key)], room: ValueRoom, answer: AnswerTo) {
     match core.look_at_many(items) {
         Ok(looked) if !looked.cold.is_empty() => {
             let (node, core) = (node.clone(), core.clone());
             node.runtime().clone().spawn(Class::Foreground, async move {
-                answer.give(&node, Reply::GetMany(core.finish_many(looked).await));
+                answer.give(&node, Reply::GetMany(core.finish_many(looked, room).await));
             });
         }
-        looked => answer.give(node, Reply::GetMany(looked.map(|looked| looked.found))),
+        looked => answer.give(node, Reply::GetMany(looked.map(|looked| looked.into_fitting(room)))),
     }
 }
 

@@ -7,7 +7,7 @@ use super::delta::{Version, memory_of};
 use super::engine::Ticket;
 use super::key::Key;
 use super::payload::Payload;
-use super::record::{Durability, Found, Write};
+use super::record::{Durability, Found, ValueRoom, Write};
 use super::store::ColdRead;
 use crate::io::log::{Kind, LogBuilder, Meta, Once, RecordParts};
 use crate::limits;
@@ -27,6 +27,20 @@ pub struct LookedMany {
     pub cold: Vec<(usize, ColdRead)>,
     /// Judges their expiry.
     pub now: WallMs,
+}
+
+impl LookedMany {
+    /// As many as have room, when nothing has to be read.
+    pub fn into_fitting(self, room: ValueRoom) -> Vec<Option<Found>> {
+        let mut found = self.found;
+        found.truncate(room.count_fitting(found.iter().map(value_bytes)));
+        found
+    }
+}
+
+/// Bytes that are kept with what was found of a key.
+pub fn value_bytes(found: &Option<Found>) -> usize {
+    found.as_ref().map_or(0, |found| found.payload.as_bytes().len())
 }
 
 /// What became of a write that was not refused.

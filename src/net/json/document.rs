@@ -32,4 +32,8 @@ impl Pieces for DocumentBody {
         }
         Ok(true)
     }
+
+    fn held_bytes(&self) -> usize {
+        self.payload.own_bytes()
+    }
 }

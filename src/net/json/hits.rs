@@ -23,6 +23,7 @@ pub struct HitsBody {
     text: Option<DocumentText>,
     /// What follows the hits.
     tail: String,
+    held_bytes: usize,
 }
 
 impl HitsBody {
@@ -35,7 +36,8 @@ impl HitsBody {
         tail: &Value,
     ) -> HitsBody {
         let tail = format!("],{}", &tail.to_string()[1..]);
-        HitsBody { hits, key_type, shown, score, has_begun: false, at: 0, text: None, tail }
+        let held_bytes = hits.iter().map(|(_, record)| record.payload.own_bytes()).sum();
+        HitsBody { hits, key_type, shown, score, has_begun: false, at: 0, text: None, tail, held_bytes }
     }
 }
 
@@ -69,5 +71,9 @@ impl Pieces for HitsBody {
         }
         out.extend_from_slice(self.tail.as_bytes());
         Ok(false)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 }

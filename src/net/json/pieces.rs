@@ -9,7 +9,7 @@ use super::document::DocumentBody;
 use super::value::{ValueText, append_key, append_number, append_string};
 use crate::limits;
 use crate::net::problem::Problem;
-use crate::net::response::{JSON, LocalFuture, Response, Source};
+use crate::net::response::{JSON, LocalFuture, Response, Source, room_with};
 use crate::shard::key::{Key, KeyType};
 use crate::shard::record::Found;
 
@@ -78,6 +78,8 @@ pub struct Records<I> {
     /// Behind each record.
     after: &'static str,
     end: String,
+    /// The end is not behind these records, but behind others that are not there yet.
+    goes_on: bool,
     place: Place,
 }
 
@@ -100,6 +102,7 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
             separator: "",
             after: "",
             end: String::new(),
+            goes_on: false,
             place: Place::default(),
         }
     }
@@ -114,7 +117,7 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
         Records { after: "\n", ..Records::bare(key_type, exact, records) }
     }
 
-    /// Appends what comes next, until `out` has enough to be sent. True when there is more.
+    /// Appends what comes next, until `out` has enough to be sent. True when there is more of these records.
     pub fn append_some(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.place.has_begun, true) {
             out.extend_from_slice(self.begin.as_bytes());
@@ -126,11 +129,22 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Records<I> {
                     out.extend_from_slice(self.after.as_bytes());
                 }
             } else if !self.begin_next(out) {
-                out.extend_from_slice(self.end.as_bytes());
+                if !self.goes_on {
+                    out.extend_from_slice(self.end.as_bytes());
+                }
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Records that come behind those before; `goes_on`: others come behind them, and then the end.
+    pub fn go_on(&mut self, records: I, goes_on: bool) {
+        (self.records, self.goes_on) = (records, goes_on);
+    }
+
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     fn begin_next(&mut self, out: &mut Vec<u8>) -> bool {
@@ -159,19 +173,26 @@ impl<I: Iterator<Item = (Key, Option<Found>)>> Pieces for Records<I> {
     fn append_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
         self.append_some(out)
     }
+
+    fn held_bytes(&self) -> usize {
+        self.place.under_way.as_ref().map_or(0, |record| record.found.payload.own_bytes())
+    }
 }
 
 /// JSON that is made as it is sent.
 pub trait Pieces {
     /// Appends what comes next, until `out` has enough to be sent. True when there is more.
     fn append_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem>;
+
+    /// Bytes of values that are kept for what is still to come, and that nobody else keeps.
+    fn held_bytes(&self) -> usize;
 }
 
 /// The answer: whole when it is small, else as a stream.
 pub fn respond(mut pieces: impl Pieces + 'static) -> Result<Response, Problem> {
     let mut first = Vec::new();
     Ok(match pieces.append_next(&mut first)? {
-        true => Response::stream(JSON, Begun { first, rest: pieces }),
+        true => Response::stream(JSON, Begun { first, room: room_with(pieces.held_bytes()), rest: pieces }),
         false => Response::bytes(200, JSON, first),
     })
 }
@@ -179,6 +200,8 @@ pub fn respond(mut pieces: impl Pieces + 'static) -> Result<Response, Problem> {
 struct Begun<P> {
     first: Vec<u8>,
     rest: P,
+    /// As it was when the answer began: it is not cut short for want of more.
+    room: usize,
 }
 
 impl<P: Pieces> Source for Begun<P> {
@@ -190,6 +213,10 @@ impl<P: Pieces> Source for Begun<P> {
             Ok(true)
         };
         Box::pin(async move { more })
+    }
+
+    fn room_bytes(&self) -> usize {
+        self.room
     }
 }
 

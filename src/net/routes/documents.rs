@@ -170,9 +170,14 @@ pub fn get_document(
     no_parameters(head)?;
     let key = path_key(&collection, id)?;
     let condition = ReadCondition::of(&head.fields)?.unwrap_or_default();
-    let answer = node.get(&collection, &key);
+    let answer = node.get_ahead(&collection, &key);
+    let node = node.clone();
     Ok(Work::task(async move {
-        let found = answer.get().await?;
+        let found = match answer.get().await {
+            // Its turn has come.
+            Err(Refusal::NotAhead) => node.get(&collection, &key).get().await?,
+            found => found?,
+        };
         let current = found.as_ref().map(|found| found.seq);
         let mut response = match (condition.judge(current), found) {
             (Verdict::Failed, _) => return Err(Refusal::ConditionFailed { current }.into()),

@@ -1,22 +1,21 @@
-//! `/v1/kv/{collection}/{key}` and `mget`: records as raw bytes with their content type; documents as their JSON.
+//! `/v1/kv/{collection}/{key}`: records as raw bytes with their content type; documents as their JSON.
 
 use std::sync::Arc;
 
 use super::once::Named;
 use super::work::{GetForm, WriteForm};
-use super::{Work, collection, documents, durability, json_body, no_parameters, values, whole_body};
+use super::{Work, collection, documents, durability, no_parameters, values, whole_body};
 use crate::limits;
 use crate::net::access::caller::Permit;
 use crate::net::entity_tag::{ReadCondition, write_condition};
-use crate::net::json::pieces::Records;
-use crate::net::json::{object, value};
+use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::{Framing, Head};
 use crate::net::parser::target::{Query, decode_segment};
 use crate::net::problem::{Problem, query_pointer};
 use crate::net::ttl;
 use crate::shard::catalogue::Collection;
-use crate::shard::key::{Key, KeyType};
+use crate::shard::key::Key;
 use crate::shard::node::Node;
 use crate::shard::payload::{self, Payload};
 use crate::shard::record::{Change, Expiry, Write};
@@ -119,32 +118,6 @@ pub(super) fn content_type<'a>(head: &Head<'a>) -> Result<&'a str, Problem> {
         return Err(Problem::header("Content-Type", "is not visible ASCII"));
     }
     Ok(given)
-}
-
-pub fn get_many(node: &Node, request: &Request<'_>, name: &str) -> Result<Work, Problem> {
-    no_parameters(&request.head)?;
-    let collection = collection(node, name)?;
-    let key_type = collection.definition.key_type;
-    let (keys, exact) = decode_keys(request, key_type)?;
-    let answer = node.get_many(&collection, keys.clone());
-    Ok(Work::task(async move {
-        let found = answer.get().await?;
-        Ok(Records::list(key_type, exact, keys.into_iter().zip(found), "]}".to_owned()).into_response())
-    }))
-}
-
-/// The keys, and whether their records are wanted in the exact form.
-fn decode_keys(request: &Request<'_>, key_type: KeyType) -> Result<(Vec<Key>, bool), Problem> {
-    let mut body = json_body(request)?;
-    let keys = object::array(body.required("keys")?, "/keys")?;
-    let exact = body.optional("exact").map(|raw| object::typed(raw, "/exact", "true or false"));
-    let exact = exact.transpose()?.unwrap_or(false);
-    body.finish()?;
-    if keys.len() > limits::MGET_KEYS_MAX {
-        return Err(Problem::wrong("/keys", format!("has more than {} keys", limits::MGET_KEYS_MAX)));
-    }
-    let decode = |(index, raw): (usize, &&_)| value::key_from_json(raw, key_type, &format!("/keys/{index}"));
-    Ok((keys.iter().enumerate().map(decode).collect::<Result<_, _>>()?, exact))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod health;
 mod kv;
 mod large_put;
 mod metrics;
+mod mget;
 mod once;
 mod router;
 mod scan;
@@ -306,7 +307,7 @@ fn start_work(
         (Resource::Record { collection, key }, Get | Head) => kv::get(node, head, collection, key),
         (Resource::Record { collection, key }, Put) => kv::put(node, request, collection, key, permit),
         (Resource::Record { collection, key }, Delete) => kv::delete(node, head, collection, key, permit),
-        (Resource::MultiGet { collection }, Post) => kv::get_many(node, request, collection),
+        (Resource::MultiGet { collection }, Post) => mget::get_many(node, request, collection),
         (Resource::Range { collection }, Get | Head) => scan::start(node, head, collection),
         (Resource::CoreGet { key }, Get | Head) => core_v1::get_fast(node, head, key),
         (Resource::CoreLookupFast { key }, Get | Head) => core_v1::lookup_fast(node, head, key),

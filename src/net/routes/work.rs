@@ -27,6 +27,8 @@ pub enum Work {
     Get {
         answer: Answer<GetResult>,
         form: GetForm,
+        /// What to ask for again, when the value was not read ahead.
+        again: Option<Box<(Arc<Collection>, Key)>>,
     },
     Write {
         answer: Answer<WriteResult>,
@@ -83,16 +85,30 @@ impl Work {
     fn begin(&mut self, answer: Answer<GetResult>) {
         if let Work::Wanted { form, .. } = self {
             let form = mem::replace(form, GetForm::Offset);
-            *self = Work::Get { answer, form };
+            *self = Work::Get { answer, form, again: None };
+        }
+    }
+
+    /// As `begin`, with a read ahead: one that is not there at once may have to be asked for again.
+    fn begin_ahead(&mut self, answer: Answer<GetResult>) {
+        if matches!(answer, Answer::Now(_)) {
+            return self.begin(answer);
+        }
+        let none = Work::Get { answer: Answer::Now(Ok(None)), form: GetForm::Offset, again: None };
+        if let Work::Wanted { collection, key, form } = mem::replace(self, none) {
+            *self = Work::Get { answer, form, again: Some(Box::new((collection, key))) };
         }
     }
 
     /// The answer, when nothing has to be waited for.
     pub fn try_finish(self) -> Result<Response, Work> {
         match self {
-            Work::Get { answer, form } => match try_take(answer) {
+            Work::Get { answer, form, again } => match try_take(answer) {
+                Ok(Err(Refusal::NotAhead)) if again.is_some() => {
+                    Err(Work::Get { answer: Answer::Now(Err(Refusal::NotAhead)), form, again })
+                }
                 Ok(result) => Ok(form.response(result)),
-                Err(answer) => Err(Work::Get { answer, form }),
+                Err(answer) => Err(Work::Get { answer, form, again }),
             },
             Work::Write { answer, form } => match try_take(answer) {
                 Ok(result) => Ok(form.response(result)),
@@ -104,9 +120,15 @@ impl Work {
         }
     }
 
-    pub async fn finish(self) -> Response {
+    /// The answer; those before it are sent.
+    pub async fn finish(self, node: &Node) -> Response {
         match self {
-            Work::Get { answer, form } => form.response(answer.get().await),
+            Work::Get { answer, form, again } => match (answer.get().await, again) {
+                (Err(Refusal::NotAhead), Some(again)) => {
+                    form.response(node.get(&again.0, &again.1).get().await)
+                }
+                (result, _) => form.response(result),
+            },
             Work::Write { answer, form } => form.response(answer.get().await),
             Work::Ready(response) => response,
             Work::Wanted { .. } => unreachable!("reads are begun before they are waited for"),
@@ -128,7 +150,7 @@ pub fn look_up<'a>(node: &Node, works: impl ExactSizeIterator<Item = &'a mut Wor
         let mut items = Vec::with_capacity(batch.len());
         items.extend(batch.iter().filter_map(|work| work.wanted()));
         let answers = node.get_each(items[0].0, items.iter().map(|(_, key)| *key));
-        batch.iter_mut().zip(answers).for_each(|(work, answer)| work.begin(answer));
+        batch.iter_mut().zip(answers).for_each(|(work, answer)| work.begin_ahead(answer));
     }
 }
 

@@ -4,23 +4,17 @@ use std::sync::Arc;
 
 use super::query::{Found, Query, Scored};
 use super::sealed::PartId;
+use super::shown::Reading;
 use super::source::Begun;
 use super::{mask, run};
 use crate::limits;
 use crate::shard::catalogue::{Collection, Tablet};
 use crate::shard::core::Core;
-use crate::shard::delta::NEVER;
-use crate::shard::document::encoding::{self, Document};
-use crate::shard::document::metadata::Metadata;
 use crate::shard::document::render::Shown;
 use crate::shard::key::Key;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
-use crate::shard::payload::Payload;
 use crate::shard::record::{Found as Record, Refusal};
-use crate::types::Lsn;
-use crate::vector::kernel::Kernels;
-use crate::vector::metric::ExactQuery;
 
 /// Which of the hits are wanted.
 #[derive(Clone, Debug)]
@@ -33,7 +27,7 @@ pub struct Page {
 }
 
 impl Page {
-    fn has(&self, hit: &Scored) -> bool {
+    pub(super) fn has(&self, hit: &Scored) -> bool {
         let is_later = |(score, key): &(f32, Key)| {
             hit.score.total_cmp(score).reverse().then_with(|| hit.key.cmp(key)).is_gt()
         };
@@ -105,99 +99,16 @@ pub async fn search(
         attempt += 1;
         let asked = found.hits.len();
         let is_last = attempt == limits::SEARCH_ATTEMPTS_MAX;
-        let read = read(node, &map, std::mem::take(&mut found.hits), shown).await?;
-        let now = Now { query: &query, page, may_be_better: extent.may_be_more && !is_last };
+        let may_be_better = extent.may_be_more && !is_last;
+        let reading = Reading { map: &map, query: &query, page, shown, may_be_better };
         let records;
-        (found.hits, records) = now.of(&map, read);
+        (found.hits, records) = reading.read(node, std::mem::take(&mut found.hits)).await?;
         let outdated = asked - found.hits.len();
         if outdated == 0 || is_last {
             return Ok(Gathered { found, records, more: extent.may_be_more });
         }
         query = Arc::new(Query { limit: query.limit + outdated, ..Query::clone(&query) });
     }
-}
-
-/// The hits that are there, with their documents: as much of them as is shown.
-async fn read(
-    node: &Node,
-    map: &Arc<Collection>,
-    hits: Vec<Scored>,
-    shown: Shown,
-) -> Result<Vec<(Scored, Record)>, Refusal> {
-    let core = node.core()?;
-    let near = |hit: &Scored| near_record(core, map, hit).filter(|_| !shown.text && !shown.embedding);
-    let mut records: Vec<Option<Record>> = hits.iter().map(near).collect();
-    let far: Vec<usize> = (0..records.len()).filter(|at| records[*at].is_none()).collect();
-    if !far.is_empty() {
-        let keys = far.iter().map(|at| hits[*at].key.clone()).collect();
-        let read = node.get_many(map, keys).get().await?;
-        far.into_iter().zip(read).for_each(|(at, record)| records[at] = record);
-    }
-    Ok(hits.into_iter().zip(records).filter_map(|(hit, record)| Some((hit, record?))).collect())
-}
-
-/// What hits come to when their documents have been read: some were replaced since they were scored.
-struct Now<'a> {
-    query: &'a Query,
-    page: &'a Page,
-    /// What was not asked for may be better than a document that has become worse.
-    may_be_better: bool,
-}
-
-impl Now<'_> {
-    /// In their order, each once.
-    fn of(&self, map: &Collection, read: Vec<(Scored, Record)>) -> (Vec<Scored>, Vec<Record>) {
-        let is_replaced = |(hit, record): &(Scored, Record)| hit.seq != record.seq;
-        let (replaced, mut kept): (Vec<_>, Vec<_>) = read.into_iter().partition(is_replaced);
-        let worst = kept.last().map(|(hit, _)| hit.clone());
-        for (hit, record) in replaced {
-            let Some(hit) = self.score(map, hit.key, &record).filter(|hit| self.page.has(hit)) else {
-                continue;
-            };
-            let is_behind = worst.as_ref().is_none_or(|worst| hit.order(worst).is_gt());
-            if !(is_behind && self.may_be_better) {
-                kept.push((hit, record));
-            }
-        }
-        kept.sort_by(|(one, _), (other, _)| one.order(other));
-        kept.dedup_by(|(one, _), (other, _)| one.key == other.key);
-        kept.into_iter().unzip()
-    }
-
-    /// `None` when the filter does not let it through, or there is nothing to score.
-    fn score(&self, map: &Collection, key: Key, record: &Record) -> Option<Scored> {
-        let schema = map.definition.documents.as_ref()?;
-        let document =
-            encoding::Parts::of(record.payload.value()).and_then(encoding::Parts::document).ok()?;
-        if self.query.filter.as_ref().is_some_and(|filter| !filter.matches(document.metadata)) {
-            return None;
-        }
-        let (embedding, vector) = (document.embedding?, self.query.vector.as_ref()?);
-        let (metric, vector) = (schema.embedding?.metric, ExactQuery::new(vector));
-        let score = metric.score(&Kernels::best(), embedding.element, &vector, embedding.bytes);
-        Some(Scored { score, key, seq: record.seq, shared: None })
-    }
-}
-
-/// A document without text and embedding, when this core has it and knows that it is the newest.
-fn near_record(core: &Core, map: &Collection, hit: &Scored) -> Option<Record> {
-    let (part, ordinal) = hit.shared.as_ref()?;
-    let id = part.tablet(*ordinal);
-    let tablet = map.tablets.iter().find(|tablet| tablet.id == id)?;
-    let row = part.contents().row(*ordinal);
-    // The owner deletes it here before anybody hears of another version, as long as it serves by this map and the part is
-    // in use: one that was replaced is not told any more.
-    let is_told = core.library.has(map.id, part.id) && core.library.is_in_force(id, tablet.epoch);
-    if !is_told || part.is_deleted(*ordinal) {
-        return None;
-    }
-    // By its owner's clock, which may be ahead of this one.
-    if row.expires != NEVER {
-        return None;
-    }
-    let document = Document { text: None, embedding: None, metadata: Metadata::from_compact(row.metadata) };
-    let payload = Payload::document(&encoding::encode(&document));
-    Some(Record { payload, lsn: Lsn::ZERO, seq: row.seq, expires: None })
 }
 
 /// Without the documents.

@@ -14,7 +14,7 @@
 //!   [`beacon`]: that an owner need not be asked.
 //! - [`query`]: what is asked, and what was found. [`source`]: what a search looks at.
 //! - [`run`]: one search on one core, with its other work in between.
-//! - [`gather`]: one search in what all cores share, and in what the owners have.
+//! - [`gather`]: one search in what all cores share, and in what the owners have; [`shown`]: the documents of its hits.
 //! - [`file`]: merged parts on the disk, so that a start does not link vectors anew.
 //! - [`options`]: how large heads and files are.
 //! - [`upkeep`]: what is done in the background: loading at the start, links, sealing; [`merging`]: merges of shared
@@ -41,6 +41,7 @@ pub mod places;
 pub mod query;
 pub mod run;
 pub mod sealed;
+mod shown;
 pub mod source;
 pub mod texts;
 pub mod upkeep;

@@ -83,40 +83,37 @@ struct Wanted {
     reads: Vec<(usize, usize, Located)>,
 }
 
-/// Carries out many reads together: blocks are read side by side, and each once however many of the keys it
-/// has. Gives a version for each.
-pub async fn read_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Version>>, LoadError> {
-    fetch_all(runtime, look_up_all(runtime, reads).await?).await
-}
-
-/// Reads the values that lie apart, side by side as far as they fit into a bound, at least one.
-async fn fetch_all(
+/// Reads the values that lie apart, side by side; one that comes several times in a row once. Whoever asks sees to it
+/// that there is room for all of them.
+pub async fn fetch_all(
     runtime: &Runtime,
     stored: Vec<Option<Stored>>,
 ) -> Result<Vec<Option<Version>>, LoadError> {
-    let mut stored = stored.into_iter().peekable();
-    let mut versions = Vec::new();
-    while stored.peek().is_some() {
-        let (mut begun, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = stored.next_if(|_| bytes < limits::COLD_BATCH_BYTES_MAX) {
-            let apart = next.as_ref().map_or(0, Stored::bytes_apart);
-            bytes += apart;
-            let version = async move {
-                match next {
-                    Some(stored) => stored.version().await.map(Some),
-                    None => Ok(None),
-                }
-            };
-            begun.push(if apart > 0 { spawned(runtime, version) } else { Pending::ready(version.await) });
-        }
-        for version in begun {
-            versions.push(version.await?);
-        }
+    let mut begun = Vec::with_capacity(stored.len());
+    for (place, next) in stored.iter().enumerate() {
+        let before = place.checked_sub(1).and_then(|before| stored[before].as_ref());
+        begun.push(match next.clone() {
+            Some(next) if before.is_some_and(|before| next.is_value_of(before)) => None,
+            Some(next) if next.bytes_apart() > 0 => {
+                Some(spawned(runtime, async move { next.version().await.map(Some) }))
+            }
+            Some(next) => Some(Pending::ready(next.version().await.map(Some))),
+            None => Some(Pending::ready(Ok(None))),
+        });
+    }
+    let mut versions: Vec<Option<Version>> = Vec::with_capacity(begun.len());
+    for version in begun {
+        let version = match version {
+            Some(version) => version.await?,
+            None => versions.last().cloned().flatten(),
+        };
+        versions.push(version);
     }
     Ok(versions)
 }
 
-async fn look_up_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Stored>>, LoadError> {
+/// What the runs have of many keys: blocks are read side by side, and each once however many of the keys it has.
+pub async fn look_up_all(runtime: &Runtime, reads: &[ColdRead]) -> Result<Vec<Option<Stored>>, LoadError> {
     let mut found = vec![None; reads.len()];
     // Reads that are not done, and the number of the part that each asks next.
     let mut open: Vec<(usize, usize)> = (0..reads.len()).map(|read| (read, 0)).collect();

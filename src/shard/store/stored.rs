@@ -49,6 +49,23 @@ impl Stored {
         }
     }
 
+    /// Bytes of the payload, wherever they are.
+    pub fn value_bytes(&self) -> usize {
+        match &self.value {
+            Value::None => 0,
+            Value::Here(payload) => payload.as_bytes().len(),
+            Value::Apart(_, at) => at.len as usize,
+        }
+    }
+
+    /// Whether both values lie apart, at the same place.
+    pub fn is_value_of(&self, other: &Stored) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Apart(own, at), Value::Apart(others, place)) => Rc::ptr_eq(own, others) && at == place,
+            _ => false,
+        }
+    }
+
     /// Without a read; `None` when the value lies apart.
     pub fn in_memory(self) -> Option<Version> {
         let payload = match self.value {
