@@ -164,6 +164,8 @@ pub const COMPACTION_GROUP_RUNS: usize = 2;
 pub const COMPACTION_COMMIT_RUNS_MAX: usize = 8;
 /// Entries that a compaction takes at a time.
 pub const COMPACTION_STRETCH_RECORDS: usize = 64;
+/// How often a shard that has no room on the disk looks whether there is some again.
+pub const FULL_DISK_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// How often a shard looks for runs with records whose time is over, and how long a run that was read through
 /// for them is left alone.
 pub const SEALED_EXPIRY_PERIOD: Duration = Duration::from_secs(1);

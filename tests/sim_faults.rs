@@ -346,6 +346,21 @@ fn a_full_disk_refuses_puts_until_it_is_larger() {
     }
 }
 
+/// Nothing is deleted, so no segment of log begins that could tell.
+#[test]
+fn room_that_others_make_on_a_full_disk_is_noticed() {
+    let (mut cluster, acked) = on_a_small_disk(7, 16 * MIB);
+    let (node, known) = (cluster.nodes[0].clone(), acked.clone());
+    cluster.run(0, async move {
+        let written = fill(&node, PACES[1], &known, 0).await;
+        node.runtime().sleep(Duration::from_secs(5)).await;
+        assert!(written > 50 && node.stats().await[0].disk_full);
+    });
+    cluster.sim.world().set_faults(Faults { capacity_bytes: Some(64 * MIB), ..Faults::default() });
+    let node = cluster.nodes[0].clone();
+    cluster.run(0, async move { resumes(&node, &acked, 0).await });
+}
+
 #[test]
 fn a_full_disk_takes_puts_again_after_deletes() {
     for (seed, pace) in (10..).zip(PACES) {

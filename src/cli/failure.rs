@@ -236,6 +236,19 @@ impl Refused {
     }
 }
 
+/// What to look at when there was no answer, or no whole one.
+fn hint_at(source: &io::Error) -> &'static str {
+    let said = source.to_string();
+    if ["certificate", "alert", "corrupt message", "http parse fail"].iter().any(|part| said.contains(part)) {
+        return "Something listens there: look at whether the URL begins with http or https, at --ca-file and at \
+                --client-certificate";
+    }
+    if source.kind() == io::ErrorKind::UnexpectedEof || said.contains("disconnected") {
+        return "It ended before it was whole: if the server runs, its log says why";
+    }
+    "Is the server running? Start it with `kyrodb serve`"
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -243,10 +256,7 @@ impl fmt::Display for Failure {
             Failure::Config(error) => error.fmt(f),
             Failure::Refused(refused) => refused.fmt(f),
             Failure::Unreachable { url, source } => {
-                write!(
-                    f,
-                    "no answer from {url}: {source}. Is the server running? Start it with `kyrodb serve`"
-                )
+                write!(f, "no answer from {url}: {source}. {}", hint_at(source))
             }
             Failure::NoCollection { name } => {
                 write!(

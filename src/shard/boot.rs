@@ -175,12 +175,17 @@ async fn end_heat_window(core: &Core, began: Mono) -> Mono {
     now
 }
 
-/// Looks at the room on the disk with every segment of log: the log is what uses it up.
+/// Looks at the room on the disk with every segment of log: the log is what uses it up. While there is none no segment is
+/// begun, and who makes room does not say so.
 async fn keep_room(node: Node, core: Rc<Core>) {
     loop {
         let begun = core.segment_begun.wait();
         watch_disk(&node, &core).await;
-        begun.await;
+        if core.engine.borrow().is_disk_full() {
+            core.runtime.sleep(limits::FULL_DISK_LOOK_PERIOD).await;
+        } else {
+            begun.await;
+        }
     }
 }
 

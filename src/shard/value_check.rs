@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::inspect::Finding;
-use super::key::Key;
 use super::run::value_file::{check_value, stray_reference};
 use super::run::{Body, RunError, ValueFooter, ValueMeta, ValueRef};
 use super::runs::{self, LoadError, parse_value_file_name, run_file_name, value_file_name};
@@ -70,6 +69,15 @@ pub async fn verify_alone(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<
         }
     }
     findings
+}
+
+/// What the type of the keys is, the map knows.
+fn readable(key: &[u8]) -> String {
+    let text = String::from_utf8_lossy(key);
+    match <[u8; 8]>::try_from(key) {
+        Ok(number) => format!("{} (or {text:?}, where keys are strings)", u64::from_be_bytes(number)),
+        Err(_) => format!("{text:?}"),
+    }
 }
 
 fn in_values(
@@ -153,8 +161,8 @@ async fn follow(
         let known = match files.get_mut(&at.file) {
             Some(file) => {
                 if let Some(what) = file.damaged.get_mut(at) {
-                    let key = Key::from_bytes(entry.key);
-                    what.push_str(&format!("; the value of key {key:?} of collection {collection}"));
+                    let key = readable(entry.key);
+                    what.push_str(&format!("; the value of key {key} of collection {collection}"));
                 }
                 file.values.binary_search(at).is_ok()
             }

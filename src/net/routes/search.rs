@@ -139,7 +139,7 @@ fn take_vector(body: &mut JsonObject<'_>, shape: &EmbeddingShape) -> Result<Vec<
     let mut bytes = Vec::with_capacity(shape.bytes());
     let read = match (body.optional("embedding"), body.optional("embedding_b64")) {
         (Some(raw), None) => shape
-            .read_list(&mut Scanner::new(raw.get(), 1), &mut bytes)
+            .read_list(&mut Scanner::new(raw.get(), limits::METADATA_DEPTH_ENTRIES_MAX), &mut bytes)
             .map_err(|invalid| invalid.below("embedding")),
         (None, Some(raw)) => {
             shape.read_base64(Json(raw.get()), &mut bytes).map_err(|invalid| invalid.below("embedding_b64"))
