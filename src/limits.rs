@@ -372,7 +372,7 @@ pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 pub const HEADERS_MAX: usize = 64;
 pub const TARGET_BYTES_MAX: usize = 8 * KIB;
 /// Each is compared with all before it, and no route has half as many.
-pub const QUERY_PARAMETERS_MAX: usize = 32;
+pub const QUERY_PARAMETER_ENTRIES_MAX: usize = 32;
 /// Whole body of a request that is not a bulk stream.
 pub const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX + MIB;
 /// A value of a known length beyond this is taken as it comes, not when all of it is there.

@@ -13,7 +13,7 @@ use kyrodb::shard::node::Node;
 use kyrodb::shard::options::ShardOptions;
 use kyrodb::shard::payload::{OCTET_STREAM, Payload};
 use kyrodb::shard::record::{Change, Condition, Durability, Write};
-use support::cluster::{Cluster, options};
+use support::cluster::{Client, Cluster, options};
 
 const RECORDS: u64 = 4000;
 const VALUE_BYTES: usize = 200;
@@ -139,6 +139,34 @@ fn what_was_dropped_gives_its_room_back() {
             "{after} bytes of runs, {before} without it, {full} with it"
         );
     });
+}
+
+/// A part in level 0 of which nothing is wanted any more goes as such, in the middle of a merge of everything.
+#[test]
+fn what_was_dropped_goes_while_everything_is_merged() {
+    for seed in 0..4 {
+        let (mut cluster, node) = started(seed, 16 * 1024);
+        let merging = node.clone();
+        let merges: Client = Box::pin(async move {
+            for _ in 0..200 {
+                merging.compact().await.expect("merges");
+                merging.runtime().sleep(Duration::from_micros(500)).await;
+            }
+        });
+        let drops: Client = Box::pin(async move {
+            for round in 0..20 {
+                let name = format!("gone{round}");
+                node.create_collection(&name, Definition::of(KeyType::U64))
+                    .await
+                    .expect("ready")
+                    .expect("new");
+                carry_out(&node, &name, (0..100).map(|key| put(key, 1))).await;
+                node.checkpoint().await.expect("seals");
+                node.drop_collection(&name).await.expect("ready").expect("there");
+            }
+        });
+        cluster.run_all(vec![(0, merges), (0, drops)]).expect("not stuck");
+    }
 }
 
 async fn log_files(node: &Node) -> usize {

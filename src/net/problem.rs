@@ -239,7 +239,8 @@ impl From<QueryError> for Problem {
             }
             QueryError::Repeated(name) => Problem::parameter(&name, "is given more than once"),
             QueryError::TooMany => {
-                let detail = format!("the query has more than {} parameters", limits::QUERY_PARAMETERS_MAX);
+                let detail =
+                    format!("the query has more than {} parameters", limits::QUERY_PARAMETER_ENTRIES_MAX);
                 Problem::new(400, "unknown_parameter", detail)
             }
             QueryError::Unknown(names) => {

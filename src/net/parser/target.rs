@@ -89,7 +89,7 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode_query(name).map_err(QueryError::Encoding)?;
             let value = decode_query(value).map_err(QueryError::Encoding)?;
-            if pairs.len() == limits::QUERY_PARAMETERS_MAX {
+            if pairs.len() == limits::QUERY_PARAMETER_ENTRIES_MAX {
                 return Err(QueryError::TooMany);
             }
             if pairs.iter().any(|(known, _)| *known == name) {
@@ -167,8 +167,11 @@ mod tests {
         assert!(matches!(Query::parse("a=1&%61=2"), Err(QueryError::Repeated(name)) if name == "a"));
         assert!(matches!(Query::parse("a=%"), Err(QueryError::Encoding(_))));
         let names = |count: usize| (0..count).map(|at| format!("p{at}&")).collect::<String>();
-        assert!(Query::parse(&names(limits::QUERY_PARAMETERS_MAX)).is_ok());
-        assert_eq!(Query::parse(&names(limits::QUERY_PARAMETERS_MAX + 1)).unwrap_err(), QueryError::TooMany);
+        assert!(Query::parse(&names(limits::QUERY_PARAMETER_ENTRIES_MAX)).is_ok());
+        assert_eq!(
+            Query::parse(&names(limits::QUERY_PARAMETER_ENTRIES_MAX + 1)).unwrap_err(),
+            QueryError::TooMany
+        );
         assert_eq!(Query::parse("").unwrap().finish(), Ok(()));
     }
 }
