@@ -1,5 +1,6 @@
 //! The life of a shard: recover, learn the map, serve, keep house, close in order.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -179,22 +180,44 @@ async fn end_heat_window(core: &Core, began: Mono) -> Mono {
 /// begun, and who makes room does not say so.
 async fn keep_room(node: Node, core: Rc<Core>) {
     loop {
-        let begun = core.segment_begun.wait();
+        let mut begun = pin!(core.segment_begun.wait());
         watch_disk(&node, &core).await;
-        if core.engine.borrow().is_disk_full() {
-            core.runtime.sleep(limits::FULL_DISK_LOOK_PERIOD).await;
-        } else {
+        let is_full = core.engine.borrow().is_disk_full();
+        if !is_full {
             begun.await;
+            continue;
         }
+        // What is left to deletes is for a segment: it must not be given anew because time goes by.
+        while core.runtime.timeout(limits::FULL_DISK_LOOK_PERIOD, begun.as_mut()).await.is_none() {
+            if Room::of(&node, &core).await.is_enough(&core) {
+                break;
+            }
+        }
+    }
+}
+
+struct Room {
+    free: u64,
+    needed: u64,
+}
+
+impl Room {
+    async fn of(node: &Node, core: &Core) -> Room {
+        let needed = room_for_checkpoint(core) * node.shards() as u64;
+        let free = node.runtime().free_space(&core.runs_dir).await.unwrap_or(u64::MAX);
+        Room { free, needed }
+    }
+
+    fn is_enough(&self, core: &Core) -> bool {
+        !core.segments.is_starved() && self.free >= self.needed
     }
 }
 
 /// Refuses puts while there is no room for another segment, or for a run of everything that lives: a
 /// checkpoint must always find room, or deletes would give nothing back.
 async fn watch_disk(node: &Node, core: &Core) {
-    let needed = room_for_checkpoint(core) * node.shards() as u64;
-    let free = node.runtime().free_space(&core.runs_dir).await.unwrap_or(u64::MAX);
-    let full = core.segments.is_starved() || free < needed;
+    let room = Room::of(node, core).await;
+    let (full, Room { free, needed }) = (!room.is_enough(core), room);
     let changed = core.engine.borrow().is_disk_full() != full;
     core.set_disk_full(full);
     let spare = if full { 0 } else { (free - needed) / node.shards() as u64 };
