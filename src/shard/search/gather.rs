@@ -38,11 +38,11 @@ impl Page {
         self.min_score.is_none_or(|min| hit.score >= min)
     }
 
-    /// Leaves what is on the page of these hits, the best `asked` there are.
+    /// Leaves what is on the page of these hits, the best `asked` there are, and `spare` more.
     ///
     /// Among those with the score of the last one it is chance who is there: a part chooses by its own numbers, a page goes on
     /// by ids. And a walk may come by what an earlier one has missed, which is before the page and takes a place.
-    fn cut(&self, hits: &mut Vec<Scored>, asked: usize) -> Extent {
+    fn cut(&self, hits: &mut Vec<Scored>, asked: usize, spare: usize) -> Extent {
         let last = hits
             .last()
             .filter(|last| hits.len() >= asked && self.is_good_enough(last))
@@ -54,7 +54,7 @@ impl Page {
         hits.retain(|hit| self.has(hit));
         let may_be_more = is_cut || hits.len() > self.limit;
         let is_short = is_cut && hits.len() < self.limit && asked < limits::SEARCH_WIDENED_HITS_MAX;
-        hits.truncate(self.limit);
+        hits.truncate(self.limit + spare);
         Extent { may_be_more, is_short }
     }
 }
@@ -87,10 +87,10 @@ pub async fn search(
     shown: Shown,
 ) -> Result<Gathered, Refusal> {
     let mut query = Arc::new(query);
-    let mut attempt = 0;
+    let (mut attempt, mut spare) = (0, 0);
     loop {
         let (map, mut found) = find_by_map(node, collection, &query).await?;
-        let extent = page.cut(&mut found.hits, query.limit);
+        let extent = page.cut(&mut found.hits, query.limit, spare);
         if extent.is_short {
             let limit = (2 * query.limit).min(limits::SEARCH_WIDENED_HITS_MAX);
             query = Arc::new(Query { limit, ..Query::clone(&query) });
@@ -101,12 +101,16 @@ pub async fn search(
         let is_last = attempt == limits::SEARCH_ATTEMPTS_MAX;
         let may_be_better = extent.may_be_more && !is_last;
         let reading = Reading { map: &map, query: &query, page, shown, may_be_better };
-        let records;
+        let mut records;
         (found.hits, records) = reading.read(node, std::mem::take(&mut found.hits)).await?;
         let outdated = asked - found.hits.len();
-        if outdated == 0 || is_last {
-            return Ok(Gathered { found, records, more: extent.may_be_more });
+        if outdated == 0 || found.hits.len() >= page.limit || is_last {
+            let more = extent.may_be_more || found.hits.len() > page.limit;
+            found.hits.truncate(page.limit);
+            records.truncate(page.limit);
+            return Ok(Gathered { found, records, more });
         }
+        spare += outdated;
         query = Arc::new(Query { limit: query.limit + outdated, ..Query::clone(&query) });
     }
 }
@@ -210,7 +214,7 @@ mod tests {
         let page = Page { after: Some((0.5, Key::from_u64(7))), min_score: None, limit: 2 };
         let cut = |page: &Page, hits: &[(f32, u64)], asked| {
             let mut hits = hits.iter().map(|(score, key)| hit(*score, *key)).collect();
-            let Extent { may_be_more, is_short } = page.cut(&mut hits, asked);
+            let Extent { may_be_more, is_short } = page.cut(&mut hits, asked, 0);
             (hits.into_iter().map(|hit| hit.key.as_u64().unwrap()).collect::<Vec<_>>(), may_be_more, is_short)
         };
         // One was missed before; the last one has a score that others may have, too.
