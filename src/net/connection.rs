@@ -16,7 +16,7 @@ use super::coding::Coding;
 use super::coding::answer::encode_answer;
 use super::coding::decoder;
 use super::note::Note;
-use super::parser::head::{Head, Method};
+use super::parser::head::{Framing, Head, Method};
 use super::parser::{Body as RequestBody, Fault, Part, Request, RequestReader, Stage};
 use super::problem::Problem;
 use super::response::{Body, Frame, NDJSON, Response, Rest, Source, append_end, append_piece};
@@ -82,8 +82,8 @@ pub struct Connection {
     reader: RequestReader,
     /// Started and not yet answered.
     open: VecDeque<(Work, Shell)>,
-    /// Of the request whose body is being gathered: it was admitted by its head.
-    begun: Option<Box<Shell>>,
+    /// Of the request whose body is being gathered: it was judged by its head.
+    begun: Option<Box<(Verdict, Shell)>>,
     log_requests: bool,
     ending: Option<Ending>,
 }
@@ -190,7 +190,7 @@ impl Connection {
             None => {
                 admit(&mut self.caller, &request.head, resource, own_class, &self.wire, self.log_requests)
             }
-            Some(shell) => (judge_again(&mut self.caller), *shell),
+            Some(begun) => judge_again(&mut self.caller, *begun),
         };
         let started = start_judged(verdict, &self.node, &request, resource, &self.caller);
         self.wire.inbound.consume(used);
@@ -198,19 +198,24 @@ impl Connection {
     }
 
     /// Judges a request by its head before its body is gathered: who may not have it must not fill the room of those
-    /// who may. True when it was answered: refused, or it wants neither a key nor its body.
+    /// who may. True when it was answered: refused, or it wants neither a key nor its body. That ends the connection, so
+    /// what fits the connection's own share is gathered all the same, unless the client asks whether to send it.
     fn answers_begun(&mut self) -> bool {
-        if self.begun.is_some() && self.caller.is_still_admitted() {
-            return false;
-        }
         let Some(head) = self.reader.begun_head() else { return false };
-        let (resource, class) = (Resource::find(head.path, head.method), routes::class_of(&head));
+        let resource = Resource::find(head.path, head.method);
         let (verdict, shell) = match self.begun.take() {
-            None => admit(&mut self.caller, &head, resource, class, &self.wire, self.log_requests),
-            Some(shell) => (judge_again(&mut self.caller), *shell),
+            None => {
+                let class = routes::class_of(&head);
+                admit(&mut self.caller, &head, resource, class, &self.wire, self.log_requests)
+            }
+            Some(begun) => judge_again(&mut self.caller, *begun),
         };
-        if matches!((&verdict, &shell.trail.admitted), (Verdict::Pass, Admitted::Openly | Admitted::By(_))) {
-            self.begun = Some(Box::new(shell));
+        let may_have_it =
+            matches!((&verdict, &shell.trail.admitted), (Verdict::Pass, Admitted::Openly | Admitted::By(_)));
+        let expected = if let Framing::Length(len) = head.framing { len as usize } else { 0 };
+        let is_small = expected.max(self.reader.held_bytes()) <= self.wire.share_bytes();
+        if may_have_it || (is_small && !head.expects_continue) {
+            self.begun = Some(Box::new((verdict, shell)));
             return false;
         }
         let request = Request { head, body: RequestBody::Whole(&[]) };
@@ -221,7 +226,7 @@ impl Connection {
 
     /// The shell of the request whose body is being gathered, for an answer to what came of it.
     fn take_begun(&mut self) -> Shell {
-        self.begun.take().map_or_else(Shell::default, |shell| *shell)
+        self.begun.take().map_or_else(Shell::default, |begun| begun.1)
     }
 
     /// `streams`: the body of the request is still to be read.
@@ -616,9 +621,12 @@ fn admit(
     (verdict, shell)
 }
 
-/// Of a request that was admitted, and charged, by its head.
-fn judge_again(caller: &mut Caller) -> Verdict {
-    if caller.is_still_admitted() { Verdict::Pass } else { Verdict::Refused(revoked()) }
+/// A request that was judged, and charged, by its head.
+fn judge_again(caller: &mut Caller, (verdict, shell): (Verdict, Shell)) -> (Verdict, Shell) {
+    match verdict {
+        Verdict::Pass if !caller.is_still_admitted() => (Verdict::Refused(revoked()), shell),
+        judged => (judged, shell),
+    }
 }
 
 fn start_judged(

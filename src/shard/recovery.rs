@@ -73,10 +73,6 @@ struct Replayed {
 }
 
 pub async fn recover(node: &Node) -> Result<Restored, StartError> {
-    let (runtime, shard) = (node.runtime(), node.inner().options.shard_dir(node.shard()));
-    if Manifest::read(runtime, &shard, node.shard()).await.is_ok_and(|state| state.is_some()) {
-        require_log(runtime, &shard).await?;
-    }
     let dirs = make_dirs(node).await?;
     let opened = Manifest::open(node.runtime(), &dirs.shard, node.shard()).await;
     match opened.map_err(StartError::Manifest)? {

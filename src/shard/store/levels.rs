@@ -77,17 +77,17 @@ impl Levels {
     /// Parts of a level that have something of the span.
     pub fn overlapping(&self, level: usize, span: &Span) -> impl Iterator<Item = &Rc<Part>> {
         // Only those of deeper levels are in order.
-        let (from, to) = match level {
-            0 => (0, self.fresh.len()),
+        let parts = match level {
+            0 => &self.fresh[..],
             _ => {
                 let parts = self.level(level);
                 let from = parts.partition_point(|part| part.span.last < span.first);
-                (from, parts.partition_point(|part| part.span.first <= span.last).max(from))
+                let to = parts.partition_point(|part| part.span.first <= span.last);
+                &parts[from..to.max(from)]
             }
         };
-        let parts = if level == 0 { &self.fresh } else { &self.deep[level - 1] };
         let has_some = |part: &&Rc<Part>| part.span.first <= span.last && span.first <= part.span.last;
-        parts[from..to].iter().filter(has_some)
+        parts.iter().filter(has_some)
     }
 
     /// Nothing of the span lies in a level deeper than this.
