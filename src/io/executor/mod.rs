@@ -72,7 +72,9 @@ pub(super) struct Spawned {
 
 struct Task {
     future: LocalFuture,
-    waker: Arc<TaskWaker>,
+    place: Arc<TaskWaker>,
+    /// The same, in the form that futures take.
+    waker: Waker,
     spawned_at: &'static Location<'static>,
 }
 
@@ -95,6 +97,8 @@ impl Wake for SelfWake {
 pub struct Executor {
     shared: Rc<Shared>,
     ready: Arc<ReadyQueue>,
+    /// Foreground tasks that were taken off the queue together, and come before what is there now.
+    batch: VecDeque<TaskId>,
     tasks: slab::Slab<Task>,
     /// Looks at the inboxes of the core; true when it found something.
     hook: Box<dyn FnMut() -> bool>,
@@ -124,6 +128,7 @@ impl Executor {
         Executor {
             shared: Rc::new(shared),
             ready: Arc::default(),
+            batch: VecDeque::new(),
             tasks: slab::Slab::new(),
             hook: Box::new(|| false),
             bell,
@@ -201,6 +206,7 @@ impl Executor {
     /// True when a `step` would run a task without any new event.
     pub fn has_ready(&self) -> bool {
         self.ready.len() > 0
+            || !self.batch.is_empty()
             || !self.shared.spawned.borrow().is_empty()
             || !self.shared.standing_back.borrow().is_empty()
     }
@@ -304,7 +310,7 @@ impl Executor {
     /// Runs what is ready; the task that passes the deadline is the last. True when there was time left.
     fn run_until(&mut self, deadline: Mono, work: &mut TurnWork) -> bool {
         let mut began = self.shared.driver.borrow().now();
-        while let Some(task) = self.ready.pop(Class::Foreground) {
+        while let Some(task) = self.next_foreground() {
             let at = self.run(task);
             let now = self.shared.driver.borrow().now();
             work.polls += 1;
@@ -317,8 +323,15 @@ impl Executor {
         true
     }
 
+    fn next_foreground(&mut self) -> Option<TaskId> {
+        if self.batch.is_empty() {
+            self.ready.take_foreground(&mut self.batch);
+        }
+        self.batch.pop_front()
+    }
+
     fn run_background(&mut self, work: &mut TurnWork) {
-        let Some(task) = self.ready.pop(Class::Background) else { return };
+        let Some(task) = self.ready.pop_background() else { return };
         let began = self.shared.driver.borrow().now();
         let at = self.run(task);
         let took = self.shared.driver.borrow().now().since(began);
@@ -329,11 +342,10 @@ impl Executor {
     /// Polls the task once; gives where it was spawned.
     fn run(&mut self, id: TaskId) -> Option<&'static Location<'static>> {
         // A late wake-up of a task that ended finds its place empty or taken.
-        let task = self.tasks.get_mut(id.index).filter(|task| task.waker.id == id)?;
+        let task = self.tasks.get_mut(id.index).filter(|task| task.place.id == id)?;
         let spawned_at = task.spawned_at;
-        task.waker.begin_poll();
-        let waker = Waker::from(task.waker.clone());
-        let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        task.place.begin_poll();
+        let done = task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_ready();
         if done {
             drop(self.tasks.remove(id.index));
         }
@@ -346,9 +358,10 @@ impl Executor {
             let spawned = std::mem::take(&mut *self.shared.spawned.borrow_mut());
             for Spawned { class, future, at } in spawned {
                 let entry = self.tasks.vacant_entry();
-                let waker = TaskWaker::new(entry.key(), class, self.ready.clone());
-                entry.insert(Task { future, waker: waker.clone(), spawned_at: at });
-                std::task::Wake::wake(waker);
+                let place = TaskWaker::new(entry.key(), class, self.ready.clone());
+                let waker = Waker::from(place.clone());
+                waker.wake_by_ref();
+                entry.insert(Task { future, place, waker, spawned_at: at });
             }
         }
     }

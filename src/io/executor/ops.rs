@@ -50,9 +50,12 @@ impl OpTable {
                 None
             }
             Slot::Stream { arrived, ended, waker } => {
+                // Who waits has found it empty. The waker stays: the same task will wait for the next.
+                if arrived.is_empty() {
+                    waker.iter().for_each(Waker::wake_by_ref);
+                }
                 arrived.push_back(outcome);
                 *ended = !more;
-                wake(waker);
                 None
             }
             Slot::Orphan => {

@@ -43,12 +43,14 @@ impl ReadyQueue {
         queues.foreground.len() + queues.background.len()
     }
 
-    pub fn pop(&self, class: Class) -> Option<TaskId> {
-        let mut queues = self.lock();
-        match class {
-            Class::Foreground => queues.foreground.pop_front(),
-            Class::Background => queues.background.pop_front(),
-        }
+    /// All foreground tasks, into an empty queue.
+    pub fn take_foreground(&self, batch: &mut VecDeque<TaskId>) {
+        debug_assert!(batch.is_empty());
+        std::mem::swap(&mut self.lock().foreground, batch);
+    }
+
+    pub fn pop_background(&self) -> Option<TaskId> {
+        self.lock().background.pop_front()
     }
 
     /// The nth task in the order foreground, background.

@@ -116,7 +116,20 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Bytes of a target that are of its path, and that no reader takes for anything else.
+const IS_PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b':');
+        byte += 1;
+    }
+    table
+};
+
 /// The first line of a head.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) struct RequestLine<'a> {
     method: Method<'a>,
     path: &'a str,
@@ -127,6 +140,28 @@ pub(super) struct RequestLine<'a> {
 impl<'a> RequestLine<'a> {
     /// `bytes` is the line with its end; `None` when it is malformed.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<RequestLine<'a>> {
+        RequestLine::plain(bytes).or_else(|| RequestLine::full(bytes))
+    }
+
+    /// What nearly all are, made out for a third of what the whole grammar takes: a read or a write of ours, a path in
+    /// which nothing has a meaning of its own, HTTP/1.1. It says what [`RequestLine::full`] says, or `None`.
+    fn plain(bytes: &'a [u8]) -> Option<RequestLine<'a>> {
+        let (method, rest) = match bytes {
+            [b'G', b'E', b'T', b' ', rest @ ..] => (Method::Get, rest),
+            [b'P', b'U', b'T', b' ', rest @ ..] => (Method::Put, rest),
+            _ => return None,
+        };
+        let path = rest.strip_suffix(b" HTTP/1.1\r\n")?;
+        let is_plain = path.first() == Some(&b'/') && path.iter().all(|byte| IS_PLAIN[usize::from(*byte)]);
+        is_plain.then(|| str::from_utf8(path).ok()).flatten().map(|path| RequestLine {
+            method,
+            path,
+            query: "",
+            is_http10: false,
+        })
+    }
+
+    fn full(bytes: &'a [u8]) -> Option<RequestLine<'a>> {
         let mut raw = httparse::Request::new(&mut []);
         // Without the fields it is a part of a head.
         matches!(raw.parse(bytes), Ok(httparse::Status::Partial))
@@ -192,4 +227,41 @@ fn strip_authority(target: &str) -> Result<&str, Fault> {
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     if end == 0 { Err(malformed) } else { Ok(&rest[end..]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_lines_are_made_out_without_the_whole_grammar() {
+        for line in ["GET / HTTP/1.1\r\n", "PUT /v1/kv/default/a%20b:c HTTP/1.1\r\n"] {
+            assert!(RequestLine::plain(line.as_bytes()).is_some(), "{line}");
+        }
+        for line in
+            ["GET /?a HTTP/1.1\r\n", "GET /#a HTTP/1.1\r\n", "GET /a b HTTP/1.1\r\n", "GET * HTTP/1.1\r\n"]
+        {
+            assert!(RequestLine::plain(line.as_bytes()).is_none(), "{line}");
+        }
+    }
+
+    proptest! {
+        /// Lines of any bytes, and such as differ in one place from a plain one.
+        #[test]
+        fn a_plain_line_says_what_the_grammar_says(
+            method in "GET|PUT|get|POST|GET ", target in "/?[!-~ \t]{0,20}", end in " HTTP/1.[01]\r?\n|\r\n",
+            at in any::<prop::sample::Index>(), byte: u8,
+        ) {
+            let mut line = format!("{method} {target}{end}").into_bytes();
+            for changes in [false, true] {
+                if changes {
+                    let at = at.index(line.len());
+                    line[at] = byte;
+                }
+                let plain = RequestLine::plain(&line);
+                prop_assert!(plain.is_none() || plain == RequestLine::full(&line), "{:?}", line.escape_ascii());
+            }
+        }
+    }
 }

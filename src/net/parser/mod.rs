@@ -115,8 +115,11 @@ impl RequestReader {
     /// The next request, taken off the front of `input`; `None` when more bytes are needed, and then
     /// all of `input` was taken.
     pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b [u8]) -> Result<Option<Request<'a>>, Fault> {
-        if let State::Lent { .. } = self.state {
-            self.start_over();
+        match self.state {
+            State::Lent { .. } => self.start_over(),
+            // As after every pipeline.
+            State::Head(_) if input.is_empty() => return Ok(None),
+            _ => {}
         }
         match self.take_straight(input) {
             Ok(None) => {}
