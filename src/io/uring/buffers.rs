@@ -20,6 +20,10 @@ use crate::io::buf::AlignedBuf;
 use crate::io::lease::{Lease, LeaseHome};
 use crate::limits;
 
+/// From one buffer to the next. A line of the cache more than a buffer has: were all of them to begin at the same place of
+/// a page, the first lines of all would compete for the few places that a cache has for those.
+const STRIDE_BYTES: usize = limits::RECEIVE_BUFFER_BYTES + 64;
+
 /// Marks the empty lease at the end of a stream, which has no buffer.
 const NO_BUFFER: u32 = u32::MAX;
 
@@ -74,7 +78,7 @@ impl ReceiveBuffers {
     }
 
     fn with(count: u16, supply: Supply) -> ReceiveBuffers {
-        let mut memory = AlignedBuf::zeroed(usize::from(count) * limits::RECEIVE_BUFFER_BYTES);
+        let mut memory = AlignedBuf::zeroed(usize::from(count) * STRIDE_BYTES);
         let borrowers = RefCell::new(vec![None; usize::from(count)]);
         let start = NonNull::from(&mut *memory).cast();
         ReceiveBuffers { memory: start, supply, borrowers, lent: Cell::new(0), _memory: memory }
@@ -110,7 +114,7 @@ impl ReceiveBuffers {
     pub fn address(&self, id: u16) -> NonNull<u8> {
         assert!(usize::from(id) < self.count(), "a buffer that does not exist");
         // SAFETY: `memory` has room for `count` buffers and `id` is below it.
-        unsafe { self.memory.add(usize::from(id) * limits::RECEIVE_BUFFER_BYTES) }
+        unsafe { self.memory.add(usize::from(id) * STRIDE_BYTES) }
     }
 
     /// A free buffer from the list.
