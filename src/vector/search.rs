@@ -248,10 +248,12 @@ impl Search {
         self.rank_of(candidates, view)
     }
 
-    /// What came in lately and is not linked yet is few, and measured in full.
+    /// What was not linked yet when the walk began is few, and measured in full. What of it was linked since is behind
+    /// nodes that the walk may have passed.
     fn add_unlinked(&mut self, view: View<'_>, candidates: &mut Vec<u64>) {
         let graph = view.graph;
-        let tail: Vec<u32> = graph.unlinked().filter(|node| view.admits(*node)).collect();
+        let walked = self.scratch.walk.visited.nodes() as u32;
+        let tail: Vec<u32> = (walked..graph.len() as u32).filter(|node| view.admits(*node)).collect();
         if !tail.is_empty() {
             let mut distances = Vec::new();
             graph.fine(&self.scratch.codes, &tail, &mut distances);

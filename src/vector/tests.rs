@@ -317,6 +317,41 @@ fn a_head_finds_what_came_in_and_not_what_left() {
     assert!(recall >= 0.97, "{recall}");
 }
 
+/// A core writes and links between two steps of a search, whose walk then meets nodes that were not there when it began.
+#[test]
+fn a_head_that_grows_under_a_search_is_searched_to_its_end() {
+    let dimension = 16;
+    let (flat, count) = (2000, 6000);
+    let vectors = clustered(count, dimension, 31);
+    let bytes = bytes_of(&vectors);
+    let originals = Rows { element: Element::F32, dimension, bytes: &bytes };
+    let mut head = Head::new(Metric::L2, dimension, count, BuildOptions::default()).flat_up_to(flat);
+    let mut rest = vectors.chunks_exact(dimension);
+    rest.by_ref().take(flat + 1000).for_each(|vector| _ = head.insert(vector));
+    while !head.step(&originals, 100) {}
+    let options = SearchOptions { limit: 10, width: 100, is_exact: false };
+    let mut steps = 0;
+    while head.graph().len() + 40 <= count {
+        // It is there when the search begins, and linked while that walks.
+        let newest = rest.next().expect("a vector left");
+        let wanted = head.insert(newest);
+        let mut search = Search::new(head.view(&originals, None), newest, options, Box::default());
+        while !search.step(head.view(&originals, None), 300) {
+            steps += 1;
+            rest.by_ref().take(10).for_each(|vector| _ = head.insert(vector));
+            while !head.step(&originals, 100) {}
+        }
+        let (hits, account, _) = search.finish();
+        assert!(matches!(account.plan, Plan::Walk { .. }), "{account:?}");
+        assert_eq!((hits[0].ordinal, hits[0].score), (wanted, 0.0), "{account:?}");
+        let mut ordinals: Vec<u32> = hits.iter().map(|hit| hit.ordinal).collect();
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        assert_eq!(ordinals.len(), 10, "a hit stands twice");
+    }
+    assert!(steps > 20, "the searches were over before the head could grow");
+}
+
 #[test]
 fn deletes_on_the_spot_keep_recall() {
     let dimension = 32;

@@ -97,8 +97,9 @@ impl Graph {
         self.linked
     }
 
-    pub(super) fn unlinked(&self) -> std::ops::Range<u32> {
-        self.linked as u32..self.len() as u32
+    /// Nodes that links may lead to. A graph that is built as a whole counts none as linked before its end.
+    pub(super) fn reachable(&self) -> usize {
+        if self.linked == 0 { self.len() } else { self.linked }
     }
 
     /// The beam by which a search finds 0.98 of the ten nearest, and of `limit` about as much.

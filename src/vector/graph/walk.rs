@@ -17,7 +17,7 @@ const BEGINNINGS: usize = 4;
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(in crate::vector) beam: Beam,
-    visited: Visited,
+    pub visited: Visited,
     fresh: Vec<u32>,
     near: Vec<u32>,
     distances: Vec<u32>,
@@ -45,7 +45,7 @@ pub(in crate::vector) fn begin(
 ) {
     let Scratch { beam, visited, fresh, near, distances } = scratch;
     beam.reset(width, room);
-    visited.reset(graph.len());
+    visited.reset(graph.reachable());
     graph.entries.distances(&graph.kernels, query, fresh, distances);
     effort.coarse += fresh.len() as u64;
     let entries = graph.entries.nodes();
