@@ -94,6 +94,26 @@ fn a_stop_ends_in_order_although_clients_do_not() {
 }
 
 #[test]
+fn the_doctor_says_that_a_server_runs_there_and_finds_no_fault_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let told = || {
+        let options = ["-o", "json", "--listen", "127.0.0.1:0", "--shards", "2", "--memory", "64MiB"];
+        let output = kyrodb().arg("doctor").args(options).arg("--data-dir").arg(&data).output();
+        let output = output.expect("it runs");
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list");
+        let row = rows.into_iter().find(|row| row["check"] == "data").expect("it was looked at");
+        assert_eq!(row["verdict"], "good", "{}", said(&output));
+        row["found"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(told(), "none yet");
+    let server = Server::start(&data);
+    assert_eq!(told(), "2 shards, in use by a kyrodb that runs");
+    server.stop();
+    assert_eq!(told(), "2 shards");
+}
+
+#[test]
 fn what_root_restores_into_the_directory_of_a_service_is_that_services() {
     const SERVICE: u32 = 64217;
     let dir = tempfile::tempdir().expect("a directory");

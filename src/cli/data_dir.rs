@@ -30,6 +30,12 @@ impl DataDir {
         held(path, make_lock(path), File::try_lock)
     }
 
+    /// Whether a process has it that may write there. Makes nothing, and lets go at once of what it takes to see that.
+    pub fn is_in_use(path: &Path) -> bool {
+        let lock = File::open(path.join(LOCK_FILE));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Beside others that only read, and without a right to write: where there is no lock no server runs, as it would
     /// have made one.
     pub fn claim_to_read(path: &Path) -> Result<DataDir, Failure> {
@@ -81,10 +87,13 @@ mod tests {
     fn who_writes_is_alone_and_readers_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let refused = |claim: Result<DataDir, Failure>| matches!(claim, Err(Failure::Unavailable { .. }));
+        assert!(!DataDir::is_in_use(dir.path()) && !dir.path().join(LOCK_FILE).exists());
         let writer = DataDir::claim(dir.path()).unwrap();
+        assert!(DataDir::is_in_use(dir.path()));
         assert!(refused(DataDir::claim_to_read(dir.path())));
         drop(writer);
         let readers = [(); 2].map(|()| DataDir::claim_to_read(dir.path()).unwrap());
+        assert!(!DataDir::is_in_use(dir.path()));
         assert!(refused(DataDir::claim_existing(dir.path())));
         drop(readers);
         DataDir::claim_existing(dir.path()).unwrap();

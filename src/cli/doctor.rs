@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::bench::raw_sync::raw_syncs_per_s;
 use super::config::Config;
+use super::data_dir::DataDir;
 use super::engine::foresee_start;
 use super::failure::Failure;
 use super::key_watch::KeyWatch;
@@ -359,9 +360,11 @@ fn accepted(check: &'static str, outcome: Result<String, Failure>) -> Finding {
 }
 
 fn data(config: &Config) -> Finding {
+    // No fault: the doctor may be asked beside the server that it is about.
+    let user = if DataDir::is_in_use(&config.data_dir) { ", in use by a kyrodb that runs" } else { "" };
     let told = |shards| match shards {
-        0 => "none yet".to_owned(),
-        shards => format!("{shards} shards"),
+        0 => format!("none yet{user}"),
+        shards => format!("{shards} shards{user}"),
     };
     accepted("data", foresee_start(&config.data_dir, config.shards).map(told))
 }
