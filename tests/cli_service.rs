@@ -137,6 +137,25 @@ fn what_root_restores_into_the_directory_of_a_service_is_that_services() {
     assert!(owners.len() > 4 && owners.iter().all(|owner| *owner == SERVICE), "{owners:?}");
 }
 
+#[test]
+fn keys_that_root_makes_in_the_directory_of_a_service_are_that_services() {
+    const SERVICE: u32 = 64219;
+    let dir = tempfile::tempdir().expect("a directory");
+    if fs::metadata(dir.path()).expect("it is there").uid() != 0 {
+        return eprintln!("skipped: only root can make files for others");
+    }
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("made");
+    chown(&data, Some(SERVICE), Some(SERVICE)).expect("given away");
+    for _ in 0..2 {
+        let create = ["key", "create", "--name", "a", "--role", "admin", "--data-dir"];
+        let made = kyrodb().args(create).arg(&data).output().expect("it runs");
+        assert_eq!(code(&made), 0, "{}", said(&made));
+    }
+    let owners = owners_below(&data);
+    assert_eq!(owners, [SERVICE; 2], "the keys and their lock");
+}
+
 /// As from read-only media: neither the snapshot nor a data directory takes a file of this user.
 #[test]
 fn what_may_only_be_read_is_verified_and_restored() {

@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::failure::Failure;
 use super::files::sync_dir;
 use super::ownership::give_file_to_owner_of;
@@ -74,6 +76,8 @@ pub fn change<T>(
     // A file of its own: that of the keys is replaced, and a lock on it would go with it.
     let lock_path = beside(path, "lock");
     let lock = owned(&lock_path, false).map_err(Failure::file(&lock_path))?;
+    // Also one that root has left before: whoever owns the directory could not change its keys.
+    give_file_to_owner_of(dir, &lock).map_err(Failure::file(&lock_path))?;
     lock.lock().map_err(Failure::file(&lock_path))?;
     let mut keys = load(path).map_err(Failure::KeyStore)?;
     let outcome = change(&mut keys)?;
@@ -116,6 +120,8 @@ fn owned(path: &Path, is_new: bool) -> io::Result<File> {
         .create_new(is_new)
         .truncate(false)
         .mode(OWNER_ONLY)
+        // Who owns the directory could have put a link there, to a file that root would give away.
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
         .open(path)
 }
 

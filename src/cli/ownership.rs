@@ -16,10 +16,10 @@ use super::failure::Failure;
 use crate::shard::options::parse_shard_dir;
 use crate::shard::repair::ASIDE_DIR;
 
-/// A new file of root's in a directory of somebody else's.
+/// A file of root's in a directory of somebody else's; none that has a second name, which could be anywhere.
 pub fn give_file_to_owner_of(dir: &Path, file: &File) -> io::Result<()> {
-    let owner = fstat(File::open(dir)?)?;
-    if owner.st_uid != 0 && fstat(file)?.st_uid == 0 {
+    let (owner, own) = (fstat(File::open(dir)?)?, fstat(file)?);
+    if owner.st_uid != 0 && own.st_uid == 0 && own.st_nlink == 1 {
         fchown(file, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
     }
     Ok(())
