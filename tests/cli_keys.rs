@@ -229,6 +229,38 @@ fn keys_are_made_listed_and_never_shown_again() {
     }
 }
 
+/// As a mistyped directory, or a file that nobody has made, would be taken for one without keys.
+#[test]
+fn where_no_keys_are_the_list_says_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (missing, strange) = (dir.path().join("missing"), dir.path().join("data"));
+    fs::create_dir(&strange).expect("made");
+    let list = |option: &str, place: &Path| {
+        kyrodb().args(["key", "list", "-o", "json", option]).arg(place).output().expect("it runs")
+    };
+    for (place, wanted) in [(&missing, "no such directory"), (&strange, "no KyroDB data here")] {
+        let listed = list("--data-dir", place);
+        assert!(code(&listed) == 2 && said(&listed).contains(wanted), "{}", said(&listed));
+        assert_eq!(text(&listed.stdout), "");
+    }
+    let file = list("--keys-file", &missing);
+    assert!(code(&file) == 1 && said(&file).contains("missing: "), "{}", said(&file));
+
+    // Before the first start, and with the last key revoked.
+    let (id, _) = create(dir.path(), "read", &[]);
+    assert!(text(&list("--data-dir", &strange).stdout).contains(&id));
+    assert_eq!(code(&key_command(dir.path(), &["revoke", &id])), 0);
+    let none = |place: &Path| {
+        let listed = list("--data-dir", place);
+        assert_eq!((code(&listed), text(&listed.stdout).as_str()), (0, "[]\n"), "{}", said(&listed));
+        assert!(text(&listed.stderr).contains("no keys"), "{}", said(&listed));
+    };
+    none(&strange);
+    let started = dir.path().join("started");
+    program::Server::start(&started).stop();
+    none(&started);
+}
+
 #[test]
 fn only_loopback_without_keys_and_plain_text_only_when_asked_for() {
     let dir = tempfile::tempdir().expect("a directory");

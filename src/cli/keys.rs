@@ -1,11 +1,13 @@
 //! `key`: makes, lists and revokes keys in a file. A server that runs on it looks at it by itself.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::args::{Format, KeyCommand, KeyCreateArgs, KeyPlaceArgs, KeyRevokeArgs};
+use super::engine::shards_in;
 use super::failure::{Failure, UsageError};
 use super::key_store::{self, KEY_FILE};
 use super::output::Output;
@@ -73,7 +75,14 @@ fn now() -> WallMs {
 }
 
 fn list(place: &KeyPlaceArgs, out: &mut Output) -> Result<(), Failure> {
-    let keys = key_store::load(&place.path()).map_err(Failure::KeyStore)?;
+    let path = place.path();
+    if !path.exists() {
+        require_place(place)?;
+    }
+    let keys = key_store::load(&path).map_err(Failure::KeyStore)?;
+    if keys.is_empty() {
+        eprintln!("no keys in {}; `kyrodb key create` makes one", path.display());
+    }
     if out.format() != Format::Table {
         return out.rows(&[], &keys.iter().map(told).collect::<Vec<_>>());
     }
@@ -83,6 +92,14 @@ fn list(place: &KeyPlaceArgs, out: &mut Output) -> Result<(), Failure> {
         vec![key.id.to_string(), key.name.clone(), key.role.to_string(), scope, key.created.0.to_string()]
     };
     out.table(&["id", "name", "role", "scope", "created_ms"], &keys.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// Without a file of keys: a mistyped place must not pass for one where nobody needs a key.
+fn require_place(place: &KeyPlaceArgs) -> Result<(), Failure> {
+    match &place.keys_file {
+        Some(file) => Err(Failure::file(file)(ErrorKind::NotFound.into())),
+        None => shards_in(&place.data_dir).map(|_| ()),
+    }
 }
 
 fn revoke(args: &KeyRevokeArgs, out: &mut Output) -> Result<(), Failure> {
