@@ -27,6 +27,7 @@ use super::page::Page;
 use super::parked::Parked;
 use super::record::{Reading, Refusal, Scan, Write};
 use super::runs::run_file_name;
+use super::search::file::INDEX_DIR;
 use super::search::library::Library;
 use super::search::options::IndexOptions;
 use super::search::upkeep::keep_documents;
@@ -162,7 +163,7 @@ impl Core {
             parked: RefCell::default(),
             shelf: engine.store.shelf().clone(),
             runs_dir: options.shard_dir(mailbox.shard()).join("runs"),
-            index_dir: options.shard_dir(mailbox.shard()).join("index"),
+            index_dir: options.shard_dir(mailbox.shard()).join(INDEX_DIR),
             engine: RefCell::new(engine),
             next_run: Cell::new(next_run),
             ledger,

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::runs::{self, LoadError, parse_run_file_name, run_file_name};
+use super::search::file as index_file;
+use super::search::file::check::Unusable;
 use super::state::{LoadedRun, RunMeta, ShardState};
 use super::value_check;
 use crate::io::buf::AlignedBuf;
@@ -11,7 +13,7 @@ use crate::io::log::{
     Cause, Damage, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
     segment_file_name,
 };
-use crate::io::manifest::{Manifest, ManifestError, SUPERBLOCK_FILE};
+use crate::io::manifest::{Manifest, ManifestDamage, ManifestError, SUPERBLOCK_FILE};
 use crate::io::op::OpenMode;
 use crate::io::runtime::Runtime;
 use crate::types::{FileOffset, Lsn, RunId, SegmentId, ShardId};
@@ -69,6 +71,10 @@ pub async fn verify(runtime: &Runtime, dir: &Path, shard: ShardId) -> Report {
         Some(state) => value_check::verify(runtime, &dir.join("runs"), shard, state).await,
         None => value_check::verify_alone(runtime, &dir.join("runs"), shard).await,
     });
+    if state.is_some() {
+        findings.extend(damaged_slot(runtime, dir, shard).await);
+    }
+    findings.extend(damaged_indexes(runtime, dir, shard).await);
     match verify_log(runtime, &dir.join("log"), shard, state.as_ref()).await {
         Ok(damage) => findings.extend(damage),
         // The manifest's finding says already that nothing is there.
@@ -146,6 +152,34 @@ fn run_finding(shard: ShardId, dir: &Path, run: RunId, error: &LoadError) -> Fin
     };
     let file = dir.join("runs").join(run_file_name(run));
     Finding { offset, ..Finding::of(shard, file, error.to_string()) }
+}
+
+/// Of the two slots of a superblock, where the other one has led to a state.
+async fn damaged_slot(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<Finding> {
+    let damaged = Manifest::damaged_slots(runtime, dir, shard).await.unwrap_or_default();
+    let finding = |damage: ManifestDamage| {
+        let fault = damage.fault;
+        let what = format!(
+            "one of the two slots cannot be read: {fault}; the other one counts, and the next start writes both anew"
+        );
+        let found = place(shard, &dir.join(&damage.file), what);
+        Finding { offset: Some(damage.offset), harmless: true, ..found }
+    };
+    damaged.into_iter().map(finding).collect()
+}
+
+/// What they have is in the records too.
+async fn damaged_indexes(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<Finding> {
+    let found = index_file::check::check(runtime, &dir.join(index_file::INDEX_DIR)).await;
+    let finding = |unusable: Unusable| {
+        let what = format!(
+            "{}; an index is made anew at the next start, from the records: nothing is lost",
+            unusable.error
+        );
+        let found = place(shard, &unusable.file, what);
+        Finding { offset: Some(unusable.offset), harmless: true, ..found }
+    };
+    found.into_iter().map(finding).collect()
 }
 
 /// Every run file, when no manifest says which of them count.

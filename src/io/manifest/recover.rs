@@ -33,6 +33,13 @@ pub fn choose_slot(superblock: &[u8], shard: ShardId) -> Result<Slot, ManifestDa
     best.ok_or_else(|| first_fault.expect("a slot is valid or has a fault"))
 }
 
+/// Slots that cannot be read, where another one says which state counts.
+pub fn damaged_slots(superblock: &[u8], shard: ShardId) -> Vec<ManifestDamage> {
+    let bytes = |index: usize| superblock.get(index * SLOT_BYTES..).unwrap_or(&[]);
+    let fault = |index| Some(slot_damage(index, Slot::decode(bytes(index), shard).err()?));
+    (0..SLOTS).filter_map(fault).collect()
+}
+
 fn slot_damage(index: usize, fault: Fault) -> ManifestDamage {
     let offset = FileOffset((index * SLOT_BYTES) as u64);
     ManifestDamage { file: SUPERBLOCK_FILE.to_owned(), offset, fault }
@@ -140,10 +147,16 @@ mod tests {
         let (_, slots) = file(&[b"a", b"b"]);
         let both = superblock([slots[1], slots[0]]);
         assert_eq!(choose_slot(&both, SHARD), Ok(slots[1]));
+        assert!(damaged_slots(&both, SHARD).is_empty());
         for (damaged, wanted) in [(0, slots[0]), (1, slots[1])] {
             let mut one = both.clone();
             one[damaged * SLOT_BYTES + 30] ^= 1;
             assert_eq!(choose_slot(&one, SHARD), Ok(wanted));
+            let found = damaged_slots(&one, SHARD);
+            assert_eq!(
+                found.iter().map(|damage| damage.offset.0).collect::<Vec<_>>(),
+                [(damaged * SLOT_BYTES) as u64]
+            );
         }
         let mut none = both.clone();
         none[30] ^= 1;

@@ -10,7 +10,7 @@ use super::format::{
     ManifestId, RecordPlace, SLOT_BYTES, SLOTS, SUPERBLOCK_FILE, Slot, StateRecord, manifest_file_name,
     parse_manifest_file_name, record_len,
 };
-use super::recover::{choose_slot, roll_forward};
+use super::recover::{choose_slot, damaged_slots, roll_forward};
 use crate::io::buf::{AlignedBuf, BLOCK_BYTES};
 use crate::io::crashsafe;
 use crate::io::op::{DirEntry, OpenMode, Sync};
@@ -101,6 +101,17 @@ impl Manifest {
     ) -> Result<Option<Vec<u8>>, ManifestError> {
         let found = find(runtime, dir, shard).await?;
         Ok(found.committed.map(|found| found.state))
+    }
+
+    /// Slots of the superblock that cannot be read. One of them is in nobody's way: the other one leads to the state, and
+    /// [`Manifest::open`] writes both anew.
+    pub async fn damaged_slots(
+        runtime: &Runtime,
+        dir: &Path,
+        shard: ShardId,
+    ) -> Result<Vec<ManifestDamage>, ManifestError> {
+        let superblock = read_file(runtime, &dir.join(SUPERBLOCK_FILE), SLOTS * SLOT_BYTES).await?;
+        Ok(damaged_slots(&superblock, shard))
     }
 
     /// Every record of the manifest files that is whole, the newest first: its generation and its state. For repair:

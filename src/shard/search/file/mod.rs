@@ -21,8 +21,10 @@
 //! ```
 //!
 //! - [`chunk`]: one chunk as bytes, and back. [`write`]: a part into a file. [`read`]: a file into a part.
+//! - [`check`]: whether the bytes of a file are those that were written.
 //! - [`shelf`]: the files of a shard: read at the start, replaced with the parts that they are of, removed.
 
+pub mod check;
 mod chunk;
 mod read;
 pub mod shelf;
@@ -32,6 +34,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::shard::document::schema::Schema;
 
+/// In the directory of a shard.
+pub const INDEX_DIR: &str = "index";
 const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 24;
 

@@ -64,8 +64,7 @@ pub struct Expected<'a> {
 }
 
 pub async fn read(runtime: &Runtime, path: &Path, expected: Expected<'_>) -> Result<Stored, FileError> {
-    let file = runtime.open(path, OpenMode::Read).await?;
-    let mut chunks = Chunks { file, offset: 0, number: 0, slice: runtime.slice() };
+    let mut chunks = Chunks::open(runtime, path).await?;
     let documents = chunks.head(&expected).await?;
     let mut contents = Contents::with_capacity(expected.schema, documents);
     let mut directory = Directory::default();
@@ -90,20 +89,26 @@ pub async fn read(runtime: &Runtime, path: &Path, expected: Expected<'_>) -> Res
     Ok(Stored { part, directory: Arc::new(directory) })
 }
 
-struct Chunks {
-    file: File,
-    offset: u64,
+pub(super) struct Chunks {
+    pub(super) file: File,
+    /// Where the next one begins.
+    pub(super) offset: u64,
     number: u32,
     slice: Slice,
 }
 
 impl Chunks {
+    pub(super) async fn open(runtime: &Runtime, path: &Path) -> Result<Chunks, FileError> {
+        let file = runtime.open(path, OpenMode::Read).await?;
+        Ok(Chunks { file, offset: 0, number: 0, slice: runtime.slice() })
+    }
+
     /// Of the chunk that was read last.
-    fn damaged(&self) -> FileError {
+    pub(super) fn damaged(&self) -> FileError {
         FileError::Damaged { chunk: self.number.saturating_sub(1) }
     }
 
-    async fn next(&mut self) -> Result<(Kind, Vec<u8>), FileError> {
+    pub(super) async fn next(&mut self) -> Result<(Kind, Vec<u8>), FileError> {
         self.slice.checkpoint().await;
         let damaged = FileError::Damaged { chunk: self.number };
         let (count, page) = self.file.read(FileOffset(self.offset), AlignedBuf::zeroed(PAGE_BYTES)).await?;

@@ -17,7 +17,7 @@ fn path(core: &Core, collection: CollectionId, number: u32) -> PathBuf {
     core.index_dir.join(format!("{:08x}-{number:08x}.index", collection.0))
 }
 
-fn parse(name: &str) -> Option<(CollectionId, u32)> {
+pub(super) fn parse(name: &str) -> Option<(CollectionId, u32)> {
     let (collection, number) = name.strip_suffix(".index")?.split_once('-')?;
     let hex = |text: &str| (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok()).flatten();
     Some((CollectionId(hex(collection)?), hex(number)?))
