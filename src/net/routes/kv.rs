@@ -12,7 +12,7 @@ use crate::net::json::value;
 use crate::net::parser::Request;
 use crate::net::parser::head::{Framing, Head};
 use crate::net::parser::target::{Query, decode_segment};
-use crate::net::problem::{Problem, query_pointer};
+use crate::net::problem::Problem;
 use crate::net::ttl;
 use crate::shard::catalogue::Collection;
 use crate::shard::key::Key;
@@ -103,7 +103,7 @@ pub(super) fn take_ttl(head: &Head<'_>) -> Result<Option<Expiry>, Problem> {
     let mut query = Query::parse(head.query)?;
     let text = query.take("ttl");
     query.finish()?;
-    text.map(|text| ttl::expiry(&text).map_err(|what| Problem::wrong(query_pointer("ttl"), what))).transpose()
+    text.map(|text| ttl::expiry(&text).map_err(|what| Problem::parameter("ttl", what))).transpose()
 }
 
 /// The type to store: what the client says, as long as it could be sent back in a header.

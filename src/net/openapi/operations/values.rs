@@ -77,7 +77,7 @@ fn put() -> Operation {
         .refuses(codes::WRITES)
         .refuses(codes::ONCE)
         .refuses(codes::CONDITIONS)
-        .refuses(&[(411, "length_required"), (413, "value_too_large"), (422, "invalid_body")])
+        .refuses(&[(411, "length_required"), (413, "value_too_large")])
 }
 
 fn delete() -> Operation {
