@@ -234,6 +234,24 @@ fn documents_are_seen_among_values_as_their_json() {
 fn lines_of_documents_say_how_long_they_live() {
     serve_and(12, async |talk| {
         create(&talk, "d", json!({"fields": {}})).await;
+/// Each line is acknowledged when that was reached, as the answer to one write is.
+#[test]
+fn a_bulk_says_how_durable_its_lines_are() {
+    serve_and(18, async |talk| {
+        create(&talk, "d", json!({"fields": {}, "durability": "interval"})).await;
+        let (values, documents) = ("{\"op\":\"put\",\"key\":1,\"value\":1}\n", "{\"id\":\"a\"}\n");
+        for (target, body, own) in
+            [("/v1/kv/default/bulk", values, "fsync"), ("/v1/collections/d/bulk", documents, "interval")]
+        {
+            for (asked, reached) in [("", own), ("Kyro-Durability: memory\r\n", "memory")] {
+                let answer = talk.ask("POST", target, &format!("{NDJSON}{asked}"), body).await;
+                assert_eq!(answer.header("kyro-durability"), Some(reached), "{target}");
+                assert!(answer.lines()[0]["seq"].is_u64());
+            }
+        }
+    });
+}
+
         let lines = "{\"id\":\"a\",\"ttl\":\"1s\"}\n{\"id\":\"b\",\"expires_ms\":1}\n{\"id\":\"c\",\"ttl\":null}\n\
                      {\"id\":\"d\",\"expires_ms\":99999999999999}\n{\"id\":\"e\",\"ttl\":\"soon\"}\n\
                      {\"id\":\"f\",\"ttl\":\"1s\",\"expires_ms\":1}\n{\"id\":\"g\",\"expires_ms\":-1}\n";

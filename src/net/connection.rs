@@ -556,7 +556,9 @@ impl Connection {
             return self.answer_cut(Cut::Broken(too_many_bodies()), shell).await;
         }
         self.send_owed_continue();
-        self.encode(Response::new(200, Body::Open { content_type: NDJSON }), &shell);
+        // Each line that was written has reached it when its result goes out.
+        let head = Response::new(200, Body::Open { content_type: NDJSON });
+        self.encode(head.line("Kyro-Durability", plan.durability.name()), &shell);
         let bulk = Bulk::new(self.node.clone(), plan, chunked);
         let (mut bulk, end) = self.take_lines(bulk, coding).await;
         self.wire.may_hold(0);

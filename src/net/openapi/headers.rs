@@ -13,7 +13,11 @@ pub fn all() -> Value {
             json!({ "type": "string", "pattern": "^\"[0-9]+\"$", "examples": ["\"42\""] }),
         ),
         ("Kyro-Seq", "The version that was written.", schema::count()),
-        ("Kyro-Durability", "What the write reached before it was answered.", schema::refer("Durability")),
+        (
+            "Kyro-Durability",
+            "What the write reached before it was answered; in a bulk, each line that was written.",
+            schema::refer("Durability"),
+        ),
         (
             "Idempotency-Replayed",
             "`true`: the request was carried out before, and this is its answer again.",

@@ -131,7 +131,7 @@ fn bulk() -> Operation {
     .answers(
         200,
         "A `ResultLine` for each line.",
-        &[],
+        &["Kyro-Durability"],
         &[(NDJSON, lines("ResultLine", "{\"status\":201,\"seq\":1,\"id\":\"a\"}\n"))],
     )
     .refuses(&[(400, "invalid_header"), (415, "unsupported_media_type"), (422, "invalid_body")])

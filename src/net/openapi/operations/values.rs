@@ -120,7 +120,7 @@ fn bulk() -> Operation {
                 (JSONL, lines("ValueLine", "{\"op\":\"delete\",\"key\":1}\n")),
             ],
         )
-        .answers(200, "A `ResultLine` for each line.", &[], &[(NDJSON, lines("ResultLine", "{\"status\":201,\"seq\":1}\n"))])
+        .answers(200, "A `ResultLine` for each line.", &["Kyro-Durability"], &[(NDJSON, lines("ResultLine", "{\"status\":201,\"seq\":1}\n"))])
         .refuses(&[(400, "invalid_header"), (415, "unsupported_media_type")])
 }
 
