@@ -45,6 +45,10 @@ fn documents_come_change_and_go() {
         let told = talk.ask("GET", "/v1/collections/d", "", "").await.json();
         assert_eq!(told["embedding"], json!({"dim": 2, "metric": "cosine", "quantization": "f32"}));
         assert_eq!(told["fields"], fields);
+        let indexes = [("embedding", "vector"), ("tags", "keyword[]"), ("year", "i64")]
+            .map(|(field, kind)| json!({"field": field, "kind": kind}));
+        assert_eq!(told["indexes"], json!(indexes));
+        assert_eq!(talk.ask("GET", "/v1/collections/default", "", "").await.json()["indexes"], json!([]));
 
         let metadata = json!({"year": 1990, "tags": ["a", "b"], "more": {"x": 1.5}});
         let document =
@@ -230,10 +234,6 @@ fn documents_are_seen_among_values_as_their_json() {
     });
 }
 
-#[test]
-fn lines_of_documents_say_how_long_they_live() {
-    serve_and(12, async |talk| {
-        create(&talk, "d", json!({"fields": {}})).await;
 /// Each line is acknowledged when that was reached, as the answer to one write is.
 #[test]
 fn a_bulk_says_how_durable_its_lines_are() {
@@ -252,6 +252,10 @@ fn a_bulk_says_how_durable_its_lines_are() {
     });
 }
 
+#[test]
+fn lines_of_documents_say_how_long_they_live() {
+    serve_and(12, async |talk| {
+        create(&talk, "d", json!({"fields": {}})).await;
         let lines = "{\"id\":\"a\",\"ttl\":\"1s\"}\n{\"id\":\"b\",\"expires_ms\":1}\n{\"id\":\"c\",\"ttl\":null}\n\
                      {\"id\":\"d\",\"expires_ms\":99999999999999}\n{\"id\":\"e\",\"ttl\":\"soon\"}\n\
                      {\"id\":\"f\",\"ttl\":\"1s\",\"expires_ms\":1}\n{\"id\":\"g\",\"expires_ms\":-1}\n";

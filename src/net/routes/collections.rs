@@ -144,7 +144,7 @@ fn describe_json(collection: &Collection, stats: Option<CollectionStats>) -> Val
         "placement": definition.placement,
         "created_ms": collection.created.0,
         "tablets": collection.tablets.len(),
-        "indexes": [],
+        "indexes": definition.documents.as_ref().map_or_else(Vec::new, indexes_json),
     });
     if let Some(Schema { embedding, fields }) = &definition.documents {
         description["embedding"] = embedding.as_ref().map_or(Value::Null, embedding_json);
@@ -156,6 +156,13 @@ fn describe_json(collection: &Collection, stats: Option<CollectionStats>) -> Val
         description["bytes"] = stats.bytes.into();
     }
     description
+}
+
+/// What searches and filters need not look at each document for.
+fn indexes_json(schema: &Schema) -> Vec<Value> {
+    let vectors = schema.embedding.iter().map(|_| json!({ "field": "embedding", "kind": "vector" }));
+    let fields = schema.fields.iter().map(|field| json!({ "field": field.name, "kind": field.kind.name() }));
+    vectors.chain(fields).collect()
 }
 
 fn embedding_json(shape: &EmbeddingShape) -> Value {

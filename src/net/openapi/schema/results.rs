@@ -70,7 +70,13 @@ fn collections() -> Named {
             "placement": refer("Placement"),
             "created_ms": count(),
             "tablets": count(),
-            "indexes": { "type": "array" },
+            "indexes": list_of(open(
+                &["field", "kind"],
+                json!({
+                    "field": { "description": "`embedding`, or a declared field.", "type": "string" },
+                    "kind": { "anyOf": [{ "type": "string", "const": "vector" }, refer("FieldType")] },
+                }),
+            )),
             "embedding": { "anyOf": [embedding, { "type": "null" }] },
             "fields": { "type": "object", "additionalProperties": refer("FieldType") },
             "records": { "description": "Only of one collection.", "type": "integer", "minimum": 0 },
