@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use program::{Server, code, kyrodb, said, text};
 use serde_json::{Value, json};
@@ -354,4 +355,48 @@ fn what_single_documents_have_wrong_is_told_line_by_line() {
         assert!(told.contains(wanted), "{wanted}: {told}");
     }
     assert_eq!(server.count("d", &json!({})), 8);
+}
+
+/// Told once for all of its connections, and not again before it goes on.
+#[test]
+fn an_import_says_that_it_waits_for_the_server_and_that_it_goes_on() {
+    const RECORDS: usize = 2_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, errors) = (dir.path().join("data"), dir.path().join("errors"));
+    let server = Server::start(&data);
+    let address = server.address.clone();
+    let mut import = kyrodb()
+        .args(["import", "-", "-o", "json", "--url", &format!("http://{address}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&errors).expect("a file"))
+        .spawn()
+        .expect("it runs");
+    let mut input = import.stdin.take().expect("piped");
+    let mut feed = |keys: std::ops::Range<usize>| {
+        let lines: String =
+            keys.map(|key| format!("{{\"key\":{key},\"value\":\"{key:01000}\"}}\n")).collect();
+        input.write_all(lines.as_bytes()).expect("read");
+    };
+    let said = || fs::read_to_string(&errors).expect("readable");
+    feed(0..RECORDS / 2);
+    let until = Instant::now() + Duration::from_secs(40);
+    while server.ask("GET /v1/kv/default/1", "", b"").0 != "200" {
+        assert!(Instant::now() < until, "nothing arrives: {}", said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.stop();
+    feed(RECORDS / 2..RECORDS);
+    drop(input);
+    while !said().contains("waiting for the server") {
+        assert!(Instant::now() < until, "{}", said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _server = Server::start_at(&address, &data, &[]);
+    let output = import.wait_with_output().expect("it ends");
+    assert_eq!(code(&output), 0, "{}", said());
+    assert!(text(&output.stdout).contains(&format!("\"written\":{RECORDS}")), "{}", text(&output.stdout));
+    for told in ["waiting for the server", "goes on"] {
+        assert_eq!(said().matches(told).count(), 1, "{}", said());
+    }
 }

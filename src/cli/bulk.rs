@@ -6,9 +6,10 @@
 //! everything from there again, in order: puts are idempotent, and the last line of a key stays last.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 /// The code of a line that deletes what is not there.
 const NOT_THERE: &str = "no_such_record";
 const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Who waits for longer is told: what is over sooner happens under load all the time.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// Lines of NDJSON, one after the other.
 #[derive(Default)]
@@ -90,12 +93,16 @@ pub struct Counts {
     pub rejected: AtomicU64,
     /// Times that an upload went back to the first unanswered line.
     pub restarts: AtomicU64,
+    /// Uploads that wait for the server, and have said so.
+    pub waiting: AtomicU64,
 }
 
 pub struct Upload<'a> {
     target: &'a Target,
     counts: &'a Counts,
     window: Window,
+    /// Counted in `waiting`.
+    waits: AtomicBool,
 }
 
 /// Why an attempt ended before all was answered.
@@ -103,6 +110,24 @@ pub struct Upload<'a> {
 enum Broken {
     Lost(io::Error),
     Refused(Refused),
+}
+
+impl Broken {
+    fn retry_delay(&self) -> Duration {
+        match self {
+            Broken::Refused(Refused { retry_after: Some(delay), .. }) => *delay,
+            Broken::Refused(_) | Broken::Lost(_) => RETRY_DELAY,
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Lost(error) => error.fmt(f),
+            Broken::Refused(refused) => refused.fmt(f),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,7 +141,7 @@ struct LineAnswer {
 
 impl<'a> Upload<'a> {
     pub fn new(target: &'a Target, counts: &'a Counts) -> Upload<'a> {
-        Upload { target, counts, window: Window::default() }
+        Upload { target, counts, window: Window::default(), waits: AtomicBool::new(false) }
     }
 
     /// Sends all of `input`; returns when every line was answered.
@@ -127,6 +152,7 @@ impl<'a> Upload<'a> {
             if answered > last_progress.1 {
                 last_progress = (Instant::now(), answered);
             }
+            let delay = broken.retry_delay();
             match broken {
                 Broken::Refused(refused) if !is_for_the_moment(refused.status) => {
                     return Err(Failure::Refused(refused));
@@ -137,12 +163,35 @@ impl<'a> Upload<'a> {
                 Broken::Lost(error) if last_progress.0.elapsed() > GIVE_UP_AFTER => {
                     return Err(self.target.server.unreachable(error));
                 }
-                Broken::Refused(refused) => thread::sleep(refused.retry_after.unwrap_or(RETRY_DELAY)),
-                Broken::Lost(_) => thread::sleep(RETRY_DELAY),
+                broken => {
+                    if last_progress.0.elapsed() + delay >= TOLD_AFTER {
+                        self.tell_waiting(&broken);
+                    }
+                    thread::sleep(delay);
+                }
             }
             self.counts.restarts.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// One line for all uploads of an import.
+    fn tell_waiting(&self, broken: &Broken) {
+        if !self.waits.swap(true, Ordering::Relaxed)
+            && self.counts.waiting.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            let seconds = GIVE_UP_AFTER.as_secs();
+            eprintln!("waiting for the server, for {seconds} s at most: {broken}");
+        }
+    }
+
+    fn tell_progress(&self) {
+        if self.waits.load(Ordering::Relaxed)
+            && self.waits.swap(false, Ordering::Relaxed)
+            && self.counts.waiting.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            eprintln!("the server answers again: the import goes on");
+        }
     }
 
     /// One connection, until everything is answered or it breaks.
@@ -226,6 +275,7 @@ impl<'a> Upload<'a> {
             }
             _ => self.tell_rejected(&answer),
         }
+        self.tell_progress();
         self.window.answer_one().then_some(()).ok_or_else(|| {
             Broken::Lost(io::Error::new(io::ErrorKind::InvalidData, "more answers than lines"))
         })

@@ -41,8 +41,12 @@ impl Server {
     }
 
     pub fn start_with(dir: &Path, options: &[&str]) -> Server {
+        Server::start_at("127.0.0.1:0", dir, options)
+    }
+
+    pub fn start_at(address: &str, dir: &Path, options: &[&str]) -> Server {
         let mut process = kyrodb()
-            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-segment-bytes", "1MiB"])
+            .args(["serve", "--listen", address, "--shards", "2", "--log-segment-bytes", "1MiB"])
             .args(["--disable-http-log", "--data-dir"])
             .arg(dir)
             .args(options)
