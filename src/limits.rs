@@ -442,6 +442,8 @@ pub const KEY_SCOPE_COLLECTIONS_MAX: usize = 256;
 /// Read once a second by a thread beside the cores.
 pub const KEY_FILE_BYTES_MAX: usize = 2 * MIB;
 pub const KEY_FILE_PERIOD: Duration = Duration::from_secs(1);
+/// How soon a running server sees that the day of its certificate is over.
+pub const CERTIFICATE_DATES_PERIOD: Duration = Duration::from_secs(3600);
 /// Addresses that have limits of their own; some 100 bytes each.
 pub const LIMITED_ADDRESS_ENTRIES_MAX: usize = 65_536;
 /// A look at all of them, under a lock, is not worth it more often.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use program::{code, kyrodb, said};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -30,8 +30,14 @@ fn issue(by: &Authority, dir: &Path) {
 
 /// Writes `{who}.pem` and `{who}.key`.
 fn issue_to(who: &str, by: &Authority, dir: &Path) {
+    issue_for(who, by, dir, (1975, 4096));
+}
+
+/// From the beginning of one year to that of another.
+fn issue_for(who: &str, by: &Authority, dir: &Path, (from, until): (i32, i32)) {
     let own = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("valid");
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("valid");
+    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
     let certificate = params.signed_by(&own, by).expect("signed").pem();
     fs::write(dir.join(who).with_extension("key"), own.serialize_pem()).expect("written");
     fs::write(dir.join(who).with_extension("pem"), certificate).expect("written");
@@ -50,6 +56,10 @@ impl Drop for Server {
 }
 
 fn start(dir: &Path, more: &[&str]) -> Server {
+    start_logged(dir, more, "error", Stdio::inherit())
+}
+
+fn start_logged(dir: &Path, more: &[&str], level: &str, log: Stdio) -> Server {
     let mut process = kyrodb()
         .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--disable-http-log"])
         .arg("--data-dir")
@@ -59,7 +69,9 @@ fn start(dir: &Path, more: &[&str]) -> Server {
         .arg("--tls-key")
         .arg(dir.join("server.key"))
         .args(more)
+        .env("RUST_LOG", level)
         .stdout(Stdio::piped())
+        .stderr(log)
         .spawn()
         .expect("the server starts");
     let mut line = String::new();
@@ -133,6 +145,38 @@ fn the_doctor_looks_at_certificate_and_key_as_a_start_does() {
     };
     assert_eq!(doctor("server.key").0, "good");
     assert_eq!(doctor("other.key"), ("bad".to_owned(), 1));
+    for years in [(2000, 2001), (4000, 4001)] {
+        issue_for("server", &authority, dir, years);
+        assert_eq!(doctor("server.key").0, "warning", "{years:?}");
+    }
+}
+
+/// It is served, as clients that do not look may want it; and who runs the server is told why others do not.
+#[test]
+fn a_certificate_that_is_out_of_date_is_told_at_the_start_and_when_it_comes() {
+    let (dir, authority) = (tempfile::tempdir().expect("a directory"), authority());
+    let (dir, log) = (dir.path(), dir.path().join("log"));
+    issue_for("server", &authority, dir, (2000, 2001));
+    let logged = std::fs::File::create(&log).expect("a log");
+    let server = start_logged(dir, &[], "warn", logged.into());
+    let becomes = |part: &str, wanted: usize| {
+        let until = Instant::now() + Duration::from_secs(20);
+        let said = || fs::read_to_string(&log).expect("a log");
+        while said().matches(part).count() != wanted {
+            assert!(Instant::now() < until, "{part}: {}", said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    becomes("it expired on 2001-01-01", 1);
+    issue_for("server", &authority, dir, (4000, 4001));
+    becomes("it is not valid before 4000-01-01", 1);
+    issue(&authority, dir);
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask(&mut client(&server, &authority), "GET /health", b"").is_err() {
+        assert!(Instant::now() < until, "the good one is not served");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    becomes("clients refuse the certificate", 2);
 }
 
 #[test]

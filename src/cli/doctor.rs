@@ -378,11 +378,20 @@ fn keys(config: &Config) -> Finding {
 }
 
 fn tls(config: &Config) -> Finding {
+    let started = TlsWatch::start(config);
+    if let Some(what) = started.as_ref().ok().and_then(TlsWatch::out_of_date) {
+        let found = format!("a certificate with its key: {what}");
+        return Finding::warning(
+            "tls",
+            found,
+            "clients refuse it: put a new one in its place, also while the server runs",
+        );
+    }
     let told = |watch: TlsWatch| match watch.identity() {
         None => "plain text".to_owned(),
         Some(_) => "a certificate with its key".to_owned(),
     };
-    accepted("tls", TlsWatch::start(config).map(told))
+    accepted("tls", started.map(told))
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
+
 use super::config::Config;
 use super::every::Every;
 use super::failure::Failure;
 use crate::limits;
-use crate::net::tls::identity::{Identity, TlsError, TlsText, TlsTexts};
+use crate::net::tls::identity::{Identity, OutOfDate, TlsError, TlsText, TlsTexts, out_of_date};
 
 /// Files in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,19 +67,48 @@ struct Watched {
     files: TlsFiles,
     identity: Arc<Identity>,
     seen: Result<TlsTexts, String>,
+    /// The certificate in force, and those that vouch for it.
+    served: Vec<u8>,
+    /// What is wrong with their dates; told once.
+    out_of_date: Option<OutOfDate>,
+    date_looks: Every,
 }
 
 impl Watched {
     fn start(files: TlsFiles) -> Result<Watched, TlsFileError> {
         let texts = files.read()?;
         let identity = Identity::new(&texts).map_err(|error| files.unusable(error))?;
-        Ok(Watched { files, identity: Arc::new(identity), seen: Ok(texts) })
+        let mut watched = Watched {
+            files,
+            identity: Arc::new(identity),
+            served: texts.certificate.clone(),
+            seen: Ok(texts),
+            out_of_date: None,
+            date_looks: Every::new(limits::CERTIFICATE_DATES_PERIOD),
+        };
+        watched.look_at_dates();
+        Ok(watched)
+    }
+
+    /// It is served all the same: who does not look at dates may go on, and no other is there.
+    fn look_at_dates(&mut self) {
+        let found = out_of_date(&self.served, UnixTime::now());
+        if found != self.out_of_date
+            && let Some(what) = &found
+        {
+            let file = self.files.certificate.display();
+            tracing::warn!(%file, "clients refuse the certificate: {what}");
+        }
+        self.out_of_date = found;
     }
 
     /// Serves what the files hold now. The same is looked at, or complained of, once.
     fn look(&mut self) {
         let seen = self.files.read().map_err(|error| error.to_string());
         if seen == self.seen {
+            if self.date_looks.is_due() {
+                self.look_at_dates();
+            }
             return;
         }
         let replaced = match &seen {
@@ -86,7 +117,11 @@ impl Watched {
         };
         self.seen = seen;
         match replaced {
-            Ok(()) => tracing::info!("a new certificate is in force"),
+            Ok(()) => {
+                tracing::info!("a new certificate is in force");
+                self.served = self.seen.as_ref().map(|texts| texts.certificate.clone()).unwrap_or_default();
+                self.look_at_dates();
+            }
             Err(error) => tracing::error!(error, "the certificate stays as it was"),
         }
     }
@@ -106,6 +141,11 @@ impl TlsWatch {
 
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.watched.as_ref().map(|watched| &watched.identity)
+    }
+
+    /// Why clients refuse what is served.
+    pub fn out_of_date(&self) -> Option<OutOfDate> {
+        self.watched.as_ref().and_then(|watched| watched.out_of_date)
     }
 
     /// Looks at the files when it is time to.

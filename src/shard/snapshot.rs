@@ -387,7 +387,7 @@ pub fn is_id(name: &str) -> bool {
 
 /// Year, month and day of a day counted from 1970-01-01. Years begin in March here, so that the odd day is
 /// the last one.
-fn date_of(days: u64) -> (u64, u64, u64) {
+pub fn date_of(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

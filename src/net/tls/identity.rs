@@ -4,11 +4,14 @@
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
+
+use crate::shard::snapshot::date_of;
 
 /// Texts in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,48 @@ impl TlsTexts {
         let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
+    }
+}
+
+/// Why clients refuse a certificate at a moment, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfDate {
+    Expired { at: u64 },
+    NotYet { from: u64 },
+}
+
+impl fmt::Display for OutOfDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutOfDate::Expired { at } => write!(f, "it expired on {}", day(*at)),
+            OutOfDate::NotYet { from } => write!(f, "it is not valid before {}", day(*from)),
+        }
+    }
+}
+
+fn day(seconds: u64) -> String {
+    let (year, month, day) = date_of(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The first certificate of a chain in PEM that does not count at this moment.
+pub fn out_of_date(chain: &[u8], now: UnixTime) -> Option<OutOfDate> {
+    certificates(chain).ok()?.iter().find_map(|certificate| dates_of(certificate, now))
+}
+
+/// Asks the library whether nobody vouches for it: the dates are looked at first, and it has no other door to them.
+fn dates_of(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<OutOfDate> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let known = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+    let nobody = RootCertStore::empty();
+    match verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], now, known) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            Some(OutOfDate::Expired { at: not_after.as_secs() })
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before, ..
+        })) => Some(OutOfDate::NotYet { from: not_before.as_secs() }),
+        _ => None,
     }
 }
 
