@@ -454,6 +454,7 @@ pub const DENIAL_LOG_LINES_PER_SECOND: u32 = 10;
 /// That may come at once.
 pub const DENIAL_LOG_LINES_AHEAD: u32 = 50;
 pub const CORS_ORIGIN_ENTRIES_MAX: usize = 64;
+pub const ALLOWED_HOST_ENTRIES_MAX: usize = 64;
 /// How long a browser need not ask again.
 pub const CORS_MAX_AGE_SECONDS: u64 = 600;
 

@@ -4,6 +4,8 @@
 mod http;
 mod support;
 
+#[path = "http_access/hosts.rs"]
+mod hosts;
 #[path = "http_access/routes.rs"]
 mod routes;
 
@@ -350,7 +352,7 @@ fn a_body_is_gathered_only_for_whom_may_have_it() {
 fn a_request_whose_body_is_cut_is_answered_as_the_request_that_it_is() {
     let cors = Cors::parse("https://app.example").expect("an origin");
     let rates = Rates { data: Rate::new(100, 100), admin: Rate::new(100, 100) };
-    let access = Access::new(Settings { cors, rates });
+    let access = Access::new(Settings { cors, rates, ..Settings::default() });
     let admin = made(1, Role::Admin, &[]);
     serve_with(14, access.clone(), async move |talk| {
         access.publish(vec![admin.key.clone()]);

@@ -140,6 +140,9 @@ pub struct ServeArgs {
     /// Origins whose pages may use the server, with commas between; * is every one
     #[arg(long, value_name = "ORIGINS")]
     pub cors_origins: Option<String>,
+    /// Names under which a server without keys is read, beside localhost and addresses; * is every one
+    #[arg(long, value_name = "NAMES")]
+    pub allowed_hosts: Option<String>,
     /// Requests for data a second that a key, or an address without one, may send [default: 0, no limit]
     #[arg(long, value_name = "N")]
     pub rl_data_rps: Option<String>,
@@ -171,6 +174,7 @@ impl ServeArgs {
             ("tls_key", &self.tls_key),
             ("tls_client_ca", &self.tls_client_ca),
             ("cors_origins", &self.cors_origins),
+            ("allowed_hosts", &self.allowed_hosts),
             ("rl_data_rps", &self.rl_data_rps),
             ("rl_data_burst", &self.rl_data_burst),
             ("rl_admin_rps", &self.rl_admin_rps),
@@ -518,6 +522,7 @@ mod tests {
             "--tls-client-ca=a",
             "--insecure-plaintext",
             "--cors-origins=*",
+            "--allowed-hosts=*",
             "--rl-data-rps=1",
             "--rl-data-burst=2",
             "--rl-admin-rps=3",
@@ -525,7 +530,7 @@ mod tests {
         ]);
         let Some(Command::Serve(serve)) = cli.command else { panic!("not serve") };
         let flags = serve.flags();
-        assert_eq!(flags.len(), 20);
+        assert_eq!(flags.len(), 21);
         assert!(flags.iter().all(|(name, _)| crate::cli::options::find(name).is_some()), "{flags:?}");
     }
 

@@ -15,6 +15,7 @@ use super::size;
 use super::tls_watch::TlsFiles;
 use crate::io::world::World;
 use crate::net::access::cors::Cors;
+use crate::net::access::hosts::Hosts;
 use crate::net::access::limiter::{Rate, Rates};
 use crate::shard::record::Durability;
 
@@ -38,6 +39,7 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     pub insecure_plaintext: bool,
     pub cors: Cors,
+    pub hosts: Hosts,
     pub rates: Rates,
 }
 
@@ -135,7 +137,7 @@ impl Settings {
             .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         for (name, value) in table {
             let origin = Origin::File(path.to_owned());
-            let takes_list = options::find(&name).is_some_and(|option| option.kind == options::Kind::Origins);
+            let takes_list = options::find(&name).is_some_and(|option| option.kind.takes_list());
             let text = if takes_list { list_text(&value) } else { scalar_text(&value) };
             match text {
                 Some(text) => self.set(&name, text, origin)?,
@@ -207,6 +209,7 @@ impl Settings {
             tls: self.tls(),
             insecure_plaintext: self.switch("insecure_plaintext"),
             cors: Cors::parse(self.text("cors_origins")).expect("checked when it was set"),
+            hosts: Hosts::parse(self.text("allowed_hosts")).expect("checked when it was set"),
             rates: Rates {
                 data: self.rate("rl_data_rps", "rl_data_burst"),
                 admin: self.rate("rl_admin_rps", "rl_admin_burst"),
@@ -387,13 +390,16 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_a_text_or_a_list() {
+    fn origins_and_hosts_are_a_text_or_a_list() {
         let wanted = Cors::parse("https://a,https://b");
         for file in ["cors_origins = 'https://a, https://b'", "cors_origins = ['https://a', 'https://b']"] {
             assert_eq!(Some(gather(file, &[], &[]).unwrap().config().cors), wanted, "{file}");
         }
         assert!(error("cors_origins = [1]", &[], &[]).contains("takes one value"));
         assert!(error("cors_origins = 'a.example'", &[], &[]).contains("wanted is origins as"));
+        let hosts = gather("allowed_hosts = ['db.example', 'x']", &[], &[]).unwrap().config().hosts;
+        assert_eq!(Some(hosts), Hosts::parse("db.example,x"));
+        assert!(error("allowed_hosts = 'a:1'", &[], &[]).contains("wanted is names of hosts"));
         assert!(error("keys_file = ['a']", &[], &[]).contains("takes one value"));
     }
 

@@ -78,7 +78,8 @@ impl KeyWatch {
         let keys = take_up_all(&mut files).map_err(Failure::KeyStore)?;
         let is_sealed = config.tls.is_some() || config.insecure_plaintext;
         require_safe_address(listen, !keys.is_empty(), is_sealed)?;
-        let access = Access::new(Settings { rates: config.rates, cors: config.cors.clone() });
+        let (cors, hosts) = (config.cors.clone(), config.hosts.clone());
+        let access = Access::new(Settings { rates: config.rates, cors, hosts });
         let watch = KeyWatch { files, access, looks: Every::new(limits::KEY_FILE_PERIOD) };
         match keys.len() {
             0 => tracing::warn!(

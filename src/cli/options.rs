@@ -12,6 +12,7 @@ use crate::io::buf::BLOCK_BYTES;
 use crate::io::world::World;
 use crate::limits;
 use crate::net::access::cors::Cors;
+use crate::net::access::hosts::Hosts;
 use crate::shard::record::Durability;
 
 /// What an option's text must be.
@@ -38,6 +39,8 @@ pub enum Kind {
     OptionalPath,
     /// Origins with commas between, or nothing.
     Origins,
+    /// Names of hosts with commas between, or nothing.
+    Hosts,
 }
 
 pub struct OptionSpec {
@@ -66,7 +69,7 @@ const LOG_SEGMENT: Kind = Kind::Bytes {
     step: BLOCK_BYTES as u64,
 };
 
-pub static OPTIONS: [OptionSpec; 21] = [
+pub static OPTIONS: [OptionSpec; 22] = [
     option("data_dir", Kind::Path, || "./kyrodb-data".to_owned()),
     option("listen", Kind::Address, || "127.0.0.1:3030".to_owned()),
     option("shards", Kind::Number { min: 1, max: limits::SHARDS_MAX as u64 }, || cores().to_string()),
@@ -91,6 +94,7 @@ pub static OPTIONS: [OptionSpec; 21] = [
     option("tls_client_ca", Kind::OptionalPath, String::new),
     option("insecure_plaintext", Kind::Switch, || "false".to_owned()),
     option("cors_origins", Kind::Origins, String::new),
+    option("allowed_hosts", Kind::Hosts, String::new),
     option("rl_data_rps", RATE, || "0".to_owned()),
     option("rl_data_burst", BURST, || "0".to_owned()),
     option("rl_admin_rps", RATE, || "0".to_owned()),
@@ -124,6 +128,11 @@ impl OptionSpec {
 }
 
 impl Kind {
+    /// Whether the file may have a list, beside a text with commas.
+    pub fn takes_list(self) -> bool {
+        matches!(self, Kind::Origins | Kind::Hosts)
+    }
+
     pub fn accepts(self, text: &str) -> bool {
         match self {
             Kind::Path => !text.is_empty(),
@@ -138,6 +147,7 @@ impl Kind {
             Kind::World => World::parse(text).is_some(),
             Kind::OptionalPath => true,
             Kind::Origins => Cors::parse(text).is_some(),
+            Kind::Hosts => Hosts::parse(text).is_some(),
         }
     }
 }
@@ -169,6 +179,7 @@ impl fmt::Display for Kind {
             Kind::World => f.write_str(World::WANTED),
             Kind::OptionalPath => f.write_str("a path, or nothing"),
             Kind::Origins => f.write_str("origins as https://example.com with commas between, or *"),
+            Kind::Hosts => f.write_str("names of hosts as db.example with commas between, or *"),
         }
     }
 }

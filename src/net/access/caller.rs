@@ -128,7 +128,7 @@ impl Caller {
         self.admitted = Admitted::Openly;
         let mut trail = Trail::default();
         // Nothing that steers the server is of another class, so nothing escapes the audit.
-        if self.is_free && class != Class::Alone && !self.is_of_a_strange_page(head) {
+        if self.is_free && class != Class::Alone && self.strangeness(head).is_none() {
             return (Verdict::Pass, trail);
         }
         let cors = &self.access.settings().cors;
@@ -257,22 +257,28 @@ impl Caller {
     fn require(&self, need: &Need<'_>, head: &Head<'_>) -> Result<(), Denial> {
         match self.known() {
             Some(holder) => need.is_met_by(holder.key.role, &holder.key.scope),
-            None if self.is_of_a_strange_page(head) => Err(Denial::Page),
             // Without keys everybody may do everything, on an address that only this machine reaches.
-            None => Ok(()),
+            None => self.strangeness(head).map_or(Ok(()), Err),
         }
     }
 }
 
 impl Caller {
     /// Where nothing asks for a key, any page that is open in a browser of this machine could write: browsers send what
-    /// looks like a form without asking, and keep only the answer from it. No page has a key that nobody gave it.
-    fn is_of_a_strange_page(&self, head: &Head<'_>) -> bool {
-        if matches!(head.method, Method::Get | Method::Head) || self.table.needs_keys() {
-            return false;
+    /// looks like a form without asking, and keep only the answer from it. They keep none from a page whose own name was
+    /// made to point here. Its writes come with an origin, its reads with that name and nothing else to be known by. No
+    /// page has a key that nobody gave it.
+    fn strangeness(&self, head: &Head<'_>) -> Option<Denial> {
+        if self.table.needs_keys() {
+            return None;
         }
-        let cors = &self.access.settings().cors;
-        head.fields.origin().is_some_and(|origin| cors.allowed(Some(origin)).is_none())
+        let settings = self.access.settings();
+        if matches!(head.method, Method::Get | Method::Head) {
+            let is_strange = head.fields.domain().is_some_and(|host| !settings.hosts.allow(host));
+            return is_strange.then_some(Denial::Host);
+        }
+        let is_strange = |origin| settings.cors.allowed(Some(origin)).is_none();
+        head.fields.origin().is_some_and(is_strange).then_some(Denial::Page)
     }
 }
 
@@ -315,6 +321,11 @@ fn problem_of(denial: Denial, need: &Need<'_>) -> Problem {
         Denial::Page => {
             let detail = "a page of another origin sent this: its origin has to be among --cors-origins, or the \
                           server has to have API keys";
+            Problem::new(403, "forbidden", detail)
+        }
+        Denial::Host => {
+            let detail = "a server without API keys is read under localhost, an IP address or a name without a dot: \
+                          this Host has to be among allowed_hosts (--allowed-hosts), or the server has to have API keys";
             Problem::new(403, "forbidden", detail)
         }
         Denial::Rate => {

@@ -35,12 +35,21 @@ pub enum Denial {
     Scope,
     /// A page of an origin that is not configured, where nothing asks for a key.
     Page,
+    /// A read under a name that could be anybody's, where nothing asks for a key.
+    Host,
     Rate,
 }
 
 impl Denial {
-    pub const ALL: [Denial; 6] =
-        [Denial::NoKey, Denial::WrongKey, Denial::Role, Denial::Scope, Denial::Page, Denial::Rate];
+    pub const ALL: [Denial; 7] = [
+        Denial::NoKey,
+        Denial::WrongKey,
+        Denial::Role,
+        Denial::Scope,
+        Denial::Page,
+        Denial::Host,
+        Denial::Rate,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -49,6 +58,7 @@ impl Denial {
             Denial::Role => "role",
             Denial::Scope => "scope",
             Denial::Page => "page",
+            Denial::Host => "host",
             Denial::Rate => "rate",
         }
     }

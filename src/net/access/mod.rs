@@ -3,8 +3,8 @@
 //! Owns: the text of a key ([`key`]) and of a file of them ([`key_file`]); what a key allows ([`role`],
 //! [`scope`]); the keys in force ([`table`]), which a thread beside the cores publishes ([`shared`]);
 //! what each route needs ([`decision`]); how often a caller may come ([`limiter`], [`addresses`]); what
-//! a connection knows of its caller ([`caller`]); cross-origin answers ([`cors`]); who did what and who
-//! was turned away ([`audit`], [`numbers`]).
+//! a connection knows of its caller ([`caller`]); cross-origin answers ([`cors`]); names that a server without keys
+//! is read under ([`hosts`]); who did what and who was turned away ([`audit`], [`numbers`]).
 //!
 //! Lives on: every core; only [`shared`] is common to all, and of it a request reads one counter.
 //! Pure: files are read elsewhere, and time is given.
@@ -19,6 +19,7 @@ pub mod audit;
 pub mod caller;
 pub mod cors;
 pub mod decision;
+pub mod hosts;
 pub mod key;
 pub mod key_file;
 pub mod limiter;

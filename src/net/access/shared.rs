@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::addresses::Addresses;
 use super::audit::Audit;
 use super::cors::Cors;
+use super::hosts::Hosts;
 use super::key_file::ApiKey;
 use super::limiter::{Limiters, Rates};
 use super::numbers::Numbers;
@@ -21,6 +22,7 @@ use crate::types::Mono;
 pub struct Settings {
     pub rates: Rates,
     pub cors: Cors,
+    pub hosts: Hosts,
 }
 
 /// A handle; without keys and settings everybody may do everything.

@@ -5,6 +5,7 @@
 //!
 //! What is kept are places, not texts: what was made of a section holds for every section of the same bytes.
 
+use super::domain::is_domain;
 use super::fault::Fault;
 use super::head::Framing;
 use crate::limits;
@@ -26,9 +27,11 @@ pub enum Field {
     Authorization,
     Origin,
     RequestedMethod,
+    /// The Host, where it is a domain name: others are not asked for.
+    Domain,
 }
 
-const FIELDS: usize = Field::RequestedMethod as usize + 1;
+const FIELDS: usize = Field::Domain as usize + 1;
 
 /// Where a value lies in its section. None is at the very front, where a name is: that is what a field has that is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +112,7 @@ impl Meaning {
         let place = Place::of(value, section);
         // Lengths first: most fields of a head are not ours and are passed over without a comparison.
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => self.host(value),
+            4 if name.eq_ignore_ascii_case("host") => self.host(value, place),
             6 if name.eq_ignore_ascii_case("accept") => self.accept(value, place),
             6 if name.eq_ignore_ascii_case("expect") => self.expect(value),
             6 if name.eq_ignore_ascii_case("origin") => self.only(Field::Origin, value, place),
@@ -170,13 +173,16 @@ impl Meaning {
         Ok(())
     }
 
-    fn host(&mut self, value: &[u8]) -> Result<(), Fault> {
+    fn host(&mut self, value: &[u8], place: Place) -> Result<(), Fault> {
         if self.has_host {
             return Err(Fault::Malformed("there is more than one Host"));
         }
         self.has_host = true;
         if !value.iter().all(|byte| OF_AUTHORITY[usize::from(*byte)]) {
             return Err(Fault::Malformed("the Host is malformed"));
+        }
+        if is_domain(value) {
+            self.places[Field::Domain as usize] = place;
         }
         Ok(())
     }
@@ -321,6 +327,11 @@ impl<'a> Fields<'a> {
 
     pub fn origin(&self) -> Option<&'a str> {
         self.text(Field::Origin)
+    }
+
+    /// The Host with its port, if it is a domain name.
+    pub fn domain(&self) -> Option<&'a str> {
+        self.text(Field::Domain)
     }
 
     /// `Access-Control-Request-Method`.

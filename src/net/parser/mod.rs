@@ -10,6 +10,7 @@
 //! gives nothing more.
 
 pub mod body;
+pub mod domain;
 pub mod fault;
 pub mod fields;
 mod find;

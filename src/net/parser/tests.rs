@@ -288,6 +288,8 @@ fn the_values_of_fields_are_found() {
     let behind = format!("\r\n{head}");
     assert_eq!(Head::parse(behind.as_bytes()).unwrap().fields, fields, "behind an empty line");
 
+    let named = Head::parse(b"GET / HTTP/1.1\r\nHost: a.example:1\r\n\r\n").unwrap().fields;
+    assert_eq!((fields.domain(), named.domain()), (None, Some("a.example:1")));
     let of = |lines: &[u8]| [b"GET / HTTP/1.1\r\nHost: a\r\n", lines, b"\r\n"].concat();
     let twice = of(b"Idempotency-Key: a\r\nIdempotency-Key: a\r\nX-Request-Id: \xff\r\n");
     let fields = Head::parse(&twice).unwrap().fields;
@@ -359,9 +361,10 @@ const LINES: [&str; 13] = [
     "\r\nGET /a HTTP/1.1\r\n",
     "\r\n",
 ];
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "Host: a\r\n",
     "Host: b\r\n",
+    "Host: b.example:3030\r\n",
     "Host:\r\nAccept:\r\nExpect: 100-continue\r\n",
     "Connection: keep-alive\r\n",
     "Host: a\r\nConnection: close\r\n",
