@@ -207,7 +207,7 @@ fn the_reason_counts_and_the_key_is_nowhere() {
         access.audit().denials().map(|(denial, count)| (denial.name(), count)).collect();
     assert_eq!(
         counts,
-        [("no_key", 1), ("wrong_key", 1), ("role", 1), ("scope", 1), ("page", 0), ("rate", 0)]
+        [("no_key", 1), ("wrong_key", 1), ("role", 1), ("scope", 1), ("page", 0), ("host", 0), ("rate", 0)]
     );
     let printed = format!("{access:?} {:?} {:?}", access.table(), access.numbers());
     assert!(!printed.contains(&fields[45..60]), "{printed}");
