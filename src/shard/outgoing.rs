@@ -74,6 +74,23 @@ impl Outgoing {
         taken
     }
 
+    pub fn len(&self) -> usize {
+        self.changed.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Frees up to `count` of what nobody sends any more; false when nothing is left.
+    pub fn shed(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Some((key, version)) = self.changed.pop_first() else { return false };
+            self.memory_bytes -= memory_of_version(&key, &version);
+        }
+        true
+    }
+
     /// The walk begins.
     pub fn begin(&mut self) {
         self.notes = true;

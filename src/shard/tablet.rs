@@ -201,6 +201,22 @@ impl Tablet {
         !outside.is_empty() || index_sheds
     }
 
+    /// Frees about `count` entries of each map of a tablet that nobody can reach any more, and as much of its index; false
+    /// when nothing is left but what is freed at once.
+    pub fn shed(&mut self, count: usize) -> bool {
+        let mut has_more = self.delta.shed(count);
+        has_more |= shed_from(count, || self.expiries.pop_first());
+        has_more |= shed_from(count, || self.staged.pop_first());
+        if let Some(outgoing) = self.outgoing.last_mut() {
+            has_more = true;
+            if !outgoing.shed(count) {
+                self.outgoing.pop();
+            }
+        }
+        has_more |= self.documents.as_mut().is_some_and(|index| index.shed(count));
+        has_more
+    }
+
     /// Takes out of the next `count` entries behind `after` those with LSNs up to `covered`: they are in a
     /// run now. Gives them, and the last key looked at, `None` at the end.
     pub fn drop_sealed(
@@ -310,6 +326,11 @@ impl Tablet {
     }
 }
 
+/// Takes out up to `count`; false when nothing is left.
+fn shed_from<T>(count: usize, mut take: impl FnMut() -> Option<T>) -> bool {
+    (0..count).all(|_| take().is_some())
+}
+
 /// Whether `condition` holds of the present version.
 pub fn holds(condition: Condition, present: Option<Seq>) -> bool {
     match condition {
@@ -322,6 +343,7 @@ pub fn holds(condition: Condition, present: Option<Seq>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::ShipPart;
     use super::super::payload::{Payload, TEXT};
     use super::*;
 
@@ -387,6 +409,41 @@ mod tests {
         }
         tablet.heat.end_window(1.0);
         assert_eq!(tablet.heat.writes.per_second(), 0.0);
+    }
+
+    /// 10^5 expiries were freed in one step, which held the core up.
+    #[test]
+    fn no_step_of_freeing_a_tablet_is_larger_for_a_larger_one() {
+        let mut tablet = tablet();
+        let part = ShipPart {
+            from: tablet.id,
+            start: Key::from_u64(0),
+            end: None,
+            tablet: TabletId(2),
+            to: crate::types::ShardId(1),
+        };
+        let mut outgoing = Outgoing::new(&part);
+        outgoing.begin();
+        tablet.outgoing.push(outgoing);
+        for key in 0..100 {
+            tablet.apply(Key::from_u64(key), put(Seq(key + 1), key + 1, WallMs(key + 1)), false);
+            tablet.stage(&Key::from_u64(key), Lsn(key + 200), None);
+        }
+        let left = |tablet: &Tablet| {
+            let outgoing: usize = tablet.outgoing.iter().map(Outgoing::len).sum();
+            [tablet.delta.len(), tablet.expiries.len(), tablet.staged.len(), outgoing]
+        };
+        let mut before = left(&tablet);
+        assert_eq!(before, [100; 4]);
+        while tablet.shed(7) {
+            let after = left(&tablet);
+            assert!(
+                before.iter().zip(after).all(|(before, after)| before - after <= 7),
+                "{before:?} {after:?}"
+            );
+            before = after;
+        }
+        assert_eq!(left(&tablet), [0; 4], "and nothing is left for the last step");
     }
 
     #[test]

@@ -203,8 +203,7 @@ impl Tablets {
         }
         if let Some(tablet) = self.dropped.last_mut() {
             any = true;
-            let index_is_there = tablet.documents.as_mut().is_some_and(|index| index.shed(count));
-            if !tablet.delta.shed(count) && !index_is_there {
+            if !tablet.shed(count) {
                 self.dropped.pop();
             }
         }
