@@ -1,5 +1,8 @@
 //! `backup`: a snapshot of a running server, copied; runs that the last backup has already are linked to it.
 //!
+//! What is linked is read first, whole: a file that has rotted in the last backup would be rotten in this one as well, and
+//! all that come. It is copied anew instead.
+//!
 //! A backup is a directory `<id>` like that of a snapshot; its name appears when everything in it is durable.
 //! The server's own snapshot goes afterwards, so that it keeps no room. Until it has gone, a file says which it is, so
 //! that the next backup finds what one that was killed has left.
@@ -15,6 +18,7 @@ use serde_json::json;
 use super::args::BackupArgs;
 use super::client::{Answer, Client, percent_encoded};
 use super::data_dir::DataDir;
+use super::engine::with_file_check;
 use super::failure::{Failure, Refused};
 use super::files::{Copied, Tree, copy_file, description_of, same_run, sync_dir};
 use super::output::Output;
@@ -27,6 +31,15 @@ const UNDER_WAY_FILE: &str = "UNDER_WAY";
 /// Before its end is asked for the first time; twice as long each time.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// What became of the files of a backup.
+#[derive(Debug, Default)]
+struct Filled {
+    copied: Copied,
+    linked: Copied,
+    /// Those of the last backup that have rotted there; they were copied.
+    damaged: u64,
+}
 
 #[derive(Deserialize)]
 struct Begun {
@@ -48,7 +61,7 @@ pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
     let snapshot = take(args, &client)?;
     let made = make(args, &snapshot);
     let dropped = drop_snapshot(&client, &snapshot.id).and_then(|()| forget(args));
-    let (copied, linked) = made?;
+    let Filled { copied, linked, damaged } = made?;
     if let Err(error) = dropped {
         eprintln!("the backup is there, but the server keeps its snapshot {}: {error}", snapshot.id);
     }
@@ -62,6 +75,7 @@ pub fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure> {
         "copied_bytes": copied.bytes,
         "linked_files": linked.files,
         "linked_bytes": linked.bytes,
+        "damaged_files": damaged,
     }))
 }
 
@@ -148,7 +162,7 @@ fn forget(args: &BackupArgs) -> Result<(), Failure> {
     fs::remove_file(&under_way).map_err(Failure::file(&under_way))
 }
 
-fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Failure> {
+fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<Filled, Failure> {
     let from = args.data_dir.join(SNAPSHOTS_DIR).join(&snapshot.id);
     if description_of(&from).as_ref() != Some(snapshot) {
         let what = format!(
@@ -161,16 +175,17 @@ fn make(args: &BackupArgs, snapshot: &Snapshot) -> Result<(Copied, Copied), Fail
     let before = latest(&args.to)?;
     let unfinished = args.to.join(format!("{}{UNFINISHED}", snapshot.id));
     fs::create_dir(&unfinished).map_err(Failure::file(&unfinished))?;
-    let copied = fill(&from, before.as_deref(), &unfinished);
-    if copied.is_err() {
+    let filled = with_file_check(|damage_of| fill(&from, before.as_deref(), &unfinished, damage_of));
+    let filled = filled.and_then(|filled| filled);
+    if filled.is_err() {
         // Half a backup helps nobody; what cannot be removed is never taken for one.
         let _ = fs::remove_dir_all(&unfinished);
-        return copied;
+        return filled;
     }
     let finished = args.to.join(&snapshot.id);
     fs::rename(&unfinished, &finished).map_err(Failure::file(&finished))?;
     sync_dir(&args.to)?;
-    copied
+    filled
 }
 
 /// The newest backup: ids begin with the time.
@@ -185,10 +200,15 @@ fn latest(dir: &Path) -> Result<Option<PathBuf>, Failure> {
     Ok(found.into_iter().max())
 }
 
-/// Gives what was copied and what was linked.
-fn fill(from: &Path, before: Option<&Path>, to: &Path) -> Result<(Copied, Copied), Failure> {
+/// `damage_of` says what is wrong with a file of `before`.
+fn fill(
+    from: &Path,
+    before: Option<&Path>,
+    to: &Path,
+    damage_of: &mut dyn FnMut(&Path) -> Option<String>,
+) -> Result<Filled, Failure> {
     let tree = Tree::of(from)?;
-    let (mut copied, mut linked) = (Copied::default(), Copied::default());
+    let mut filled = Filled::default();
     for dir in &tree.dirs {
         let dir = to.join(dir);
         fs::create_dir(&dir).map_err(Failure::file(&dir))?;
@@ -197,18 +217,85 @@ fn fill(from: &Path, before: Option<&Path>, to: &Path) -> Result<(Copied, Copied
         let (source, target) = (from.join(file), to.join(file));
         let is_run = file.extension().is_some_and(|extension| extension == "run" || extension == "values");
         let same = before.map(|before| before.join(file)).filter(|old| is_run && same_run(old, &source));
-        match same {
+        match same.filter(|old| is_whole(old, damage_of, &mut filled)) {
             Some(old) => {
                 fs::hard_link(&old, &target).map_err(Failure::file(&target))?;
-                linked.add(fs::metadata(&target).map_err(Failure::file(&target))?.len());
+                filled.linked.add(fs::metadata(&target).map_err(Failure::file(&target))?.len());
             }
-            None => copied.add(copy_file(&source, &target)?),
+            None => filled.copied.add(copy_file(&source, &target)?),
         }
     }
     for dir in tree.dirs.iter().rev() {
         sync_dir(&to.join(dir))?;
     }
-    copied.add(copy_file(&from.join(DESCRIPTION_FILE), &to.join(DESCRIPTION_FILE))?);
+    filled.copied.add(copy_file(&from.join(DESCRIPTION_FILE), &to.join(DESCRIPTION_FILE))?);
     sync_dir(to)?;
-    Ok((copied, linked))
+    Ok(filled)
+}
+
+fn is_whole(old: &Path, damage_of: &mut dyn FnMut(&Path) -> Option<String>, filled: &mut Filled) -> bool {
+    let Some(what) = damage_of(old) else { return true };
+    filled.damaged += 1;
+    eprintln!("copied anew, as it is damaged in the last backup: {what}");
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::with_node;
+    use super::*;
+    use crate::limits;
+    use crate::shard::key::Key;
+    use crate::shard::node::Node;
+    use crate::shard::payload::{Payload, TEXT};
+    use crate::shard::record::{Change, Condition, Durability, Write};
+
+    async fn put(node: &Node, key: u64, bytes: usize) {
+        let change = Change::Put { payload: Payload::new(TEXT, &vec![b'x'; bytes]), expires: None };
+        let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Memory);
+        let collection = node.collection("default").expect("exists from the start");
+        let write = Write { key, change, condition, durability, once: None };
+        node.write(&collection, write).get().await.expect("written");
+    }
+
+    /// The length and the end of a file agree whatever has rotted in its middle.
+    #[test]
+    fn what_has_rotted_in_the_last_backup_is_not_linked_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [data, first, second] = ["data", "first", "second"].map(|name| dir.path().join(name));
+        let written = with_node(&data, async |node| {
+            for key in 0..2000 {
+                put(&node, key, 20).await;
+            }
+            put(&node, 5000, 2 * limits::INLINE_VALUE_BYTES_MAX).await;
+            node.checkpoint().await.expect("sealed");
+        });
+        written.expect("a node that stops in order");
+        fs::write(data.join(DESCRIPTION_FILE), "{}").expect("written");
+        let back_up = |before: Option<&Path>, to: &Path| {
+            fs::create_dir(to).expect("made");
+            let filled = with_file_check(|damage_of| fill(&data, before, to, damage_of));
+            filled.and_then(|filled| filled).expect("filled")
+        };
+        assert_eq!(back_up(None, &first).linked.files, 0);
+        let names = Tree::of(&data).expect("a shard").files;
+        let end_with = |end: &str| names.iter().find(|name| name.extension().is_some_and(|is| is == end));
+        let (run, values) = (end_with("run").expect("sealed"), end_with("values").expect("a large value"));
+        for rotten in [run, values] {
+            let path = first.join(rotten);
+            let mut bytes = fs::read(&path).expect("read");
+            bytes[5000] ^= 1;
+            fs::write(&path, bytes).expect("written");
+            let filled = back_up(Some(&first), &second);
+            assert_eq!((filled.damaged, filled.linked.files), (1, 1), "{}", rotten.display());
+            for name in [run, values] {
+                let read = |dir: &Path| fs::read(dir.join(name)).expect("read");
+                assert!(read(&second) == read(&data), "{}", name.display());
+            }
+            // Whole again.
+            fs::copy(data.join(rotten), &path).expect("copied");
+            fs::remove_dir_all(&second).expect("removed");
+        }
+        assert_eq!(back_up(Some(&first), &second).linked.files, 2, "and what is whole is linked");
+    }
 }

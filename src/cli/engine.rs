@@ -95,6 +95,16 @@ impl Place {
     }
 }
 
+/// Gives `body` a look into runs and value files: it says what is wrong with one, by the hashes in it.
+pub fn with_file_check<T>(
+    body: impl FnOnce(&mut dyn FnMut(&Path) -> Option<String>) -> T,
+) -> Result<T, Failure> {
+    with_executor(|executor| {
+        let runtime = executor.runtime();
+        body(&mut |path| executor.block_on(inspect::damage_of_file(&runtime, path)))
+    })
+}
+
 /// This directory and its snapshots, or the backups in it.
 fn places_in(data_dir: &Path) -> Result<Vec<Place>, Failure> {
     let (shards, is_snapshot) = (shards_in(data_dir), description_of(data_dir).is_some());

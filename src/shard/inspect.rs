@@ -113,6 +113,15 @@ pub fn missing_shards(
     missing.chain(other).collect()
 }
 
+/// What is wrong with a run or a value file, by the hashes in it; `None` when nothing is, and of any other file.
+pub async fn damage_of_file(runtime: &Runtime, path: &Path) -> Option<String> {
+    let (dir, name) = (path.parent()?, path.file_name()?.to_str()?);
+    if let Some(id) = parse_run_file_name(name) {
+        return runs::check_alone(runtime, dir, id).await.err().map(|error| error.to_string());
+    }
+    value_check::damage_alone(runtime, dir, runs::parse_value_file_name(name)?).await
+}
+
 fn place(shard: ShardId, file: &Path, what: String) -> Finding {
     Finding::of(shard, file.to_owned(), what)
 }

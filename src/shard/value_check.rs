@@ -54,21 +54,31 @@ pub async fn verify_alone(runtime: &Runtime, dir: &Path, shard: ShardId) -> Vec<
     for entry in entries {
         let Some(id) = parse_value_file_name(&entry.name) else { continue };
         let file = dir.join(&entry.name);
-        let checked = async {
-            let opened = open(runtime, &file).await?;
-            let footer = FileOffset(entry.len.saturating_sub(BLOCK_BYTES as u64));
-            let page = read(&opened, &file, footer, BLOCK_BYTES).await?;
-            let cut =
-                || LoadError::Length { path: file.clone(), wanted: BLOCK_BYTES as u64, found: entry.len };
-            let meta = ValueFooter::meta_of(&page, id, entry.len).ok_or_else(cut)?;
-            check_file(runtime, dir, meta).await
-        };
-        match checked.await {
+        match check_alone(runtime, dir, id).await {
             Ok(checked) => findings.extend(in_values(shard, &file, checked.damaged)),
             Err(error) => findings.push(finding(shard, file, &error)),
         }
     }
     findings
+}
+
+/// The first damage in a value file, by what the file says of itself.
+pub async fn damage_alone(runtime: &Runtime, dir: &Path, id: RunId) -> Option<String> {
+    match check_alone(runtime, dir, id).await {
+        Ok(checked) => checked.damaged.into_values().next(),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+async fn check_alone(runtime: &Runtime, dir: &Path, id: RunId) -> Result<Checked, LoadError> {
+    let path = dir.join(value_file_name(id));
+    let file = open(runtime, &path).await?;
+    let len = file.len().await.map_err(|error| LoadError::Io { path: path.clone(), error })?;
+    let footer = FileOffset(len.saturating_sub(BLOCK_BYTES as u64));
+    let page = read(&file, &path, footer, BLOCK_BYTES).await?;
+    let cut = || LoadError::Length { path, wanted: BLOCK_BYTES as u64, found: len };
+    let meta = ValueFooter::meta_of(&page, id, len).ok_or_else(cut)?;
+    check_file(runtime, dir, meta).await
 }
 
 /// What the type of the keys is, the map knows.
