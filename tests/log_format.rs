@@ -151,7 +151,13 @@ fn segment() -> Vec<BlockOut> {
 fn replay(segment: SegmentId, bytes: &[u8]) -> (Recovered, Vec<Record>) {
     let mut file = vec![0; limits::LOG_SEGMENT_BYTES_MIN];
     file[..bytes.len()].copy_from_slice(bytes);
-    let start = ReplayStart { shard: SHARD, from: segment, first_wanted: Lsn(1), floor: Lsn::ZERO };
+    let start = ReplayStart {
+        shard: SHARD,
+        from: segment,
+        first_wanted: Lsn(1),
+        floor: Lsn::ZERO,
+        made: Made::default(),
+    };
     let files = [SegmentFile { id: segment, len: file.len() as u64 }];
     let mut replay = Replay::new(start, &files).expect("files");
     let mut records = Vec::new();

@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 
 use kyrodb::io::log::dump::Dump;
-use kyrodb::io::log::{ReadAt, RecordRef, Replay, ReplayStart, SegmentFile, Step, verify};
+use kyrodb::io::log::{Made, ReadAt, RecordRef, Replay, ReplayStart, SegmentFile, Step, verify};
 use kyrodb::types::{Lsn, SegmentId, ShardId};
 use libfuzzer_sys::fuzz_target;
 
@@ -40,7 +40,7 @@ fn log(segments: &[&[u8]]) {
         .zip(segments)
         .map(|(id, bytes)| SegmentFile { id: SegmentId(id), len: bytes.len() as u64 })
         .collect();
-    let start = ReplayStart { shard: SHARD, from: FIRST, first_wanted: Lsn(1), floor: Lsn::ZERO };
+    let start = ReplayStart { shard: SHARD, from: FIRST, first_wanted: Lsn(1), floor: Lsn::ZERO, made: Made::default() };
     replay(start, segments, &files);
     let read = |at| Ok::<_, Infallible>(bytes(segments, at).to_vec());
     let Ok(_) = verify(start, &files, read);

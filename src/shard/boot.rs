@@ -61,6 +61,7 @@ async fn start(node: &Node) -> Result<(), StartError> {
         // Versions that the crash may have taken with it are not given out again, nor after another.
         core.engine.borrow_mut().tablets.jump_seqs(limits::CRASH_JUMP_RECORDS);
     }
+    core.witnesses.set(true);
     let opened = core.commit_state(|state| (state.clean, state.node) = (false, of)).await;
     opened.map_err(|_| StartError::Other { shard: node.shard() })?;
     if node.shard() == WRITER {

@@ -43,6 +43,7 @@ use super::store::shares::Shares;
 use super::store::{Before, ColdRead, DeltaPage, Part, Shelf, Stored};
 use crate::io::executor::Class;
 use crate::io::executor::sync::{Signal, promise};
+use crate::io::log::Made;
 use crate::io::manifest::ManifestError;
 use crate::io::runtime::Runtime;
 use crate::limits;
@@ -61,6 +62,8 @@ pub struct Core {
     pub progress: Signal,
     /// A log segment was begun: there is less room on the disk.
     pub segment_begun: Signal,
+    /// From the first state of this life on.
+    pub witnesses: Cell<bool>,
     /// A checkpoint is wanted now.
     pub checkpoint_wanted: Signal,
     pub checkpoints: Cell<checkpoint::Progress>,
@@ -151,6 +154,7 @@ impl Core {
             settle_work: Signal::default(),
             progress: Signal::default(),
             segment_begun: Signal::default(),
+            witnesses: Cell::new(false),
             checkpoint_wanted: Signal::default(),
             checkpoints: Cell::default(),
             compaction_wanted: Signal::default(),
@@ -529,10 +533,20 @@ impl Core {
         })
     }
 
+    /// Puts the segments that were made on record, so that the next start misses one that is gone. The first state of this
+    /// life tells those that are made before it: until then nothing is acknowledged.
+    pub async fn witness_segments(&self) {
+        if self.witnesses.get() {
+            // What fails here fails the shard, or is said again by the next seal.
+            let _ = self.commit_state(|_| ()).await;
+        }
+    }
+
     /// What every state says of the shard as it is now.
     pub fn describe(&self, state: &mut ShardState) {
         let engine = self.engine.borrow();
         state.floor = engine.durable();
+        state.made = if state.clean { Made::default() } else { self.segments.made() };
         state.clock = engine.clock_last();
         state.catalogue = engine.catalogue().map(|catalogue| (**catalogue).clone());
         let before: BTreeMap<TabletId, (u64, Epoch)> =

@@ -10,7 +10,7 @@ use super::state::{LoadedRun, RunMeta, ShardState};
 use super::value_check;
 use crate::io::buf::AlignedBuf;
 use crate::io::log::{
-    Cause, Damage, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
+    Cause, Damage, Made, Replay, ReplayError, ReplayStart, SegmentFile, Step, parse_segment_file_name,
     segment_file_name,
 };
 use crate::io::manifest::{Manifest, ManifestDamage, ManifestError, SUPERBLOCK_FILE};
@@ -225,10 +225,11 @@ async fn verify_log(
             from: state.first_segment,
             first_wanted: state.covered.next(),
             floor: state.floor,
+            made: state.made,
         },
         None => {
             let from = files.iter().map(|file| file.id).min().unwrap_or(SegmentId(1));
-            ReplayStart { shard, from, first_wanted: Lsn::ZERO, floor: Lsn::ZERO }
+            ReplayStart { shard, from, first_wanted: Lsn::ZERO, floor: Lsn::ZERO, made: Made::default() }
         }
     };
     let mut findings = Vec::new();

@@ -282,6 +282,7 @@ async fn replay(
         from: state.first_segment,
         first_wanted: state.covered.next(),
         floor: state.floor,
+        made: state.made,
     };
     let mut replay = Replay::new(start, files).map_err(StartError::Log)?;
     if let Some(to) = state.replay_to {
@@ -438,7 +439,6 @@ async fn open(
 ) -> Result<Rc<Core>, StartError> {
     let Beginning { mut log, segments, last_lsn, clock } = from;
     segments.make_first().await.map_err(|error| io_at(&dirs.log, error))?;
-    node.runtime().spawn(Class::Background, segments.clone().keep_ahead());
     let block = log.next_block(last_lsn).expect("the first block is built in any case");
     segments.note_block(block.segment, block.begun_lsn);
     let file = segments.file(block.segment).await;
@@ -463,5 +463,10 @@ async fn open(
     }
     let mailbox = node.inner().mailbox.clone();
     let runtime = node.runtime().clone();
-    Ok(Rc::new(Core::new(runtime, mailbox, engine, segments, Ledger::new(manifest, state), options, bytes)))
+    let ledger = Ledger::new(manifest, state);
+    let core = Rc::new(Core::new(runtime, mailbox, engine, segments.clone(), ledger, options, bytes));
+    let witness = core.clone();
+    let ahead = segments.keep_ahead(async move || witness.witness_segments().await);
+    node.runtime().spawn(Class::Background, ahead);
+    Ok(core)
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::io::buf::AlignedBuf;
 use crate::io::executor::sync::Signal;
-use crate::io::log::segment_file_name;
+use crate::io::log::{Made, segment_file_name};
 use crate::io::op::{OpenMode, Sync};
 use crate::io::runtime::{File, Runtime};
 use crate::limits;
@@ -43,6 +43,8 @@ pub struct Segments {
     /// that filled them may still be on its way, and their length may be another.
     born: SegmentId,
     current: Cell<SegmentId>,
+    /// The last one that is there, durably.
+    made: Cell<SegmentId>,
     /// When the current one was begun.
     begun_at: Cell<Mono>,
     starved: Cell<bool>,
@@ -70,6 +72,7 @@ impl Segments {
             wanted: Cell::new(None),
             born: next,
             current: Cell::new(next),
+            made: Cell::default(),
             begun_at,
             starved: Cell::new(false),
             changed: Signal::default(),
@@ -102,6 +105,11 @@ impl Segments {
     /// Whether the last attempt to make a segment failed for want of room.
     pub fn is_starved(&self) -> bool {
         self.starved.get()
+    }
+
+    /// What this life has made; the first of them was begun before it served anybody.
+    pub fn made(&self) -> Made {
+        Made { first: self.born, last: self.made.get() }
     }
 
     pub fn live_count(&self) -> usize {
@@ -179,8 +187,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Keeps segments ready ahead of the writer, for ever.
-    pub async fn keep_ahead(self: Rc<Self>) {
+    /// Keeps segments ready ahead of the writer, for ever. `witness` puts on record what was made, before it is used.
+    pub async fn keep_ahead(self: Rc<Self>, witness: impl AsyncFn()) {
         loop {
             let changed = self.changed.wait();
             let Some(id) = self.first_missing() else {
@@ -189,6 +197,7 @@ impl Segments {
             };
             match self.make(id).await {
                 Ok(file) => {
+                    witness().await;
                     self.files.borrow_mut().insert(id, Rc::new(file));
                     self.starved.set(false);
                     self.changed.notify();
@@ -222,7 +231,9 @@ impl Segments {
             return Err(error);
         }
         self.runtime.sync_dir(self.dir.clone()).await?;
-        self.runtime.open(path, OpenMode::ReadWrite).await
+        let file = self.runtime.open(path, OpenMode::ReadWrite).await?;
+        self.made.set(id);
+        Ok(file)
     }
 
     /// `paced`: nobody waits for it yet, so it leaves the disk to others half of the time.
@@ -248,5 +259,85 @@ impl Segments {
 
     pub fn path(&self, id: SegmentId) -> PathBuf {
         self.dir.join(segment_file_name(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::log::{Evidence, ReplayError, parse_segment_file_name};
+    use crate::io::sim::{CrashPolicy, Disk, Sim, SimConfig};
+    use crate::shard::boot;
+    use crate::shard::key::Key;
+    use crate::shard::mailbox::mailboxes;
+    use crate::shard::node::Node;
+    use crate::shard::options::ShardOptions;
+    use crate::shard::payload::{OCTET_STREAM, Payload};
+    use crate::shard::record::{Change, Condition, Durability, Write};
+    use crate::shard::start_error::StartError;
+
+    /// Runs `life` on a node of one shard with this disk, and cuts the power behind it.
+    fn lives(disk: Disk, life: impl AsyncFnOnce(&Node) + 'static) -> Result<Disk, StartError> {
+        let mut sim = Sim::with_disk(1, disk, SimConfig::cores(1));
+        let mailbox = mailboxes(1).pop().expect("one mailbox for one shard");
+        let options = ShardOptions {
+            log_segment_bytes: limits::LOG_SEGMENT_BYTES_MIN,
+            checkpoint_log_bytes: 1 << 30,
+            ..ShardOptions::new("/")
+        };
+        let node = boot::launch(sim.executor(0), mailbox, options);
+        let lived = sim.run(async move {
+            node.started().await?;
+            life(&node).await;
+            Ok::<_, StartError>(())
+        });
+        lived.unwrap_or_else(|stuck| panic!("{stuck}"))?;
+        Ok(sim.crash(CrashPolicy::KeepNothing))
+    }
+
+    async fn put(node: &Node, keys: std::ops::Range<u64>) {
+        let collection = node.collection("default").expect("exists from the start");
+        for key in keys {
+            let change = Change::Put { payload: Payload::new(OCTET_STREAM, &[7; 50_000]), expires: None };
+            let (key, condition, durability) = (Key::from_u64(key), Condition::None, Durability::Fsync);
+            let write = Write { key, change, condition, durability, once: None };
+            node.write(&collection, write).get().await.expect("written");
+        }
+    }
+
+    fn segments_on(disk: &Disk) -> Vec<(SegmentId, String)> {
+        let named = |(path, _): (String, u64)| {
+            let id = parse_segment_file_name(path.rsplit_once('/')?.1)?;
+            Some((id, path))
+        };
+        disk.file_lens().into_iter().filter_map(named).collect()
+    }
+
+    /// The newest segment, emptied after a crash, took acknowledged writes with it, and the shard started without a word.
+    #[test]
+    fn a_segment_that_is_gone_is_missed_after_a_crash() {
+        let disk = lives(Disk::default(), async |node| put(node, 0..70).await).expect("a new node starts");
+        let segments = segments_on(&disk);
+        assert!(segments.len() >= 4, "{segments:?}");
+        for from in 0..segments.len() {
+            let mut bad = disk.clone();
+            segments[from..].iter().for_each(|(_, path)| bad.truncate(path, 0));
+            let refused = lives(bad, async |_| ()).err().unwrap_or_else(|| panic!("starts without {from}"));
+            let told = refused.to_string();
+            assert!(told.contains(&segment_file_name(segments[from].0)), "{told}");
+            let StartError::Log(ReplayError::Damage(damage)) = refused else { panic!("{told}") };
+            assert_eq!(damage.evidence, Evidence::Made { segment: segments[from].0 }, "{told}");
+        }
+        // The first segment of a later life, of which nothing is left but zeros.
+        let disk = lives(disk, async |node| put(node, 70..80).await).expect("nothing is missing");
+        let (first, path) = segments_on(&disk)
+            .into_iter()
+            .find(|(id, _)| *id > segments[segments.len() - 1].0)
+            .expect("made");
+        let mut bad = disk.clone();
+        bad.truncate(&path, 0);
+        let refused = lives(bad, async |_| ()).err().expect("it does not start without the newest life");
+        assert!(refused.to_string().contains(&segment_file_name(first)), "{refused}");
+        lives(disk, async |node| put(node, 80..81).await).expect("nothing is missing");
     }
 }

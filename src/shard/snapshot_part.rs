@@ -25,7 +25,7 @@ use super::store::error::StoreError;
 use crate::io::crashsafe;
 use crate::io::executor::Class;
 use crate::io::executor::sync::Signal;
-use crate::io::log::segment_file_name;
+use crate::io::log::{Made, segment_file_name};
 use crate::io::manifest::{Manifest, ManifestError};
 use crate::types::{Lsn, RunId};
 
@@ -105,6 +105,8 @@ pub(super) fn cut(core: &Core, number: u64) -> Result<(), Refusal> {
     // Behind the cut there is whatever was written while the files were linked.
     state.clean = false;
     state.floor = lsn;
+    // Only those with what counts are linked.
+    state.made = Made::default();
     state.replay_to = Some(lsn);
     core.segments.keep_from(Some(state.first_segment));
     let records = engine.tablets.iter().map(|tablet| tablet.records).sum();

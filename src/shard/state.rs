@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! u16 version | u8 flags (1 = closed cleanly, 2 = has a catalogue, 4 = a snapshot,
-//!   8 = the catalogue tells placements) | u8 0 | u16 shards | u16 0
+//!   8 = the catalogue tells placements, 16 = of documents, 32 = tells segments) | u8 0 | u16 shards | u16 0
 //! u64 node | u64 joined shards (shard 0)
 //! u64 log_segment_bytes | u64 floor LSN | u64 covered LSN | u64 first segment | u64 next run | u64 clock
 //! u32 runs of format 1, each: u64 id | u64 from | u64 to | u64 file length | u64 footer hash | u64 entries
@@ -16,6 +16,7 @@
 //! u64 replay to LSN (0 when flag 4 is not set) | u32 gaps, each: u64 after LSN | u64 before LSN
 //! u32 value files, each: u64 id | u64 file length | u64 footer hash | u64 value bytes
 //! for each of the runs above: u32 value files that it refers to, each: u64 id | u64 bytes
+//! u64 first segment of this life | u64 last one made (only when flag 32 is set; programs of before do not read on)
 //! ```
 //!
 //! Version 2 ends with the gaps, and has no placements.
@@ -29,6 +30,7 @@ use super::key::Key;
 use super::run::{RunFile, ValueMeta};
 use super::store::{LAST, Place, Span};
 use crate::io::codec::{Put, Reader, Truncated};
+use crate::io::log::Made;
 use crate::types::{CollectionId, Epoch, Lsn, NodeId, RunId, SegmentId, Seq, TabletId, WallMs};
 
 const VERSION: u16 = 3;
@@ -39,6 +41,7 @@ const FLAG_CATALOGUE: u8 = 2;
 const FLAG_SNAPSHOT: u8 = 4;
 const FLAG_PLACEMENTS: u8 = 8;
 const FLAG_DOCUMENTS: u8 = 16;
+const FLAG_SEGMENTS: u8 = 32;
 
 /// A run that the manifest names, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +98,9 @@ pub struct ShardState {
     pub covered: Lsn,
     /// Where replay begins.
     pub first_segment: SegmentId,
+    /// What the life of this state has made of the log, each before anything in it was acknowledged: a start misses what is
+    /// not there, from where the log ends on. Nothing when `floor` tells everything.
+    pub made: Made,
     pub next_run: RunId,
     /// Last commit timestamp.
     pub clock: u64,
@@ -200,7 +206,8 @@ impl ShardState {
             Form::Placed => FLAG_PLACEMENTS,
             Form::Documents => FLAG_DOCUMENTS,
         };
-        out.put_u8(clean | catalogue | snapshot | form);
+        let segments = if self.made == Made::default() { 0 } else { FLAG_SEGMENTS };
+        out.put_u8(clean | catalogue | snapshot | form | segments);
         out.put_u8(0);
         out.put_u16(self.shards);
         out.put_u16(0);
@@ -249,6 +256,10 @@ impl ShardState {
                 out.put_u64(used.file.0);
                 out.put_u64(used.bytes);
             }
+        }
+        if segments != 0 {
+            out.put_u64(self.made.first.0);
+            out.put_u64(self.made.last.0);
         }
         out
     }
@@ -309,6 +320,9 @@ impl ShardState {
         }
         if version > 2 {
             state.decode_values(&mut reader)?;
+        }
+        if flags & FLAG_SEGMENTS != 0 {
+            state.made = Made { first: SegmentId(reader.u64()?), last: SegmentId(reader.u64()?) };
         }
         Ok(state)
     }
@@ -463,6 +477,7 @@ mod tests {
             floor: Lsn(9),
             covered: Lsn(7),
             first_segment: SegmentId(3),
+            made: Made { first: SegmentId(4), last: SegmentId(6) },
             next_run: RunId(5),
             clock: 77,
             loaded_runs: vec![LoadedRun {
@@ -550,7 +565,7 @@ mod tests {
     /// What servers of before wrote.
     #[test]
     fn version_2_is_still_read() {
-        let mut old = sample();
+        let mut old = ShardState { made: Made::default(), ..sample() };
         (old.values, old.runs[0].values) = (Vec::new(), Vec::new());
         let mut bytes = old.encode();
         bytes[0] = 2;

@@ -186,6 +186,25 @@ fn a_segment_that_ends_early_is_cut_where_the_log_ends() {
     assert_eq!(cuts, 12);
 }
 
+/// Segments that are gone keep a shard from starting, also where nothing that is left knows of what was in them.
+#[test]
+fn segments_that_are_gone_are_cut() {
+    let (disk, model) = long_log();
+    let segments: Vec<_> = paths(&disk, ".wal").into_iter().map(|(path, _)| path).collect();
+    for first in 1..segments.len() {
+        let mut bad = disk.clone();
+        segments[first..].iter().for_each(|path| bad.truncate(path, 0));
+        let what = format!("without {}", segments[first]);
+        assert!(starts(&bad).is_none(), "{what}: it starts");
+        let told = found(bad.clone()).join("; ");
+        let name = segments[first].rsplit('/').next().expect("a name");
+        assert!(told.contains(name) && told.contains("was made"), "{told}");
+        let (mended, told, _) = repaired(bad, CUT).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let cluster = starts(&mended).unwrap_or_else(|| panic!("{what}: it does not start"));
+        check(cluster, &model, Lost::of(&told), &what);
+    }
+}
+
 /// No record that is told as lost is served.
 fn lost_as_told(mut cluster: Cluster, told: &Value, what: &str) -> Cluster {
     let (node, what) = (cluster.nodes[0].clone(), what.to_owned());

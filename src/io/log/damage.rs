@@ -31,6 +31,8 @@ pub enum Evidence {
     Durable { lsn: Lsn, segment: SegmentId, offset: FileOffset },
     /// The manifest names this LSN as the last of a clean shutdown.
     Floor { lsn: Lsn },
+    /// The manifest has noted that this segment, there or behind it, was made.
+    Made { segment: SegmentId },
     /// An earlier recovery read beyond this place and went on in that segment.
     Recovered { segment: SegmentId },
     /// No crash leaves this behind.
@@ -86,6 +88,10 @@ impl fmt::Display for Evidence {
                 write!(f, "LSN {lsn} was on stable storage, says the block at offset {offset} of log/{file}")
             }
             Evidence::Floor { lsn } => write!(f, "LSN {lsn} was on stable storage, says the manifest"),
+            Evidence::Made { segment } => {
+                let file = segment_file_name(*segment);
+                write!(f, "the manifest says that log/{file} was made, and it is missing or empty")
+            }
             Evidence::Recovered { segment } => {
                 write!(f, "an earlier recovery read beyond it, says log/{}", segment_file_name(*segment))
             }
@@ -105,6 +111,10 @@ impl fmt::Display for Damage {
         write!(f, "{cause}; {evidence}. ")?;
         f.write_str(match evidence {
             Evidence::Covered { .. } => "A server starts all the same, and removes the segment in time",
+            Evidence::Made { .. } => {
+                "Writes that were acknowledged may be in it: put it back. If it is lost, `kyrodb repair --cut-log` goes on \
+                 without it. Nothing was changed; `kyrodb verify` lists every damaged place"
+            }
             _ => {
                 "No record was changed. `kyrodb verify` lists every damaged place, `kyrodb wal dump` shows what can \
                  be read"

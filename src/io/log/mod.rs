@@ -44,7 +44,7 @@ pub use assemble::ContentFault;
 pub use block::{BlockFault, BlockHeader, BlockView};
 pub use builder::{BlockOut, LogBuilder};
 pub use damage::{Cause, Damage, Evidence, ReplayError};
-pub use plan::{ReadAt, Recovered, ReplayStart, SegmentFile, Step};
+pub use plan::{Made, ReadAt, Recovered, ReplayStart, SegmentFile, Step};
 pub use record::{Kind, Meta, Once, Record, RecordFault, RecordParts, RecordRef, Source};
 pub use replay::Replay;
 pub use segment::{

@@ -22,6 +22,14 @@ pub struct ReplayStart {
     pub first_wanted: Lsn,
     /// An LSN known to be in the log or covered: the last of all after a clean shutdown, else 0.
     pub floor: Lsn,
+    pub made: Made,
+}
+
+/// Segments of one life of a shard: the first was begun and all were made, durably. Both 0 when nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    pub first: SegmentId,
+    pub last: SegmentId,
 }
 
 /// Bytes that replay needs: a direct read, so offset and length are multiples of 4 KiB, and the answer

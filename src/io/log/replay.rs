@@ -23,7 +23,7 @@ use super::assemble::Assembler;
 use super::block::{BlockFault, BlockHeader, BlockView};
 use super::chain::{Chain, Heads};
 use super::damage::{Cause, Damage, Evidence, ReplayError};
-use super::plan::{ReadAt, Recovered, ReplayStart, SegmentFile, Step};
+use super::plan::{Made, ReadAt, Recovered, ReplayStart, SegmentFile, Step};
 use super::record::RecordRef;
 use super::search::{Chunk, Found};
 use super::segment::{BlockEnd, StartKind};
@@ -327,6 +327,9 @@ impl Replay {
         if let Some(segment) = self.chain.recovered_behind(self.at.segment) {
             return Err(self.damage(Cause::Block(fault), Evidence::Recovered { segment }));
         }
+        if let Some(segment) = self.lost_segment() {
+            return Err(self.damage(Cause::Block(fault), Evidence::Made { segment }));
+        }
         if self.start.floor > self.last_lsn() {
             return Err(self.damage(Cause::Block(fault), Evidence::Floor { lsn: self.start.floor }));
         }
@@ -336,6 +339,16 @@ impl Replay {
         let offset = if file.is_some() { self.at.offset.0 } else { 0 };
         self.look_on(Cursor { index, offset }, fault);
         Ok(())
+    }
+
+    /// Of the segments that were made, one without which the log would go on further. What a recovery has made void, and
+    /// removed, is older than the first of them.
+    fn lost_segment(&self) -> Option<SegmentId> {
+        let Made { first, last } = self.start.made;
+        if self.at.segment < first {
+            return Some(first);
+        }
+        (self.at.segment.0..=last.0).map(SegmentId).find(|id| self.index_of(*id).is_none())
     }
 
     fn look_on(&mut self, cursor: Cursor, fault: BlockFault) {

@@ -439,6 +439,39 @@ fn nothing_is_forgiven_after_a_clean_shutdown() {
     assert_eq!((damage.offset, damage.evidence), (blocks[2].offset, Evidence::Floor { lsn: Lsn(3) }));
 }
 
+/// Nothing in the log tells of a segment that is gone with all that came behind it.
+#[test]
+fn segments_that_were_made_are_missed() {
+    let (mut disk, mut log) = (Disk::default(), fresh());
+    while !disk.files.contains_key(&SegmentId(3)) {
+        disk.write_all(&commit(&mut log, 50_000, 0));
+    }
+    disk.files.insert(SegmentId(4), vec![0; SEGMENT_BYTES]);
+    let made = |first, last| {
+        let made = Made { first: SegmentId(first), last: SegmentId(last) };
+        ReplayStart { made, ..everything() }
+    };
+    let evidence = |disk: &Disk, start| match disk.replay_from(start) {
+        Ok(_) => None,
+        Err(ReplayError::Damage(damage)) => Some(damage.evidence),
+        Err(other) => panic!("{other}"),
+    };
+    for start in [made(0, 0), made(1, 4), made(3, 4)] {
+        assert_eq!(evidence(&disk, start), None);
+    }
+    for gone in 1..=4 {
+        let (mut lost, segment) = (disk.clone(), SegmentId(gone));
+        lost.files.retain(|id, _| *id < segment);
+        assert_eq!(evidence(&lost, made(0, 0)), None, "nothing is known");
+        assert_eq!(evidence(&lost, made(1, 4)), Some(Evidence::Made { segment }));
+        assert!(matches!(lost.verify_from(made(1, 4)).errors[..], [ReplayError::Damage(_)]));
+    }
+    // A segment that a life began with is zeros: what it held is lost, whatever it was.
+    let mut lost = disk.clone();
+    lost.files.insert(SegmentId(3), vec![0; SEGMENT_BYTES]);
+    assert_eq!(evidence(&lost, made(3, 4)), Some(Evidence::Made { segment: SegmentId(3) }));
+}
+
 #[test]
 fn a_recovery_that_read_further_is_evidence() {
     let (mut disk, mut log) = (Disk::default(), fresh());

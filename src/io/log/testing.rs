@@ -91,7 +91,7 @@ impl Disk {
 
 /// Replay from the first segment and LSN, without a floor.
 pub(super) fn everything() -> ReplayStart {
-    ReplayStart { shard: SHARD, from: FIRST, first_wanted: Lsn(1), floor: Lsn::ZERO }
+    ReplayStart { shard: SHARD, from: FIRST, first_wanted: Lsn(1), floor: Lsn::ZERO, made: Made::default() }
 }
 
 pub(super) fn fresh() -> LogBuilder {

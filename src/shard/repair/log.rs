@@ -68,7 +68,9 @@ pub async fn plan(
     damage.cause = refused.cause;
     walked.readable.retain(|record| record.lsn > damage.last_lsn);
     let told = std::mem::take(&mut walked.told);
-    Ok((Some(planned(damage, walked)), told))
+    let planned = planned(damage, walked);
+    let known_durable = planned.known_durable.max(state.floor);
+    Ok((Some(LogPlan { known_durable, ..planned }), told))
 }
 
 /// What a file does not have of what it should, or the disk does not give.
@@ -102,6 +104,7 @@ async fn walk(
         from: state.first_segment,
         first_wanted: state.covered.next(),
         floor: state.floor,
+        made: state.made,
     };
     let mut walked =
         Walked { damage: None, end: None, readable: Vec::new(), told: Told::default(), segments, holed };
@@ -191,7 +194,9 @@ fn planned(damage: Damage, walked: Walked) -> LogPlan {
     let Walked { readable, segments, holed, .. } = walked;
     let told = match damage.evidence {
         Evidence::Durable { lsn, .. } | Evidence::Floor { lsn } => lsn,
-        Evidence::Recovered { .. } | Evidence::Itself | Evidence::Covered { .. } => damage.last_lsn,
+        Evidence::Made { .. } | Evidence::Recovered { .. } | Evidence::Itself | Evidence::Covered { .. } => {
+            damage.last_lsn
+        }
     };
     let known_durable = readable.iter().map(|record| record.lsn).max().unwrap_or(told).max(told);
     let mut behind: Vec<SegmentId> =

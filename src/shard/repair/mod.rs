@@ -41,7 +41,7 @@ use super::runs::{LoadError, parse_run_file_name, parse_value_file_name, run_fil
 use super::state::ShardState;
 use super::store::error::StoreError;
 use crate::io::crashsafe;
-use crate::io::log::{ReplayError, segment_file_name};
+use crate::io::log::{Made, ReplayError, segment_file_name};
 use crate::io::manifest::{Manifest, ManifestError};
 use crate::io::op::is_fault_of_file;
 use crate::io::runtime::Runtime;
@@ -358,6 +358,8 @@ pub async fn apply(
     }
     if let Some(cut) = &plan.log {
         state.floor = cut.damage.last_lsn;
+        // Nor is what was behind the cut missed any more.
+        state.made = Made::default();
         if plan.files.shard == WRITER {
             state.catalogue = plan.told.map.clone();
         }
