@@ -1,4 +1,4 @@
-# Each check is one command; `.ci/run` is all of them.
+# Each check is one command; `.ci/run` is all of them. A tool that lacks something here says so and exits with 77.
 
 default: check
 
