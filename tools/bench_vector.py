@@ -4,13 +4,14 @@
 Peers that are installed take part: SVS (scalable-vs: Vamana, LVQ4x8), faiss-cpu (HNSW32; IVF PQ fast-scan with
 re-ranking), hnswlib, usearch. Engines take turns, ROUNDS times; of each the best turn counts at each setting.
 The cost at a recall is interpolated between the two settings around it. Exit 1 when a ratio (best peer /
-KyroDB) is below --at-least.
+KyroDB) is below --at-least; it is 0 where KyroDB does not reach the recall, and where there was no peer at all.
 
   pip install numpy scalable-vs faiss-cpu hnswlib usearch
   tools/bench_vector.py --kyrodb target/release/kyrodb --base B.npy --queries Q.npy --truth T.npy --metric l2
 """
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -180,6 +181,13 @@ def at_recall(points, mark):
     return best
 
 
+def gain(peer, ours):
+    """How many times our cost a peer's is; NaN where no peer reaches the mark."""
+    if ours is None:
+        return 0.0
+    return peer / ours if peer is not None else float("nan")
+
+
 def frontier(points):
     """Settings that no other beats in both."""
     return [p for p in points if not any(o[0] >= p[0] and o[1] < p[1] for o in points)]
@@ -234,14 +242,14 @@ def main():
     for name, row in costs.items():
         cells = "".join(f"{cost:9.1f}" if cost else f"{'-':>9}" for cost in row)
         print(f"{name:16}{cells}{builds[name]:9.1f}")
-    worst = float("inf")
+    worst = 0.0
     for name, best in [("best peer", None)] + [(peer.name, peer.name) for peer in peers]:
         ratios = []
         for at, mark in enumerate(MARKS):
             others = [costs[n][at] for n in ([best] if best else builds) if n != "kyrodb" and costs[n][at]]
-            ratios.append(min(others) / costs["kyrodb"][at] if others and costs["kyrodb"][at] else float("nan"))
+            ratios.append(gain(min(others, default=None), costs["kyrodb"][at]))
         if best is None:
-            worst = min(ratios)
+            worst = min((ratio for ratio in ratios if not math.isnan(ratio)), default=0.0)
         print(f"{name + ' / kyrodb':24}" + "".join(f"{ratio:9.2f}" for ratio in ratios))
     print(f"bytes a vector, originals apart: {bytes_a_vector:.1f}")
     sys.exit(0 if worst >= args.at_least else 1)
