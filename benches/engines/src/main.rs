@@ -4,6 +4,9 @@
 //! Every engine lives in a process of its own, so that memory and disk traffic of each are known; the
 //! runner asks them in turns (A B C A B C), and stops the processes whose turn it is not. Every answer is
 //! checked against a value made from key and version.
+//!
+//! After the load each engine puts into files what it has in memory, and is waited for until its own policy finds nothing
+//! more to merge; that time is part of the load. No engine is told to merge everything, here or before reads.
 
 mod args;
 mod clock;

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DataBlockIndexType, Options, ReadOptions, WaitForCompactOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, Options,
+    ReadOptions, WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 
 use crate::engine::{Check, Engine, Overwritten, Plan, Threads, overwrite_with_threads};
@@ -90,9 +89,6 @@ impl Engine for Rocks {
 
     fn settle(&mut self) {
         self.db.flush().expect("flushed");
-        let mut whole = CompactOptions::default();
-        whole.set_bottommost_level_compaction(BottommostLevelCompaction::Skip);
-        self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &whole);
         self.db.wait_for_compact(&WaitForCompactOptions::default()).expect("compacted");
     }
 
