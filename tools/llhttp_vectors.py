@@ -100,6 +100,8 @@ def main():
         print(f"FAILED: {line}")
     print(f"{same} framed alike, {refused} refused by both or left without an answer, {stricter} refused here alone,"
           f" {passed_over} passed over, {len(failed)} failed")
+    if not same:
+        sys.exit(f"no vector in {directory} that the server takes")
     sys.exit(bool(failed))
 
 
