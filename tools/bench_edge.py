@@ -134,7 +134,15 @@ def start_kyrodb(name, shards, cores):
     if shards > 1:
         split = json.dumps({"collection": "default", "split_at": [KEYS // 2]})
         client.request("POST", "/v1/router/rebalance?wait=true", split, {"Content-Type": "application/json"})
-        client.getresponse().read()
+        answer = client.getresponse()
+        told = answer.read()
+        if answer.status != 200:
+            sys.exit(f"the split was answered with {answer.status}: {told}")
+        client.request("GET", "/v1/router")
+        collections = json.loads(client.getresponse().read())["collections"]
+        owners = {tablet["owner"] for one in collections if one["name"] == "default" for tablet in one["tablets"]}
+        if len(owners) != shards:
+            sys.exit(f"the keys are on the shards {owners}, not on {shards}")
     return server
 
 
