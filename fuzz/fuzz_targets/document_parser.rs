@@ -5,17 +5,21 @@
 
 #![no_main]
 
-use kyrodb::shard::document::embedding::EmbeddingShape;
 use kyrodb::shard::document::encoding::{Document, decode, encode};
-use kyrodb::shard::document::fields::Fields;
 use kyrodb::shard::document::merge_patch::merge_patch;
 use kyrodb::shard::document::metadata::Metadata;
-use kyrodb::shard::document::parse::{Shape, parse, parse_line};
+use kyrodb::shard::document::parse::{Shape, parse};
 use kyrodb::shard::document::render::{Shown, append_json};
 use kyrodb::shard::key::{Key, KeyType};
-use kyrodb::vector::element::Element;
-use kyrodb::vector::metric::Metric;
 use libfuzzer_sys::fuzz_target;
+
+#[path = "../support/collection.rs"]
+mod collection;
+#[path = "../support/documents.rs"]
+mod documents;
+
+use collection::fields;
+use documents::{new, shape};
 
 fn check(document: &Document<'_>, encoded: &[u8], id: Option<&Key>, shape: &Shape<'_>) {
     assert_eq!(encode(document), encoded);
@@ -31,17 +35,11 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(document) = decode(data) {
         assert_eq!(encode(&document), data);
     }
-    let fields =
-        Fields::parse(r#"{"a":"i64","b":"f64","c":"bool","d":"keyword","e":"keyword[]","f.g":"timestamp"}"#)
-            .expect("a definition");
-    let element = [Element::F32, Element::F16, Element::Bf16][usize::from(way % 3)];
-    let metric = if way & 8 == 0 { Metric::Cosine } else { Metric::Dot };
-    let key_type = if way & 16 == 0 { KeyType::U64 } else { KeyType::String };
-    let shape = Shape { key_type, embedding: EmbeddingShape::new(2, metric, element).ok(), fields: &fields };
-    let new = if way & 32 == 0 { parse(data, &shape) } else { parse_line(data, &shape) };
-    let Ok(new) = new else { return };
+    let fields = fields();
+    let shape = shape(*way, &fields);
+    let Ok(new) = new(*way, data, &shape) else { return };
     let document = decode(&new.encoded).expect("what is parsed is well-formed");
-    let id = new.id.or_else(|| Key::from_text("x").ok().filter(|_| key_type == KeyType::String));
+    let id = new.id.or_else(|| Key::from_text("x").ok().filter(|_| shape.key_type == KeyType::String));
     check(&document, &new.encoded, id.as_ref(), &shape);
     let metadata = document.metadata.text();
     if let Ok(merged) = merge_patch(Metadata::from_compact(r#"{"a":1,"x":{"y":[1]}}"#), metadata) {

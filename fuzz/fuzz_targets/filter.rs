@@ -3,11 +3,15 @@
 
 #![no_main]
 
-use kyrodb::shard::document::fields::Fields;
 use kyrodb::shard::document::filter::Filter;
 use kyrodb::shard::document::index::FieldIndexes;
 use kyrodb::shard::document::metadata::{Metadata, compact};
 use libfuzzer_sys::fuzz_target;
+
+#[path = "../support/collection.rs"]
+mod collection;
+
+use collection::fields;
 
 /// Beside those of the input.
 const DOCUMENTS: [&str; 4] = [
@@ -20,9 +24,7 @@ const DOCUMENTS: [&str; 4] = [
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut lines = text.split('\n');
-    let fields =
-        Fields::parse(r#"{"a":"i64","b":"f64","c":"bool","d":"keyword","e":"keyword[]","f.g":"timestamp"}"#)
-            .expect("a definition");
+    let fields = fields();
     let Ok(filter) = Filter::parse(lines.next().unwrap_or_default(), &fields) else { return };
     let given = lines.take(16).filter_map(|line| compact(line).ok());
     let documents: Vec<String> = DOCUMENTS.into_iter().map(str::to_owned).chain(given).collect();

@@ -8,44 +8,21 @@
 use std::convert::Infallible;
 
 use kyrodb::io::log::dump::Dump;
-use kyrodb::io::log::{Made, ReadAt, RecordRef, Replay, ReplayStart, SegmentFile, Step, verify};
-use kyrodb::types::{Lsn, SegmentId, ShardId};
+use kyrodb::io::log::{RecordRef, verify};
 use libfuzzer_sys::fuzz_target;
 
-const SHARD: ShardId = ShardId(0);
-const FIRST: SegmentId = SegmentId(1);
+#[path = "../support/segments.rs"]
+mod segments;
 
-fn bytes<'a>(segments: &[&'a [u8]], read: ReadAt) -> &'a [u8] {
-    let file = segments[(read.segment.0 - FIRST.0) as usize];
-    let from = (read.offset.0 as usize).min(file.len());
-    &file[from..file.len().min(from + read.len)]
-}
-
-fn replay(start: ReplayStart, segments: &[&[u8]], files: &[SegmentFile]) {
-    let Ok(mut replay) = Replay::new(start, files) else { return };
-    let mut last_lsn = Lsn::ZERO;
-    while let Step::Read(read) = replay.step() {
-        let fed = replay.feed(bytes(segments, read), &mut |record| {
-            assert!(record.lsn > last_lsn);
-            last_lsn = record.lsn;
-        });
-        if fed.is_err() {
-            return;
-        }
-    }
-}
+use segments::{Log, START};
 
 fn log(segments: &[&[u8]]) {
-    let files: Vec<_> = (FIRST.0..)
-        .zip(segments)
-        .map(|(id, bytes)| SegmentFile { id: SegmentId(id), len: bytes.len() as u64 })
-        .collect();
-    let start = ReplayStart { shard: SHARD, from: FIRST, first_wanted: Lsn(1), floor: Lsn::ZERO, made: Made::default() };
-    replay(start, segments, &files);
-    let read = |at| Ok::<_, Infallible>(bytes(segments, at).to_vec());
-    let Ok(_) = verify(start, &files, read);
-    let mut dump = Dump::new(SHARD);
-    for (file, bytes) in files.iter().zip(segments) {
+    let log = Log::new(segments);
+    log.replay();
+    let read = |at| Ok::<_, Infallible>(log.bytes(at).to_vec());
+    let Ok(_) = verify(START, &log.files, read);
+    let mut dump = Dump::new(START.shard);
+    for (file, bytes) in log.files.iter().zip(segments) {
         dump.segment(file.id, bytes, &mut |line| assert!(!line.to_json().is_empty()));
     }
 }

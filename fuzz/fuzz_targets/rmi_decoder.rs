@@ -5,33 +5,23 @@
 
 #![no_main]
 
-use kyrodb::rmi::choose::Structure;
-use kyrodb::rmi::codec::{decode, encode};
-use kyrodb::rmi::index::{Index, IndexOptions};
+use kyrodb::rmi::codec::decode;
 use kyrodb::rmi::keys::KeyArray;
 use kyrodb::rmi::memory::Memory;
-use kyrodb::rmi::train::TrainOptions;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../support/hashes.rs"]
 mod hashes;
+#[path = "../support/indexes.rs"]
+mod indexes;
 
 use hashes::mend;
+use indexes::{encoded, keys};
 
-/// Keys whose gaps change in length every few.
-fn keys(len: u8, shape: u8) -> Vec<u64> {
-    let mut key = u64::from(shape) << 48;
-    (0..u64::from(len) * 4)
-        .map(|at| {
-            key += 1 + ((at / 40 * u64::from(shape)) % 29).pow(4);
-            key
-        })
-        .collect()
-}
-
-fn check(bytes: &[u8], keys: &[u64]) {
+/// False when the bytes are refused.
+fn check(bytes: &[u8], keys: &[u64]) -> bool {
     let array = KeyArray::new(keys).expect("sorted and unique");
-    let Ok(index) = decode(bytes, array, Memory::plain()) else { return };
+    let Ok(index) = decode(bytes, array, Memory::plain()) else { return false };
     let near = keys.iter().flat_map(|key| [key.wrapping_sub(1), *key, key + 1]);
     let wanted: Vec<u64> = near.chain([0, u64::MAX]).collect();
     let mut ranks = vec![0; wanted.len()];
@@ -40,21 +30,15 @@ fn check(bytes: &[u8], keys: &[u64]) {
         let right = keys.partition_point(|other| *other < key);
         assert_eq!((index.rank(key), rank), (right, right), "{key}");
     }
+    true
 }
 
 fuzz_target!(|data: &[u8]| {
     let Some(([len, shape, way], data)) = data.split_first_chunk::<3>() else { return };
     let keys = keys(*len, *shape);
     check(data, &keys);
-    let structure = [Some(Structure::Learned), Some(Structure::SPlus), None][usize::from(way % 3)];
-    let train = TrainOptions {
-        eps: Some(u32::from(way / 3) + 1),
-        correction_shift: (way % 2 == 0).then_some(3),
-        ..TrainOptions::default()
-    };
-    let array = KeyArray::new(&keys).expect("sorted and unique");
-    let index = Index::build(array, IndexOptions { train, structure, ..IndexOptions::default() }, &mut || 0);
-    let mut bytes = encode(&index);
+    let mut bytes = encoded(&keys, *way);
+    assert!(check(&bytes, &keys), "an index that was just encoded is refused");
     // Three bytes each: where, and what to.
     for change in data.chunks_exact(3) {
         let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % bytes.len();

@@ -32,6 +32,8 @@ fuzz_target!(|input: &[u8]| {
     rows().for_each(|row| builder.push(row));
     while !builder.step(64) {}
     let mut bytes = encode(&builder.finish());
+    let whole = decode(&bytes, Kernels::best(), Memory::plain()).map(|graph| graph.len());
+    assert_eq!(whole.expect("a graph that was just encoded"), count);
     for change in changes.chunks_exact(4) {
         let at = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % bytes.len();
         bytes[at] = change[3];
