@@ -209,7 +209,7 @@ impl<'a> Connection<'a> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer without a request"));
         };
         let mut load = self.load.borrow_mut();
-        let is_shed = load.is_shed(head.status, head.retry_after);
+        let is_shed = load.is_shed(request, head.status, head.retry_after);
         let is_right = !is_shed && load.judge(request, head.status, body);
         match request {
             Request::Read { record, then_write: true, .. } if is_right => {

@@ -14,6 +14,8 @@ struct Entry {
     /// First version of the group of overlapping puts.
     group: u32,
     under_way: u32,
+    /// Whether one of the group was acknowledged.
+    has_acknowledged: bool,
 }
 
 #[derive(Default)]
@@ -43,6 +45,7 @@ impl Ledger {
         entry.newest = entry.newest.checked_add(1).expect("fewer than 2^32 puts of one record");
         if entry.under_way == 0 {
             entry.group = entry.newest;
+            entry.has_acknowledged = false;
         }
         entry.under_way += 1;
         entry.newest
@@ -51,10 +54,20 @@ impl Ledger {
     /// A put was acknowledged. One with an unknown outcome is never reported, so that its group stays
     /// open and rules nothing out.
     pub fn put_acknowledged(&mut self, record: u64) {
+        self.entry(record).has_acknowledged = true;
+        self.put_over(record);
+    }
+
+    /// A put was refused: it has no effect, now or later, and rules nothing out. The others of its group do.
+    pub fn put_refused(&mut self, record: u64) {
+        self.put_over(record);
+    }
+
+    fn put_over(&mut self, record: u64) {
         let entry = self.entry(record);
-        assert!(entry.under_way > 0, "an acknowledgement without a put");
+        assert!(entry.under_way > 0, "an answer without a put");
         entry.under_way -= 1;
-        if entry.under_way == 0 {
+        if entry.under_way == 0 && entry.has_acknowledged {
             entry.floor = entry.group;
         }
     }
@@ -114,6 +127,43 @@ mod tests {
         let floor = ledger.floor(0);
         assert!(ledger.allows(0, floor, Some(2)) && ledger.allows(0, floor, Some(3)));
         assert!(!ledger.allows(0, floor, Some(1)));
+    }
+
+    #[test]
+    fn a_refused_put_closes_its_group_and_raises_nothing() {
+        let mut ledger = ledger();
+        ledger.put_sent(0);
+        ledger.put_acknowledged(0);
+        ledger.put_sent(0);
+        ledger.put_refused(0);
+        assert_eq!(ledger.floor(0), 1, "nothing was written since");
+        assert!(ledger.allows(0, 1, Some(1)));
+        assert_eq!(ledger.put_sent(0), 3);
+        ledger.put_acknowledged(0);
+        assert_eq!(ledger.floor(0), 3, "what comes after a refusal rules out again");
+    }
+
+    #[test]
+    fn of_a_group_with_refused_puts_the_acknowledged_count() {
+        for refused_first in [true, false] {
+            let mut ledger = ledger();
+            ledger.put_sent(0);
+            ledger.put_sent(0);
+            match refused_first {
+                true => ledger.put_refused(0),
+                false => ledger.put_acknowledged(0),
+            }
+            assert_eq!(ledger.floor(0), 0, "the group is still open");
+            match refused_first {
+                true => ledger.put_acknowledged(0),
+                false => ledger.put_refused(0),
+            }
+            assert_eq!(ledger.floor(0), 1);
+            // Another group, without any.
+            ledger.put_sent(0);
+            ledger.put_refused(0);
+            assert_eq!(ledger.floor(0), 1);
+        }
     }
 
     #[test]

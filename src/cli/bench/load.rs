@@ -167,11 +167,16 @@ impl Load {
         matches!(self.script, Script::Fill { .. })
     }
 
-    /// True for an answer that says to come back later, where that is no error. A put may have been carried out all
-    /// the same, so it rules nothing out.
-    pub fn is_shed(&mut self, status: u16, retry_after: Option<Duration>) -> bool {
+    /// True for an answer that says to come back later, where that is no error. Such a put was refused before it
+    /// was written to the log, so it has no effect later either.
+    pub fn is_shed(&mut self, request: Request, status: u16, retry_after: Option<Duration>) -> bool {
         let is_shed = self.may_shed && status == 503 && retry_after.is_some();
-        self.shed += u64::from(is_shed);
+        if is_shed {
+            self.shed += 1;
+            if let Request::Put { record, .. } = request {
+                self.ledger.put_refused(record);
+            }
+        }
         is_shed
     }
 
@@ -303,10 +308,27 @@ mod tests {
     fn what_is_shed_is_told_apart_where_it_may_be() {
         let mut load = filled(1);
         let later = Some(Duration::from_secs(1));
-        assert!(!load.is_shed(503, later));
+        let read = load.request(Operation::Read, 0);
+        assert!(!load.is_shed(read, 503, later));
         load.may_shed = true;
-        assert!(!load.is_shed(503, None) && !load.is_shed(500, later) && load.is_shed(503, later));
+        assert!(!load.is_shed(read, 503, None) && !load.is_shed(read, 500, later));
+        assert!(load.is_shed(read, 503, later));
         assert_eq!(load.shed, 1);
+    }
+
+    #[test]
+    fn writes_rule_out_older_ones_after_one_was_shed() {
+        let mut load = filled(1);
+        load.may_shed = true;
+        let put = load.put(0);
+        assert!(load.is_shed(put, 503, Some(Duration::from_secs(1))));
+        let read = load.request(Operation::Read, 0);
+        assert!(load.judge(read, 200, value(0, 1).as_bytes()), "nothing was written");
+        let put = load.put(0);
+        assert!(load.judge(put, 204, b""));
+        let read = load.request(Operation::Read, 0);
+        assert!(!load.judge(read, 200, value(0, 1).as_bytes()), "lost");
+        assert!(load.judge(read, 200, value(0, 3).as_bytes()));
     }
 
     #[test]
