@@ -15,7 +15,10 @@ const USAGE: &str = "make_keys SHAPE COUNT FILE [SEED=1], or make_keys osm_timez
 
 fn keys(arguments: &[&str]) -> Result<(Vec<u64>, String), String> {
     match arguments {
-        ["osm_timezones", file] => Ok((keysets::osm_timezones()?, (*file).to_owned())),
+        ["osm_timezones", file] => {
+            let keys = keysets::osm_timezones()?.ok_or("the real keys are not there")?;
+            Ok((keys, (*file).to_owned()))
+        }
         [shape, count, file, seed @ ..] if seed.len() <= 1 => {
             let names = Shape::ALL.map(Shape::name).join(", ");
             let shape = Shape::named(shape).ok_or(format!("no shape {shape}; there are {names}"))?;

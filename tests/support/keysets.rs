@@ -224,20 +224,21 @@ pub fn read_sosd(from: &mut impl Read) -> io::Result<Vec<u64>> {
 }
 
 /// The real keys: vertices of time zones as Hilbert cells. From the folder that `KEYS_DIR` names or
-/// from `../shared/data/keys`. `Err` says why there are none.
-pub fn osm_timezones() -> Result<Vec<u64>, String> {
+/// from `../shared/data/keys`; `None` when they are not there, `Err` when they are and cannot be read.
+pub fn osm_timezones() -> Result<Option<Vec<u64>>, String> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/keys");
     let folder = std::env::var_os("KEYS_DIR").map_or(beside, PathBuf::from);
     let file = folder.join("osm_timezones.u64.zst");
     if !file.exists() {
-        return Err(format!("there is no {}; KEYS_DIR names its folder", file.display()));
+        eprintln!("there is no {}; KEYS_DIR names its folder", file.display());
+        return Ok(None);
     }
     let unpacked = Command::new("zstd").args(["-dcq", "--"]).arg(&file).stdout(Stdio::piped()).spawn();
     let mut unpacked = unpacked.map_err(|error| format!("zstd could not be started: {error}"))?;
     let keys = read_sosd(unpacked.stdout.as_mut().expect("a pipe"));
     let status = unpacked.wait().map_err(|error| error.to_string())?;
     match keys {
-        Ok(keys) if status.success() => Ok(keys),
+        Ok(keys) if status.success() => Ok(Some(keys)),
         Ok(_) => Err(format!("zstd could not unpack {}", file.display())),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }
