@@ -5,6 +5,6 @@ source "$(dirname "$0")/lib.sh"
 
 cd "$ROOT"
 KILL9_ROUNDS=${1:-200} KILL9_WRITERS=${2:-32} \
-    cargo test --release --test kill9 -- --nocapture no_acknowledged_write
+    run_tests 1 --release --test kill9 -- --nocapture no_acknowledged_write
 KILL9_DOCUMENT_ROUNDS=${1:-200} \
-    cargo test --release --test kill9_documents -- --nocapture
+    run_tests 1 --release --test kill9_documents -- --nocapture acknowledged_documents

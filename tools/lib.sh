@@ -41,6 +41,17 @@ build() {
     (cd "$ROOT" && cargo build --release --quiet)
 }
 
+# run_tests COUNT ARGUMENT..: `cargo test`, which is content with none when a test has another name now.
+run_tests() {
+    local count=$1 log status=0
+    shift
+    log=$(mktemp)
+    cargo test "$@" | tee "$log" || status=$?
+    grep -q "^test result: ok\. $count passed;" "$log" || status=1
+    rm "$log"
+    [ "$status" = 0 ] || fail "wanted $count tests to pass: cargo test $*"
+}
+
 # start_kyrodb DIR [COMMAND PREFIX --] [OPTION..]: sets KYRODB_PID and URL. The prefix is, say, `taskset -c 0`.
 start_kyrodb() {
     local dir=$1 log prefix=() listen=(--listen 127.0.0.1:0)

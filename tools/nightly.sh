@@ -9,6 +9,6 @@ FIRST=${2:-1}
 cd "$ROOT"
 echo "crash points of $SEEDS workloads from seed $FIRST on, one point in 40"
 CRASH_SEED=$FIRST CRASH_WORKLOADS=$SEEDS CRASH_EVERY=40 \
-    cargo test --test sim_crash point_recovers -- --nocapture
+    run_tests 2 --test sim_crash point_recovers -- --nocapture
 echo "histories of $SEEDS seeds"
-LINEAR_FIRST=$FIRST LINEAR_SEEDS=$SEEDS cargo test --test sim_linear histories -- --nocapture
+LINEAR_FIRST=$FIRST LINEAR_SEEDS=$SEEDS run_tests 1 --test sim_linear histories -- --nocapture
