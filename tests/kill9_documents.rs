@@ -311,12 +311,16 @@ fn acknowledged_documents_are_there_and_found_after_a_kill() {
                 scope.spawn(move || load_until_killed(address, first, known, killed));
             }
             thread::sleep(random_life());
+            // What is to be damaged has to be there: in the round before, all may have been taken away.
+            wait_for_files(dir.path());
             killed.store(true, Ordering::SeqCst);
             // Killed, and waited for.
             drop(server);
         });
         if round > 1 {
-            damaged += damage(dir.path(), round);
+            let files = damage(dir.path(), round);
+            assert!(files > 0, "no part of an index is in a file before round {round}");
+            damaged += files;
         }
         server = Server::start(dir.path());
         let there = judge(&server.address, &mut known);
