@@ -35,7 +35,7 @@ impl Metric {
 
     /// Higher is better: negative squared L2, cosine, dot.
     pub fn score(self, kernels: &Kernels, element: Element, query: &ExactQuery, original: &[u8]) -> f32 {
-        match self {
+        let score = match self {
             Metric::L2 => -kernels.float(Sum::L2, element, &query.numbers, original)[0],
             Metric::Dot => kernels.float(Sum::Dot, element, &query.numbers, original)[0],
             Metric::Cosine => {
@@ -47,7 +47,9 @@ impl Metric {
                 // Halves may have rounded a short vector to zero.
                 if score.is_nan() { 0.0 } else { score.clamp(-1.0, 1.0) }
             }
-        }
+        };
+        // Zero has one sign: scores are compared as `total_cmp` does, wherever they go.
+        score + 0.0
     }
 
     /// Puts `vector` into the space of the codes. `longest` is the length of the longest stored vector.

@@ -282,10 +282,11 @@ impl Search {
             candidates.truncate(candidates.partition_point(|entry| distance_of(*entry) <= limit));
         }
         if view.graph.is_exact() {
+            // Zero has one sign, as in `Metric::score`.
             let hits = candidates
                 .iter()
                 .take(self.options.limit)
-                .map(|entry| Hit { ordinal: node_of(*entry), score: -(distance_of(*entry) as f32) });
+                .map(|entry| Hit { ordinal: node_of(*entry), score: 0.0 - distance_of(*entry) as f32 });
             if self.scratch.codes.is_whole() {
                 return Phase::Done(hits.collect());
             }

@@ -271,6 +271,25 @@ fn whole_numbers_are_searched_without_their_originals() {
 }
 
 #[test]
+fn a_score_of_zero_has_one_sign() {
+    let vectors: Vec<f32> = (0..1200).flat_map(|at| [(at % 7) as f32, (at / 7 % 11) as f32]).collect();
+    let bytes = bytes_of(&vectors);
+    let originals = Rows { element: Element::F32, dimension: 2, bytes: &bytes };
+    let segment = Segment::new(graph_of(Metric::L2, &vectors, 2, Kernels::best()));
+    for is_exact in [false, true] {
+        let (hits, _) = search(segment.view(&originals, None), &[0.0, 0.0], 5, is_exact);
+        assert!(hits.iter().all(|hit| hit.score.to_bits() == 0), "{hits:?}");
+    }
+    for metric in METRICS {
+        let original = bytes_of(&[0.0, 0.0, -0.0, -1.0]);
+        for query in [[0.0, 0.0, 0.0, -1.0], [-1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]] {
+            let score = metric.score(&Kernels::best(), Element::F32, &ExactQuery::new(&query), &original);
+            assert!(score != 0.0 || score.is_sign_positive(), "{metric:?} {query:?}");
+        }
+    }
+}
+
+#[test]
 fn a_query_far_from_everything_is_answered_exactly() {
     let dimension = 24;
     let vectors = clustered(3000, dimension, 18);

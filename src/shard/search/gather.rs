@@ -29,7 +29,8 @@ pub struct Page {
 impl Page {
     pub(super) fn has(&self, hit: &Scored) -> bool {
         let is_later = |(score, key): &(f32, Key)| {
-            hit.score.total_cmp(score).reverse().then_with(|| hit.key.cmp(key)).is_gt()
+            // Scores have one zero, cursors may have two.
+            hit.score.total_cmp(&(score + 0.0)).reverse().then_with(|| hit.key.cmp(key)).is_gt()
         };
         self.after.as_ref().is_none_or(is_later) && self.is_good_enough(hit)
     }
@@ -206,6 +207,9 @@ mod tests {
         let page = Page { after: Some((-0.5, Key::from_u64(7))), min_score: Some(-2.0), limit: 10 };
         assert!(page.has(&hit(-0.6, 1)) && page.has(&hit(-0.5, 8)) && page.has(&hit(-2.0, 8)));
         assert!(!page.has(&hit(-0.5, 7)) && !page.has(&hit(-0.4, 9)) && !page.has(&hit(-2.1, 9)));
+        // Of a cursor from a time when there were two zeros.
+        let page = Page { after: Some((-0.0, Key::from_u64(7))), ..page };
+        assert!(page.has(&hit(0.0, 8)) && !page.has(&hit(0.0, 6)));
     }
 
     #[test]
