@@ -231,8 +231,11 @@ impl Plain for Prepare<'_> {
             lost.iter_mut().zip(row).for_each(|(lost, level)| *lost += beyond(level));
         }
         lost.iter_mut().zip(last).for_each(|(lost, level)| *lost += beyond(level));
-        let same = |is: bool, (fine, level): (&u8, &f32)| is & (f32::from(*fine) == *level);
-        query.is_whole = grid.is_exact && fine.iter().zip(&*levels).fold(true, same);
+        // As `encode` asks: a level is rounded when the grid begins far away, and a fraction goes with that.
+        let same = |is: bool, ((fine, low), x): ((&u8, &f32), &f32)| {
+            is & (low + grid.step * f32::from(*fine) == (f64::from(*x) * factor) as f32)
+        };
+        query.is_whole = grid.is_exact && fine.iter().zip(&grid.low).zip(vector).fold(true, same);
         (query.lost, query.length) = (lost.iter().sum(), length);
     }
 }

@@ -271,6 +271,19 @@ fn whole_numbers_are_searched_without_their_originals() {
 }
 
 #[test]
+fn whole_numbers_are_ranked_by_originals_for_a_query_with_a_tiny_fraction() {
+    let vectors: Vec<f32> = (0..1200).flat_map(|at| [(at % 200 - 100) as f32, (at / 200) as f32]).collect();
+    let bytes = bytes_of(&vectors);
+    let originals = Rows { element: Element::F32, dimension: 2, bytes: &bytes };
+    let segment = Segment::new(graph_of(Metric::L2, &vectors, 2, Kernels::best()));
+    assert!(segment.graph().is_exact());
+    let view = segment.view(&originals, None);
+    // Beside 100 levels the fraction is lost.
+    let query = [3e-6, 0.0];
+    assert_eq!(search(view, &query, 1, false).0, brute(view, &query, 1));
+}
+
+#[test]
 fn a_score_of_zero_has_one_sign() {
     let vectors: Vec<f32> = (0..1200).flat_map(|at| [(at % 7) as f32, (at / 7 % 11) as f32]).collect();
     let bytes = bytes_of(&vectors);
