@@ -70,9 +70,9 @@ pub fn plan(question: Question) -> Plan {
     if admitted <= Costs::FEW.max(2 * limit) || nodes == 0 {
         return Plan::Scan;
     }
-    // Without a filter, fewer visits than hits may be asked for.
-    let filtered = if admitted == nodes { width } else { width.max(limit) };
-    let widened = (filtered * nodes).div_ceil(admitted);
+    // Without a filter, fewer visits than hits may be asked for. What waits for its links is admitted and no node.
+    let filtered = if admitted >= nodes { width } else { width.max(limit) };
+    let widened = (filtered * nodes).div_ceil(admitted).max(filtered);
     let walk = Costs::START + widened * Costs::PLACE;
     let around = (filtered * Costs::TWO_HOP_HALVES).div_ceil(2);
     let two_hop = 2 * Costs::START + around * Costs::TWO_HOP_PLACE;
@@ -127,6 +127,13 @@ mod tests {
             plan_elsewhere(Question { nodes: 1_000_000, admitted, limit: 10, width: 60, is_exact: false })
         };
         assert_eq!((of(10_000), of(500_000)), (Plan::Scan, Plan::TwoHop { width: 90 }));
+    }
+
+    #[test]
+    fn what_waits_for_its_links_makes_no_beam_narrower() {
+        assert_eq!(of(20_000, 24_000, 10), Plan::Walk { width: 60 });
+        // Without a filter, and with one that takes nothing of what is linked away.
+        assert_eq!(of(20_000, 24_000, 100), Plan::Walk { width: 60 });
     }
 
     #[test]
