@@ -86,7 +86,7 @@ enum Phase {
     Done(Vec<Hit>),
 }
 
-/// What a search needs besides what it searches; kept from search to search.
+/// What a search needs besides what it searches; of use to the next one, as its memory is there.
 #[derive(Debug, Default)]
 pub struct Scratch {
     exact: ExactQuery,
@@ -115,7 +115,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// `scratch` comes back from [`Search::finish`]; a core keeps a few of them.
+    /// `scratch` comes back from [`Search::finish`], for the search of the next part.
     pub fn new(view: View<'_>, query: &[f32], options: SearchOptions, mut scratch: Box<Scratch>) -> Search {
         let admitted = view.admitted();
         let SearchOptions { limit, width, is_exact } = options;

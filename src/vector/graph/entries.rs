@@ -72,7 +72,7 @@ impl Entries {
         }
     }
 
-    /// Coarse distances to all entry points, as `distance << 32 | place`, in no order.
+    /// Coarse distances to all entry points, in the order of their places, which are listed as well.
     pub fn distances(&self, kernels: &Kernels, query: &CodeQuery, places: &mut Vec<u32>, out: &mut Vec<u32>) {
         places.clear();
         places.extend(0..self.nodes.len() as u32);

@@ -1,8 +1,7 @@
 //! Which candidates become neighbours: near ones, in different directions (RobustPrune of Vamana).
 //!
 //! From the nearest on, a candidate is taken, and every other one that is nearer to it than to the node, by
-//! a factor, is dropped: there is a way to it through the one that was taken. What is dropped is not gone for
-//! good: free places are filled with the nearest of it, which costs nothing in a block of fixed size.
+//! a factor, is dropped: there is a way to it through the one that was taken. Places may stay free.
 
 use super::Graph;
 use super::beam::{distance_of, node_of};
