@@ -63,6 +63,11 @@ impl Forwards {
         place
     }
 
+    /// The part that replaces one.
+    pub fn successor(&self, part: PartId) -> Option<PartId> {
+        self.from.get(&part).map(|(by, _)| *by)
+    }
+
     /// Gives the parts that led to this one.
     pub fn forget(&mut self, to: PartId) -> Vec<PartId> {
         self.from.extract_if(.., |_, (part, _)| *part == to).map(|(id, _)| id).collect()

@@ -1,5 +1,7 @@
 //! One search on all tablets of a collection, wherever they are.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::query::{Found, Query, Scored};
@@ -15,6 +17,7 @@ use crate::shard::key::Key;
 use crate::shard::message::{Reply, Request};
 use crate::shard::node::Node;
 use crate::shard::record::{Found as Record, Refusal};
+use crate::vector::allowed::Ordinals;
 
 /// Which of the hits are wanted.
 #[derive(Clone, Debug)]
@@ -168,7 +171,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
         // An owner found a document there meanwhile, so it did not look for it.
         return Err(Refusal::Moved);
     }
-    // What an owner shared in between, before it was asked.
+    // What was merged of parts that came in between, or shared after an owner searched it.
     let late = begin_shared(core, &map, &found.shared).await?;
     if !late.is_empty() {
         found.counts_twice = true;
@@ -181,19 +184,23 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
 /// The shared parts but some, and what of them does not count now.
 async fn begin_shared(core: &Core, map: &Arc<Collection>, but: &[PartId]) -> Result<Vec<Begun>, Refusal> {
     core.library.read_up(&core.runtime, map.id).await?;
-    let parts = core.library.parts(map.id).into_iter().filter(|known| !but.contains(&known.part.id));
-    let parts: Vec<_> = parts.collect();
-    let mut masks = Vec::new();
-    for known in &parts {
-        masks.push(known.mask(map, &mut core.runtime.slice()).await);
+    let mut masks: BTreeMap<PartId, Rc<Ordinals>> = BTreeMap::new();
+    loop {
+        let parts = core.library.parts(map.id).into_iter().filter(|known| !but.contains(&known.part.id));
+        let parts: Vec<_> = parts.collect();
+        // A part that came while another one was masked counts: its owner may have nothing else any more, and say so.
+        let Some(next) = parts.iter().find(|known| !masks.contains_key(&known.part.id)) else {
+            let now = core.engine.borrow_mut().now(core.runtime.wall());
+            let begun = parts.iter().map(|known| {
+                let deleted = known.part.deleted();
+                Begun::shared(known.part.clone(), mask::with_outside(deleted, &masks[&known.part.id])).at(now)
+            });
+            // All in one step.
+            return Ok(begun.collect());
+        };
+        let mask = next.mask(map, &mut core.runtime.slice()).await;
+        masks.insert(next.part.id, mask);
     }
-    let now = core.engine.borrow_mut().now(core.runtime.wall());
-    // All in one step.
-    let both = parts.iter().zip(masks);
-    let begun = both.map(|(known, mask)| {
-        Begun::shared(known.part.clone(), mask::with_outside(known.part.deleted(), &mask)).at(now)
-    });
-    Ok(begun.collect())
 }
 
 #[cfg(test)]

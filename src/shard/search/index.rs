@@ -28,7 +28,7 @@ pub struct Place {
 /// A shared part that has documents of the tablet.
 struct Lent {
     part: Arc<Sealed>,
-    /// Until all cores know it, its owner searches it for them.
+    /// All cores know it.
     is_public: bool,
 }
 
@@ -265,10 +265,15 @@ impl DocumentIndex {
 
     // ---- parts of its own
 
-    /// All that only this tablet's owner searches: its own, and shared ones that are not public yet.
-    pub fn parts(&self) -> (Vec<Rc<RefCell<Part>>>, Vec<Arc<Sealed>>) {
-        let private = self.sealed.values().filter(|lent| !lent.is_public);
-        (self.parts.values().cloned().collect(), private.map(|lent| lent.part.clone()).collect())
+    /// What this tablet's owner has to search for who knows these shared parts: its own, and what was sealed of them. What
+    /// is public by now was not when who asks looked; looked at there later, what is overwritten in between would be
+    /// missing.
+    pub fn parts(&self, known: &[PartId]) -> (Vec<Rc<RefCell<Part>>>, Vec<Arc<Sealed>>) {
+        let is_known = |id: &PartId| {
+            known.contains(id) || self.forwards.successor(*id).is_some_and(|by| known.contains(&by))
+        };
+        let sealed = self.sealed.iter().filter(|(id, lent)| !lent.part.is_merged() && !is_known(id));
+        (self.parts.values().cloned().collect(), sealed.map(|(_, lent)| lent.part.clone()).collect())
     }
 
     pub fn own_parts(&self) -> u64 {

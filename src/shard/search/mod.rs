@@ -23,7 +23,8 @@
 //! Invariant: a document is in the index in the turn in which its write becomes visible. So a search that begins
 //! behind an acknowledgement finds it.
 //! Invariant: parts only come and go in whole steps, so a search holds on to those that it began with. It takes the shared
-//! ones first, then asks the owners, then looks at what was shared in between: what lived all the time was in one of them.
+//! ones first, then asks the owners, who search what they have shared since, then looks at what else was shared in between:
+//! what lived all the time was in one of them.
 
 pub mod beacon;
 pub mod calls;
@@ -43,5 +44,7 @@ pub mod run;
 pub mod sealed;
 mod shown;
 pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod texts;
 pub mod upkeep;

@@ -24,8 +24,7 @@ pub async fn search_own(
     known: &[PartId],
 ) -> Result<Found, Refusal> {
     let slice = core.runtime.slice_behind_others().await;
-    let mut begun = ready_parts(core, tablet, epoch).await?;
-    begun.retain(|part| part.id().is_none_or(|id| !known.contains(&id)));
+    let begun = ready_parts(core, tablet, epoch, known).await?;
     let found = search(&core.runtime, slice, begun, query).await;
     // A new map takes out of the parts what moved away.
     check_range(core, tablet, epoch).map(|()| found)
@@ -70,7 +69,12 @@ fn since(from: Mono, to: Mono) -> Duration {
 
 /// The parts, when the index has exactly what the tablet has. When that has to be waited for, who asks has to look at
 /// the shared parts again: documents may have been claimed in them.
-async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begun>, Refusal> {
+async fn ready_parts(
+    core: &Core,
+    id: TabletId,
+    epoch: Epoch,
+    known: &[PartId],
+) -> Result<Vec<Begun>, Refusal> {
     let until = core.runtime.now().after(limits::INDEX_WAIT_MAX);
     let mut has_waited = false;
     loop {
@@ -84,12 +88,12 @@ async fn ready_parts(core: &Core, id: TabletId, epoch: Epoch) -> Result<Vec<Begu
                 if has_waited {
                     return Err(Refusal::Moved);
                 }
-                let (own, private) = index.parts();
-                let private = private.into_iter().map(|part| {
+                let (own, sealed) = index.parts(known);
+                let sealed = sealed.into_iter().map(|part| {
                     let deleted = part.deleted();
                     Begun::shared(part, deleted)
                 });
-                return Ok(own.into_iter().map(Begun::own).chain(private).map(|part| part.at(now)).collect());
+                return Ok(own.into_iter().map(Begun::own).chain(sealed).map(|part| part.at(now)).collect());
             }
         }
         if core.runtime.now() > until {

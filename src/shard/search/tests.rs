@@ -1,0 +1,60 @@
+//! What other cores see of a tablet's documents while its owner changes them.
+
+use std::sync::Arc;
+
+use super::index::DocumentIndex;
+use super::options::IndexOptions;
+use super::sealed::Sealed;
+use crate::shard::delta::{NEVER, Version};
+use crate::shard::document::embedding::EmbeddingShape;
+use crate::shard::document::encoding::Encoder;
+use crate::shard::document::fields::Fields;
+use crate::shard::document::metadata::Metadata;
+use crate::shard::document::schema::Schema;
+use crate::shard::key::Key;
+use crate::shard::payload::Payload;
+use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
+use crate::vector::element::Element;
+use crate::vector::metric::Metric;
+
+const DIMENSION: usize = 4;
+
+fn index(head_documents_min: usize) -> DocumentIndex {
+    let embedding = EmbeddingShape::new(DIMENSION, Metric::L2, Element::F32).unwrap();
+    let schema = Schema { embedding: Some(embedding), fields: Fields::parse("{}").unwrap() };
+    let options = IndexOptions { head_documents_min, ..IndexOptions::default() };
+    DocumentIndex::new(TabletId(1), CollectionId(1), Arc::new(schema), options)
+}
+
+fn version(seq: u64, expires: WallMs, text_bytes: usize) -> Version {
+    let mut encoder = Encoder::new();
+    let vector = [seq as f32; DIMENSION];
+    Element::F32.encode(&vector, encoder.room_for_embedding(Element::F32, 4 * DIMENSION));
+    let payload = encoder.finish(Some(&"\u{e9}".repeat(text_bytes / 2)), Metadata::EMPTY);
+    Version { lsn: Lsn(seq), seq: Seq(seq), expires, payload: Some(Payload::document(&payload)) }
+}
+
+/// Makes what there is a part that all cores know.
+fn share(index: &mut DocumentIndex) -> Arc<Sealed> {
+    while let Some(part) = index.behind() {
+        part.borrow_mut().step(64);
+    }
+    let part = index.seal(1).expect("there is a head");
+    index.published(part.id);
+    part
+}
+
+#[test]
+fn its_owner_searches_what_was_shared_since_who_asks_looked() {
+    let mut index = index(1024);
+    (0..5).for_each(|key| index.apply(&Key::from_u64(key), &version(key + 1, NEVER, 0)));
+    let part = share(&mut index);
+    index.apply(&Key::from_u64(9), &version(9, NEVER, 0));
+    let sealed = |index: &DocumentIndex, known: &[_]| {
+        let (own, sealed) = index.parts(known);
+        assert_eq!(own.len(), 1);
+        sealed.iter().map(|part| part.id).collect::<Vec<_>>()
+    };
+    assert_eq!(sealed(&index, &[]), [part.id], "public, but not then");
+    assert_eq!(sealed(&index, &[part.id]), []);
+}
