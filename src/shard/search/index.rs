@@ -123,6 +123,10 @@ impl DocumentIndex {
 
     /// A version that is visible from now on.
     pub fn apply(&mut self, key: &Key, version: &Version) {
+        if version.payload.is_some() {
+            // Before the version that was there goes: another core that sees it gone sees this as well, and asks.
+            self.beacon.put_out();
+        }
         self.remove(key);
         match &version.payload {
             Some(payload) => {

@@ -1,6 +1,7 @@
 //! What other cores see of a tablet's documents while its owner changes them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::index::DocumentIndex;
 use super::options::IndexOptions;
@@ -13,7 +14,7 @@ use crate::shard::document::metadata::Metadata;
 use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
 use crate::shard::payload::Payload;
-use crate::types::{CollectionId, Lsn, Seq, TabletId, WallMs};
+use crate::types::{CollectionId, Epoch, Lsn, Seq, TabletId, WallMs};
 use crate::vector::element::Element;
 use crate::vector::metric::Metric;
 
@@ -42,6 +43,42 @@ fn share(index: &mut DocumentIndex) -> Arc<Sealed> {
     let part = index.seal(1).expect("there is a head");
     index.published(part.id);
     part
+}
+
+#[test]
+fn another_core_that_sees_a_document_gone_asks_its_owner() {
+    const ROUNDS: u64 = 100;
+    let (mut index, text_bytes) = (index(1024), 4 << 20);
+    (0..ROUNDS).for_each(|key| index.apply(&Key::from_u64(key), &version(key + 1, NEVER, 0)));
+    let part = share(&mut index);
+    let (begun, looked, beacon) = (&AtomicU64::new(0), &AtomicU64::new(0), index.beacon().clone());
+    let wait = |for_round: &AtomicU64, round| {
+        while for_round.load(Ordering::Acquire) < round {
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            let mut unasked = 0;
+            for round in 1..=ROUNDS {
+                wait(begun, round);
+                while !part.is_deleted(round as u32 - 1) {
+                    std::hint::spin_loop();
+                }
+                unasked += u64::from(beacon.is_lit(Epoch(round)));
+                looked.store(round, Ordering::Release);
+            }
+            unasked
+        });
+        for round in 1..=ROUNDS {
+            let version = version(1000 + round, NEVER, text_bytes);
+            index.beacon().show(Epoch(round), true);
+            begun.store(round, Ordering::Release);
+            index.apply(&Key::from_u64(round - 1), &version);
+            wait(looked, round);
+        }
+        assert_eq!(other.join().unwrap(), 0, "of {ROUNDS} are not asked for");
+    });
 }
 
 #[test]
