@@ -266,6 +266,8 @@ pub const LINK_STEP_VECTORS: usize = 2;
 pub const LINK_STEPS_MAX: usize = 512;
 pub const MERGE_STEP_VECTORS: usize = 2;
 pub const PLACES_STEP_DOCUMENTS: u32 = 64;
+/// Documents that are put in the order in which their time is over, in a step.
+pub const EXPIRIES_STEP_DOCUMENTS: usize = 512;
 /// Documents of a part that are freed in a step.
 pub const SHED_STEP_DOCUMENTS: usize = 512;
 /// So often it is looked whether the last search in a part is over, before it is left to that search to free it.

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::expiries::Expiries;
 use super::texts::Texts;
-use crate::shard::delta::{NEVER, Version};
+use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
 use crate::shard::document::filter::Filter;
 use crate::shard::document::index::FieldIndexes;
@@ -21,8 +22,7 @@ pub struct Contents {
     key_bytes: usize,
     seqs: Vec<Seq>,
     expires: Vec<WallMs>,
-    /// No document's time is over before.
-    first_expiry: WallMs,
+    expiries: Expiries,
     originals: Vec<u8>,
     metadata: Texts,
     fields: FieldIndexes,
@@ -57,7 +57,7 @@ impl Contents {
             key_bytes: 0,
             seqs: Vec::with_capacity(documents),
             expires: Vec::with_capacity(documents),
-            first_expiry: NEVER,
+            expiries: Expiries::default(),
             originals: Vec::with_capacity(documents * original_bytes),
             metadata: Texts::default(),
             fields: FieldIndexes::new(schema.fields.clone()),
@@ -83,7 +83,7 @@ impl Contents {
         self.keys.push(row.key.clone());
         self.seqs.push(row.seq);
         self.expires.push(row.expires);
-        self.first_expiry = self.first_expiry.min(row.expires);
+        self.expiries.add(ordinal, row.expires);
         self.originals.extend_from_slice(row.original);
         self.metadata.push(row.metadata);
         self.fields.insert(ordinal, Metadata::from_compact(row.metadata));
@@ -121,10 +121,25 @@ impl Contents {
         &self.keys[ordinal as usize]
     }
 
-    /// Those whose time is over.
+    /// Those whose time is over, but what is deleted.
     pub fn expired(&self, now: WallMs) -> impl Iterator<Item = u32> {
-        let all = if self.first_expiry <= now { &self.expires[..] } else { &[] };
-        (0..).zip(all).filter(move |(_, expires)| **expires <= now).map(|(ordinal, _)| ordinal)
+        self.expiries.over(now)
+    }
+
+    /// The document is deleted: it need not be looked at when its time is over.
+    pub fn note_deleted(&mut self, ordinal: u32) {
+        self.expiries.remove(ordinal, self.expires[ordinal as usize]);
+    }
+
+    /// No document comes in any more: makes ready for [`Contents::settled_expiries`], up to `count` documents at a time;
+    /// true when it is.
+    pub fn settle_expiries(&mut self, count: usize) -> bool {
+        self.expiries.settle(count)
+    }
+
+    /// When the time of which documents is over, in that order.
+    pub fn settled_expiries(&self) -> &[(WallMs, u32)] {
+        self.expiries.settled()
     }
 
     pub fn seq(&self, ordinal: u32) -> Seq {
@@ -143,6 +158,7 @@ impl Contents {
     pub fn memory_bytes(&self) -> u64 {
         const KEY_BYTES: usize = size_of::<Key>() + size_of::<Seq>() + size_of::<WallMs>();
         let texts = self.metadata.memory_bytes() + self.originals.len() + self.key_bytes;
-        (texts + self.keys.len() * KEY_BYTES + self.fields.memory_bytes()) as u64
+        let found_by = self.fields.memory_bytes() + self.expiries.memory_bytes();
+        (texts + self.keys.len() * KEY_BYTES + found_by) as u64
     }
 }

@@ -199,6 +199,9 @@ impl Replacement {
             moving[origin.source as usize].set(origin.ordinal, new);
             slice.checkpoint().await;
         }
+        while !contents.settle_expiries(limits::EXPIRIES_STEP_DOCUMENTS) {
+            slice.checkpoint().await;
+        }
         let number = core.library.next_number();
         let id = PartId::Merged { collection: collection.id, number };
         let graph = segment.into_graph();

@@ -7,7 +7,7 @@
 //!
 //! - [`index`]: where each document of a tablet is ([`places`]); follows writes. [`forward`]: where it is while parts are
 //!   replaced.
-//! - [`contents`]: what is kept of documents, [`texts`] among it; [`part`]: those of one tablet; [`sealed`]: those that all
+//! - [`contents`]: what is kept of documents, [`texts`] and [`expiries`] among it; [`part`]: those of one tablet; [`sealed`]: those that all
 //!   cores share.
 //! - [`library`]: the shared parts that a core knows; [`mask`]: what of them does not count by a map; [`calls`]: what
 //!   cores tell one another of them.
@@ -29,6 +29,7 @@
 pub mod beacon;
 pub mod calls;
 pub mod contents;
+mod expiries;
 pub mod file;
 pub mod forward;
 pub mod gather;

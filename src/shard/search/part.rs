@@ -62,6 +62,7 @@ impl Part {
     }
 
     pub fn delete(&mut self, ordinal: u32) {
+        self.contents.note_deleted(ordinal);
         match &mut self.vectors {
             Vectors::None { deleted } => deleted.insert(ordinal),
             Vectors::Head(head) => head.delete(ordinal),

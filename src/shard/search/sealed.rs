@@ -4,11 +4,11 @@
 //! owner alone. So all cores read the same memory, and a search looks at one graph however many cores there are.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::contents::Contents;
 use super::part::Part;
-use crate::types::{CollectionId, TabletId};
+use crate::types::{CollectionId, TabletId, WallMs};
 use crate::vector::allowed::Ordinals;
 use crate::vector::graph::Graph;
 use crate::vector::search::View;
@@ -32,9 +32,12 @@ pub struct Sealed {
     deleted: SharedOrdinals,
     /// By ordinal; 0 while nobody has claimed the document.
     tablets: Box<[AtomicU32]>,
-    /// Claimed since the part was read.
-    claims: AtomicU32,
+    /// How many were claimed since the part was read, in the upper half. In the lower one, how many of those that expire
+    /// first are deleted: no search looks at them again. A claim sets that back: what was deleted appears.
+    claims_and_passed: AtomicU64,
 }
+
+const PASSED_BITS: u32 = 32;
 
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,15 +48,16 @@ impl fmt::Debug for Sealed {
 impl Sealed {
     /// Of a head that is full, linked, and of this tablet.
     pub fn of_head(id: PartId, collection: CollectionId, tablet: TabletId, head: Part) -> Sealed {
-        let (contents, graph, deleted) = head.into_sealed().expect("only heads are sealed");
+        let (mut contents, graph, deleted) = head.into_sealed().expect("only heads are sealed");
+        contents.settle_expiries(usize::MAX);
         let mut words = deleted.into_words();
         words.resize(contents.len().div_ceil(64), 0);
         let deleted = SharedOrdinals::from_words(&words);
         let tablets = (0..contents.len()).map(|_| AtomicU32::new(tablet.0)).collect();
-        Sealed { id, collection, contents, graph, deleted, tablets, claims: AtomicU32::new(0) }
+        Sealed { id, collection, contents, graph, deleted, tablets, claims_and_passed: AtomicU64::new(0) }
     }
 
-    /// `tablets`: by ordinal.
+    /// `tablets`: by ordinal. The expiries of the contents are settled.
     pub fn merged(
         id: PartId,
         collection: CollectionId,
@@ -63,7 +67,7 @@ impl Sealed {
     ) -> Sealed {
         assert!(contents.len() == graph.len() && contents.len() == tablets.len());
         let deleted = SharedOrdinals::none(contents.len());
-        Sealed { id, collection, contents, graph, deleted, tablets, claims: AtomicU32::new(0) }
+        Sealed { id, collection, contents, graph, deleted, tablets, claims_and_passed: AtomicU64::new(0) }
     }
 
     /// As it was stored: nothing of it counts until its owner has claimed it.
@@ -102,12 +106,31 @@ impl Sealed {
     pub fn claim(&self, ordinal: u32, tablet: TabletId) {
         self.tablets[ordinal as usize].store(tablet.0, Ordering::Release);
         self.deleted.remove(ordinal);
-        self.claims.fetch_add(1, Ordering::Release);
+        let another = |before| Some(((before >> PASSED_BITS) + 1) << PASSED_BITS);
+        // Never refused.
+        let _ = self.claims_and_passed.fetch_update(Ordering::AcqRel, Ordering::Acquire, another);
     }
 
     /// When it is the same as before, nothing has appeared in the part.
     pub fn claims(&self) -> u32 {
-        self.claims.load(Ordering::Acquire)
+        (self.claims_and_passed.load(Ordering::Acquire) >> PASSED_BITS) as u32
+    }
+
+    /// Documents whose time is over, but what is deleted at the front of them.
+    pub fn expired(&self, now: WallMs) -> Vec<u32> {
+        let all = self.contents.settled_expiries();
+        let before = self.claims_and_passed.load(Ordering::Acquire);
+        let first = before as u32 as usize;
+        let over = all[first..].partition_point(|(expires, _)| *expires <= now);
+        let over = &all[first..first + over];
+        let passed = over.iter().take_while(|(_, ordinal)| self.is_deleted(*ordinal)).count();
+        if passed > 0 {
+            // Unless something was claimed meanwhile, or another core was faster.
+            let (order, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            let now_passed = before + passed as u64;
+            let _ = self.claims_and_passed.compare_exchange(before, now_passed, order, failure);
+        }
+        over[passed..].iter().map(|(_, ordinal)| *ordinal).collect()
     }
 
     /// By the owner of the document.

@@ -36,7 +36,10 @@ impl Begun {
     /// Documents whose time is over do not count from that moment on: their deletion comes a little later.
     #[must_use]
     pub fn at(mut self, now: WallMs) -> Begun {
-        let expired: Vec<u32> = self.read(|contents| contents.expired(now).collect());
+        let expired: Vec<u32> = match &self.source {
+            Source::Own(part) => part.borrow().contents().expired(now).collect(),
+            Source::Shared(part) => part.expired(now),
+        };
         for ordinal in expired {
             self.hidden.insert(ordinal);
         }

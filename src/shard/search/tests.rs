@@ -35,6 +35,10 @@ fn version(seq: u64, expires: WallMs, text_bytes: usize) -> Version {
     Version { lsn: Lsn(seq), seq: Seq(seq), expires, payload: Some(Payload::document(&payload)) }
 }
 
+fn delete(index: &mut DocumentIndex, key: u64) {
+    index.apply(&Key::from_u64(key), &Version { payload: None, ..version(99, NEVER, 0) });
+}
+
 /// Makes what there is a part that all cores know.
 fn share(index: &mut DocumentIndex) -> Arc<Sealed> {
     while let Some(part) = index.behind() {
@@ -94,4 +98,27 @@ fn its_owner_searches_what_was_shared_since_who_asks_looked() {
     };
     assert_eq!(sealed(&index, &[]), [part.id], "public, but not then");
     assert_eq!(sealed(&index, &[part.id]), []);
+}
+
+#[test]
+fn what_is_over_and_deleted_is_not_looked_at_again() {
+    let mut index = index(1024);
+    (0..8).for_each(|key| index.apply(&Key::from_u64(key), &version(key + 1, WallMs(10 + key), 0)));
+    index.apply(&Key::from_u64(8), &version(9, NEVER, 0));
+    delete(&mut index, 0);
+    let own = |index: &DocumentIndex, now| {
+        let (own, _) = index.parts(&[]);
+        own[0].borrow().contents().expired(WallMs(now)).collect::<Vec<_>>()
+    };
+    assert_eq!((own(&index, 9), own(&index, 12)), (vec![], vec![1, 2]));
+    let part = share(&mut index);
+    assert_eq!(part.expired(WallMs(13)), [1, 2, 3]);
+    delete(&mut index, 2);
+    delete(&mut index, 1);
+    assert_eq!(part.expired(WallMs(13)), [3]);
+    delete(&mut index, 3);
+    assert_eq!((part.expired(WallMs(13)), part.expired(WallMs(15))), (vec![], vec![4, 5]));
+    // At a start, what counts is found again one by one.
+    part.claim(2, TabletId(1));
+    assert_eq!((part.expired(WallMs(12)), part.claims()), (vec![2], 1));
 }

@@ -11,6 +11,7 @@ use crate::io::buf::AlignedBuf;
 use crate::io::codec::{Reader, Truncated};
 use crate::io::op::OpenMode;
 use crate::io::runtime::{File, Runtime, Slice};
+use crate::limits;
 use crate::shard::document::schema::Schema;
 use crate::shard::key::Key;
 use crate::shard::search::contents::{Contents, Row};
@@ -84,6 +85,9 @@ pub async fn read(runtime: &Runtime, path: &Path, expected: Expected<'_>) -> Res
     let grid = graph.grid();
     if graph.len() != documents || grid.dimension() != shape.dimension() || grid.metric() != shape.metric {
         return Err(FileError::Other("schema"));
+    }
+    while !contents.settle_expiries(limits::EXPIRIES_STEP_DOCUMENTS) {
+        chunks.slice.checkpoint().await;
     }
     let part = Arc::new(Sealed::unclaimed(expected.id, expected.collection, contents, graph));
     Ok(Stored { part, directory: Arc::new(directory) })
