@@ -11,6 +11,8 @@ mod files;
 #[path = "sim_documents/searches.rs"]
 mod searches;
 mod support;
+#[path = "sim_documents/upkeep.rs"]
+mod upkeep;
 #[path = "sim_documents/workload.rs"]
 mod workload;
 

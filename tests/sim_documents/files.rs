@@ -45,7 +45,7 @@ fn small() -> ShardOptions {
     ShardOptions { index, ..options() }
 }
 
-fn start(disk: Disk, faults: Faults) -> Cluster {
+pub fn start(disk: Disk, faults: Faults) -> Cluster {
     let config = SimConfig { faults, ..SimConfig::cores(2) };
     let mut cluster = Cluster::boot(7, disk, config, &small());
     cluster.start().unwrap_or_else(|error| panic!("the node does not start: {error}"));
@@ -53,7 +53,7 @@ fn start(disk: Disk, faults: Faults) -> Cluster {
 }
 
 /// Until files are written and nothing is left to merge.
-fn settle(cluster: &mut Cluster) {
+pub fn settle(cluster: &mut Cluster) {
     let runtime = cluster.nodes[0].runtime().clone();
     cluster.run(0, async move { runtime.sleep(Duration::from_millis(200)).await });
 }

@@ -333,30 +333,41 @@ impl DocumentIndex {
         self.sealed.entry(part.id).or_insert_with(|| Lent { part: part.clone(), is_public });
     }
 
-    /// Documents without embeddings of which so many are deleted that a rewrite pays: they are closed for that.
-    pub fn close_worn_plain(&mut self) -> Option<(PartId, Rc<RefCell<Part>>)> {
-        let id = self.plain?;
-        let part = self
-            .parts
-            .get(&id)
-            .filter(|part| part.borrow().is_worn(self.options.head_documents_min))
-            .cloned()?;
+    /// The documents without embeddings, when so many of them are deleted that a rewrite pays, or all: they are closed
+    /// for that. All parts together, and so become one: the part that takes what comes meanwhile leaves the rewritten one
+    /// closed, and what is deleted of that would stay for ever if only the open part were looked at.
+    pub fn close_worn_plain(&mut self) -> Vec<(PartId, Rc<RefCell<Part>>)> {
+        let plain = self.parts.iter().filter(|(_, part)| !part.borrow().is_head());
+        let plain: Vec<_> = plain.map(|(id, part)| (*id, part.clone())).collect();
+        let sum =
+            |count: fn(&Part) -> usize| plain.iter().map(|(_, part)| count(&part.borrow())).sum::<usize>();
+        let (all, deleted) = (sum(|part| part.contents().len()), sum(|part| part.deleted().count()));
+        let is_worn = deleted > self.options.head_documents_min && 2 * deleted > all;
+        if all == 0 || !is_worn && deleted < all {
+            return Vec::new();
+        }
         self.plain = None;
-        Some((id, part))
+        plain
     }
 
-    /// Puts the rewritten part in the place of a worn one. `ordinals`: the new ones by the old ones.
-    pub fn replace_plain(&mut self, old: PartId, part: Part, ordinals: Moved) -> PartId {
-        let new = self.add(part);
-        if let Some(before) = self.parts.remove(&old) {
+    /// Puts the rewritten part in the place of those it was made of, each with the new ordinals by the old ones. None when
+    /// nothing lived in them; it takes what comes, unless another one does already.
+    pub fn replace_plain(&mut self, old: Vec<(PartId, Moved)>, part: Part) -> Option<PartId> {
+        let new = (!part.contents().is_empty()).then(|| self.add(part));
+        for (old, ordinals) in old {
+            let before = self.parts.remove(&old);
+            let Some(new) = new else { continue };
             // What was deleted while the new part was made.
-            for ordinal in before.borrow().deleted().iter() {
+            for ordinal in
+                before.iter().flat_map(|before| before.borrow().deleted().iter().collect::<Vec<_>>())
+            {
                 if let Some(ordinal) = ordinals.get(ordinal) {
                     self.parts[&new].borrow_mut().delete(ordinal);
                 }
             }
+            self.forwards.add(old, new, ordinals);
         }
-        self.forwards.add(old, new, ordinals);
+        self.plain = self.plain.or(new);
         new
     }
 

@@ -90,12 +90,6 @@ impl Part {
         matches!(&self.vectors, Vectors::Head(head) if head.is_full())
     }
 
-    /// Of documents without embeddings: so much, and more than `deleted_min`, is deleted that a rewrite pays.
-    pub fn is_worn(&self, deleted_min: usize) -> bool {
-        let deleted = self.deleted().count();
-        !self.is_head() && deleted > deleted_min && 2 * deleted > self.contents.len()
-    }
-
     /// There are vectors to link.
     pub fn is_behind(&self) -> bool {
         matches!(&self.vectors, Vectors::Head(head) if head.is_behind())
@@ -150,6 +144,11 @@ impl Part {
             Vectors::None { .. } => limit,
             Vectors::Head(head) => head.graph().width_for(limit),
         }
+    }
+
+    /// Frees about `count` documents of a part that nobody searches any more; false when the rest may be dropped.
+    pub fn shed(&mut self, count: usize) -> bool {
+        self.contents.shed(count)
     }
 
     /// About what it takes.

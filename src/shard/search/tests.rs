@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::forward::Moving;
 use super::index::DocumentIndex;
 use super::options::IndexOptions;
+use super::part::Part;
 use super::sealed::Sealed;
 use crate::shard::delta::{NEVER, Version};
 use crate::shard::document::embedding::EmbeddingShape;
@@ -47,6 +49,69 @@ fn share(index: &mut DocumentIndex) -> Arc<Sealed> {
     let part = index.seal(1).expect("there is a head");
     index.published(part.id);
     part
+}
+
+/// As the upkeep does, in one step; `meanwhile` comes in while it is made.
+fn rewrite_plain(index: &mut DocumentIndex, meanwhile: impl FnOnce(&mut DocumentIndex)) {
+    let worn = index.close_worn_plain();
+    if worn.is_empty() {
+        return;
+    }
+    let schema = worn[0].1.borrow().contents().schema().clone();
+    let (mut new, mut replaced) = (Part::plain(&schema), Vec::new());
+    for (id, part) in &worn {
+        let part = part.borrow();
+        let mut moving = Moving::of(part.contents().len());
+        for old in part.live_ordinals().iter() {
+            moving.set(old, new.push_plain(part.contents().row(old)));
+        }
+        replaced.push((*id, moving.finish()));
+    }
+    meanwhile(index);
+    if let Some(new) = index.replace_plain(replaced, new) {
+        assert!(index.correct_places(new, 0, u32::MAX));
+        index.forget_replaced(new);
+    }
+}
+
+/// Keys of what lives in its own parts.
+fn living(index: &DocumentIndex) -> Vec<u64> {
+    let (own, _) = index.parts(&[]);
+    let mut keys = Vec::new();
+    for part in &own {
+        let part = part.borrow();
+        keys.extend(part.live_ordinals().iter().map(|at| part.contents().key(at).as_u64().unwrap()));
+    }
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn parts_without_embeddings_become_one_and_go_when_nothing_lives() {
+    const DOCUMENTS: u64 = 40;
+    let mut index = index(8);
+    let plain = |seq| {
+        let payload = Payload::document(&Encoder::new().finish(Some("x"), Metadata::EMPTY));
+        Version { payload: Some(payload), ..version(seq, NEVER, 0) }
+    };
+    let mut seq = 0;
+    let mut write = |index: &mut DocumentIndex, key| {
+        seq += 1;
+        index.apply(&Key::from_u64(key), &plain(seq));
+    };
+    let all: Vec<u64> = (0..DOCUMENTS).collect();
+    for round in 0..20 {
+        all.iter().for_each(|key| write(&mut index, *key));
+        rewrite_plain(&mut index, |index| (0..round % 4 * 10).for_each(|key| write(index, key)));
+        assert_eq!(living(&index), all);
+        assert!(index.own_parts() <= 2, "{} parts after round {round}", index.own_parts());
+        let (own, _) = index.parts(&[]);
+        let kept: usize = own.iter().map(|part| part.borrow().contents().len()).sum();
+        assert!(kept <= 3 * DOCUMENTS as usize, "{kept} documents after round {round}");
+    }
+    all.iter().for_each(|key| delete(&mut index, *key));
+    rewrite_plain(&mut index, |_| ());
+    assert!(index.own_parts() == 0 && index.has_nothing_own());
 }
 
 #[test]

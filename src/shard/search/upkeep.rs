@@ -256,25 +256,37 @@ async fn publish(node: &Node, core: &Rc<Core>, collection: CollectionId, part: &
 
 /// Leaves out what is deleted of the documents without embeddings.
 async fn rewrite_plain(core: &Rc<Core>, tablet: TabletId) -> bool {
-    let worn = on_index(core, tablet, DocumentIndex::close_worn_plain).flatten();
-    let Some((id, worn)) = worn else { return false };
-    let new = rewritten(core, tablet, id, &worn).await;
+    let worn = on_index(core, tablet, DocumentIndex::close_worn_plain).unwrap_or_default();
+    if worn.is_empty() {
+        return false;
+    }
+    let new = rewritten(core, tablet, &worn).await;
     if let Some(new) = new {
         correct_places(core, tablet, new).await;
+    }
+    let mut slice = core.runtime.slice();
+    for (_, part) in worn {
+        // Else a search frees it, which holds on to it.
+        let Some(mut part) = Rc::into_inner(part) else { continue };
+        while part.get_mut().shed(limits::SHED_STEP_DOCUMENTS) {
+            slice.checkpoint().await;
+        }
     }
     true
 }
 
-async fn rewritten(core: &Core, tablet: TabletId, id: PartId, worn: &Rc<RefCell<Part>>) -> Option<PartId> {
-    let (live, count, schema) = {
-        let worn = worn.borrow();
-        (worn.live_ordinals(), worn.contents().len(), worn.contents().schema().clone())
-    };
-    let (mut part, mut moving) = (Part::plain(&schema), Moving::of(count));
+async fn rewritten(core: &Core, tablet: TabletId, worn: &[(PartId, Rc<RefCell<Part>>)]) -> Option<PartId> {
+    let schema = worn.first()?.1.borrow().contents().schema().clone();
+    let (mut new, mut replaced) = (Part::plain(&schema), Vec::with_capacity(worn.len()));
     let mut slice = core.runtime.slice();
-    for old in live.iter() {
-        moving.set(old, part.push_plain(worn.borrow().contents().row(old)));
-        slice.checkpoint().await;
+    for (id, part) in worn {
+        let (live, count) = (part.borrow().live_ordinals(), part.borrow().contents().len());
+        let mut moving = Moving::of(count);
+        for old in live.iter() {
+            moving.set(old, new.push_plain(part.borrow().contents().row(old)));
+            slice.checkpoint().await;
+        }
+        replaced.push((*id, moving.finish()));
     }
-    on_index(core, tablet, |index| index.replace_plain(id, part, moving.finish()))
+    on_index(core, tablet, |index| index.replace_plain(replaced, new)).flatten()
 }
