@@ -242,7 +242,8 @@ pub const SEARCH_ATTEMPTS_MAX: usize = 4;
 pub const COUNT_ATTEMPTS_MAX: usize = 16;
 /// Codes that a search looks at before the core may do something else.
 pub const SEARCH_STEP_CODES: u64 = 1000;
-pub const FILTER_STEP_DOCUMENTS: usize = 64;
+/// Metadata that a filter reads in a step, about: what it finds and decides there counts, too.
+pub const FILTER_STEP_BYTES: usize = 32 * KIB;
 /// A search waits for an index that is being made for so long.
 pub const INDEX_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const INDEX_WAIT_STEP: Duration = Duration::from_millis(2);

@@ -15,6 +15,7 @@ use evaluator::{DECLARED, Json, find, holds, is_taken, shown};
 use kyrodb::io::sim::Rng;
 use kyrodb::shard::document::fields::Fields;
 use kyrodb::shard::document::filter::Filter;
+use kyrodb::shard::document::filter::sieve::{Look, Sieve};
 use kyrodb::shard::document::index::FieldIndexes;
 use kyrodb::shard::document::metadata::{Metadata, compact};
 use random::{any_document, any_filter, text_of};
@@ -69,6 +70,15 @@ impl Tally {
     }
 }
 
+/// What a look tells, in steps.
+fn told(look: &mut Look<'_, '_>, metadata: Metadata<'_>) -> bool {
+    loop {
+        if let Some(holds) = look.step(metadata, &mut 40) {
+            return holds;
+        }
+    }
+}
+
 fn compare_group(seed: u64, fields: &Fields, tally: &mut Tally) {
     let rng = &mut Rng::new(seed);
     let documents: Vec<Json> = (0..GROUP_DOCUMENTS).map(|_| any_document(rng)).collect();
@@ -97,6 +107,8 @@ fn compare_group(seed: u64, fields: &Fields, tally: &mut Tally) {
         tally.nested_nots += u64::from(nots(&filter) > 1);
         let answer = indexes.evaluate(&parsed);
         let residual = parsed.residual();
+        let sieve = residual.as_ref().map(Sieve::new);
+        let mut look = sieve.as_ref().map(Look::new);
         let mut count = 0;
         for (at, document) in documents.iter().enumerate() {
             let wanted = holds(&filter, document);
@@ -104,6 +116,8 @@ fn compare_group(seed: u64, fields: &Fields, tally: &mut Tally) {
             assert_eq!(parsed.matches(metadata), wanted, "seed {seed}: {text} of {}", texts[at]);
             let is_open = answer.possible().contains(ordinal(at)) && !answer.certain().contains(ordinal(at));
             let is_left = residual.as_ref().is_some_and(|residual| residual.matches(metadata));
+            let is_told_left = look.as_mut().is_some_and(|look| told(look, metadata));
+            assert_eq!(is_told_left, is_left, "in steps, seed {seed}: {text} of {}", texts[at]);
             let found = answer.certain().contains(ordinal(at)) || is_open && is_left;
             assert_eq!(found, wanted, "by indexes, seed {seed}: {text} of {}", texts[at]);
             count += usize::from(wanted);

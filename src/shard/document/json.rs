@@ -72,6 +72,15 @@ impl<'a> Scanner<'a> {
         Scanner { text, at: 0, depth }
     }
 
+    /// Goes on at a place where another one was, between two parts, with as much depth left as it had.
+    pub fn resumed(text: &'a str, at: usize, depth: usize) -> Scanner<'a> {
+        Scanner { text, at, depth }
+    }
+
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     fn malformed<T>(&self) -> Result<T, Invalid> {
         Err(Reason::NotJson { at: self.at }.into())
     }

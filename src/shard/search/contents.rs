@@ -7,7 +7,6 @@ use super::expiries::Expiries;
 use super::texts::Texts;
 use crate::shard::delta::Version;
 use crate::shard::document::encoding::Document;
-use crate::shard::document::filter::Filter;
 use crate::shard::document::index::FieldIndexes;
 use crate::shard::document::metadata::Metadata;
 use crate::shard::document::schema::Schema;
@@ -112,9 +111,8 @@ impl Contents {
         &self.fields
     }
 
-    /// Whether the filter holds of a document, by its metadata.
-    pub fn matches(&self, filter: &Filter, ordinal: u32) -> bool {
-        filter.matches(Metadata::from_compact(self.metadata.get(ordinal as usize)))
+    pub fn metadata(&self, ordinal: u32) -> Metadata<'_> {
+        Metadata::from_compact(self.metadata.get(ordinal as usize))
     }
 
     pub fn key(&self, ordinal: u32) -> &Key {

@@ -9,6 +9,8 @@ use super::source::Begun;
 use crate::io::runtime::{Runtime, Slice};
 use crate::limits;
 use crate::shard::core::Core;
+use crate::shard::document::filter::Filter;
+use crate::shard::document::filter::sieve::{Look, Sieve};
 use crate::shard::record::Refusal;
 use crate::shard::tablet::Tablet;
 use crate::types::{Epoch, Mono, TabletId};
@@ -35,10 +37,12 @@ pub async fn search_own(
 pub async fn search(runtime: &Runtime, mut slice: Slice, parts: Vec<Begun>, query: &Query) -> Found {
     let mut found = Found::default();
     let mut scratch = Box::<Scratch>::default();
+    let residual = query.filter.as_ref().and_then(Filter::residual);
+    let sieve = residual.as_ref().map(Sieve::new);
     for part in parts {
         let began = runtime.now();
         let allowed = match &query.filter {
-            Some(_) => Some(allowed(&part, query, &mut found, &mut slice).await),
+            Some(filter) => Some(allowed(&part, (filter, sieve.as_ref()), &mut found, &mut slice).await),
             None => None,
         };
         let filtered = runtime.now();
@@ -113,25 +117,36 @@ fn matching(part: &Begun, allowed: Option<&Ordinals>) -> usize {
 }
 
 /// What the filter lets through: by the indexes, and where they cannot tell by the metadata.
-async fn allowed(part: &Begun, query: &Query, found: &mut Found, slice: &mut Slice) -> Ordinals {
-    let filter = query.filter.as_ref().expect("asked for by a filter");
+async fn allowed(
+    part: &Begun,
+    (filter, sieve): (&Filter, Option<&Sieve<'_>>),
+    found: &mut Found,
+    slice: &mut Slice,
+) -> Ordinals {
     let answer = part.read(|contents| contents.fields().evaluate(filter));
     let mut allowed = Ordinals::from(answer.certain());
-    if answer.is_exact() {
-        return allowed;
-    }
-    let open: Vec<u32> = answer.open().iter().collect();
-    let residual = filter.residual();
-    let filter = residual.as_ref().unwrap_or(filter);
-    found.looked_at += open.len() as u64;
-    for ordinals in open.chunks(limits::FILTER_STEP_DOCUMENTS) {
-        part.read(|contents| {
-            for ordinal in ordinals.iter().filter(|ordinal| contents.matches(filter, **ordinal)) {
-                allowed.insert(*ordinal);
+    // What no index knows of is in the sieve.
+    let Some(sieve) = sieve.filter(|_| !answer.is_exact()) else { return allowed };
+    let open = answer.open();
+    found.looked_at += open.len();
+    let mut look = Look::new(sieve);
+    let mut left = limits::FILTER_STEP_BYTES;
+    for ordinal in &open {
+        let holds = loop {
+            let told = part.read(|contents| look.step(contents.metadata(ordinal), &mut left));
+            if left == 0 {
+                slice.checkpoint().await;
+                left = limits::FILTER_STEP_BYTES;
             }
-        });
-        slice.checkpoint().await;
+            if let Some(holds) = told {
+                break holds;
+            }
+        };
+        if holds {
+            allowed.insert(ordinal);
+        }
     }
+    slice.checkpoint().await;
     allowed
 }
 

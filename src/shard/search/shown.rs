@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::gather::Page;
 use super::query::{Query, Scored};
+use crate::io::runtime::Slice;
 use crate::limits;
 use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
 use crate::shard::delta::NEVER;
 use crate::shard::document::encoding::{self, Document, Parts};
+use crate::shard::document::filter::Filter;
+use crate::shard::document::filter::sieve::{Look, Sieve};
 use crate::shard::document::metadata::Metadata;
 use crate::shard::document::render::Shown;
 use crate::shard::key::Key;
@@ -72,11 +75,14 @@ impl Reading<'_> {
         seen: &mut [Option<Seen>],
     ) -> Result<(), Refusal> {
         let keys: Vec<Key> = far.iter().map(|at| hits[*at].key.clone()).collect();
+        let mut filter = None;
         let mut far = far.iter();
         while !far.as_slice().is_empty() {
             let read = node.get_first(self.map, &keys[keys.len() - far.len()..]).get().await?;
             for (record, at) in read.into_iter().zip(far.by_ref()) {
-                seen[*at] = record.and_then(|record| self.see(&hits[*at], record));
+                if let Some(record) = record {
+                    seen[*at] = self.see(node, &hits[*at], record, &mut filter).await;
+                }
                 bytes += seen[*at].as_ref().map_or(0, |seen| seen.record.payload.as_bytes().len());
             }
             if bytes > limits::SEARCH_PAGE_BYTES_MAX {
@@ -87,20 +93,38 @@ impl Reading<'_> {
     }
 
     /// `None` when what is there by now is not of the page.
-    fn see(&self, hit: &Scored, record: Record) -> Option<Seen> {
+    async fn see<'q>(
+        &'q self,
+        node: &Node,
+        hit: &Scored,
+        record: Record,
+        filter: &mut Option<Filtering<'q>>,
+    ) -> Option<Seen> {
         let replaced = match record.seq == hit.seq {
             true => None,
-            false => Some(self.score(&hit.key, &record).filter(|hit| self.page.has(hit))?),
+            false => {
+                let hit = self.score(node, &hit.key, &record, filter).await;
+                Some(hit.filter(|hit| self.page.has(hit))?)
+            }
         };
         Some(Seen { record: with_shown(record, self.shown), replaced })
     }
 
     /// `None` when the filter does not let it through, or there is nothing to score.
-    fn score(&self, key: &Key, record: &Record) -> Option<Scored> {
+    async fn score<'q>(
+        &'q self,
+        node: &Node,
+        key: &Key,
+        record: &Record,
+        filter: &mut Option<Filtering<'q>>,
+    ) -> Option<Scored> {
         let schema = self.map.definition.documents.as_ref()?;
         let document = Parts::of(record.payload.value()).and_then(Parts::document).ok()?;
-        if self.query.filter.as_ref().is_some_and(|filter| !filter.matches(document.metadata)) {
-            return None;
+        if let Some(of) = &self.query.filter {
+            let filter = filter.get_or_insert_with(|| Filtering::begin(node, of));
+            if !filter.lets_through(document.metadata).await {
+                return None;
+            }
         }
         let (embedding, vector) = (document.embedding?, self.query.vector.as_ref()?);
         let (metric, vector) = (schema.embedding?.metric, ExactQuery::new(vector));
@@ -128,6 +152,30 @@ impl Reading<'_> {
         // It was found where it was and where it is.
         kept.dedup_by(|(one, _), (other, _)| one.key == other.key);
         kept.into_iter().unzip()
+    }
+}
+
+/// A filter that is asked about documents that were replaced: in steps, as in the search.
+struct Filtering<'q> {
+    sieve: Sieve<'q>,
+    slice: Slice,
+}
+
+impl<'q> Filtering<'q> {
+    fn begin(node: &Node, filter: &'q Filter) -> Filtering<'q> {
+        Filtering { sieve: Sieve::new(filter), slice: node.runtime().slice() }
+    }
+
+    async fn lets_through(&mut self, metadata: Metadata<'_>) -> bool {
+        let mut look = Look::new(&self.sieve);
+        loop {
+            let mut left = limits::FILTER_STEP_BYTES;
+            let told = look.step(metadata, &mut left);
+            self.slice.checkpoint().await;
+            if let Some(holds) = told {
+                return holds;
+            }
+        }
     }
 }
 

@@ -33,10 +33,11 @@
 //! Refused too: a name with `$` that is no operator, an operator that is given twice, an object without operators,
 //! `$and` and `$or` of nothing, a list outside of `$in` and `$nin` (Mongo means the whole list by it).
 //!
-//! [`Filter::matches`] is the truth; [`super::index`] only finds it faster.
+//! [`Filter::matches`] is the truth; [`super::index`] only finds it faster, and [`sieve`] tells it of many documents.
 
 mod operand;
 mod parse;
+pub mod sieve;
 
 #[cfg(test)]
 mod model;
@@ -131,6 +132,15 @@ impl Filter {
         match self {
             Filter::All(parts) | Filter::Any(parts) => parts.iter().any(Filter::needs_scan),
             Filter::Not(part) => part.needs_scan(),
+            Filter::Field(test) => test.declared.is_none(),
+        }
+    }
+
+    /// No index knows anything of it: it may hold of any document, or not.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Filter::All(parts) | Filter::Any(parts) => !parts.is_empty() && parts.iter().all(Filter::is_open),
+            Filter::Not(part) => part.is_open(),
             Filter::Field(test) => test.declared.is_none(),
         }
     }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::sieve::{Look, Sieve};
 use super::*;
 use crate::limits;
 use crate::shard::document::fields::FieldType;
@@ -197,10 +198,102 @@ proptest! {
         for filter in &filters {
             let parsed = Filter::parse(&filter.to_string(), &fields);
             let parsed = parsed.map_err(|error| TestCaseError::fail(format!("{filter}: {error}")))?;
+            let sieve = Sieve::new(&parsed);
+            let mut look = Look::new(&sieve);
             for document in &documents {
-                let found = parsed.matches(Metadata::from_compact(&document.to_string()));
+                let text = document.to_string();
+                let found = parsed.matches(Metadata::from_compact(&text));
                 prop_assert_eq!(found, holds(filter, document), "{} of {}", filter, document);
+                prop_assert_eq!(looked(&mut look, &text, 1).0, found, "looked at: {} of {}", filter, document);
             }
         }
+    }
+
+    #[test]
+    fn many_tests_of_one_name_are_told_apart(
+        values in prop::collection::vec(-3i64..4, 0..6),
+        tests in prop::collection::vec((0usize..5, prop::option::weighted(0.8, -3i64..4)), 1..20),
+    ) {
+        let document = format!(r#"{{"u":{values:?},"w":{{"x":{values:?},"u":"7"}},"t":["1"]}}"#);
+        let test = |(operator, operand): &(usize, Option<i64>)| {
+            let name = ["u", "w.x"][operator % 2];
+            match (operator, operand) {
+                (0, None) => format!(r#"{{"{name}":null}}"#),
+                (0, Some(value)) => format!(r#"{{"{name}":{value}}}"#),
+                (at, None) => format!(r#"{{"{name}":{{"{}":"7"}}}}"#, ["", "$gt", "$gte", "$lt", "$lte"][*at]),
+                (at, Some(value)) => {
+                    format!(r#"{{"{name}":{{"{}":{value}}}}}"#, ["", "$gt", "$gte", "$lt", "$lte"][*at])
+                }
+            }
+        };
+        for outer in ["$or", "$and"] {
+            let all: Vec<String> = tests.iter().map(test).collect();
+            let parsed = parse(&format!(r#"{{"{outer}":[{}]}}"#, all.join(","))).unwrap();
+            let sieve = Sieve::new(&parsed);
+            let found = looked(&mut Look::new(&sieve), &document, 7).0;
+            prop_assert_eq!(found, parsed.matches(Metadata::from_compact(&document)), "{:?}", parsed);
+        }
+    }
+}
+
+/// What a look tells of a document in steps of so much, and how many they are.
+fn looked(look: &mut Look<'_, '_>, document: &str, budget: usize) -> (bool, usize) {
+    let mut steps = 0;
+    loop {
+        steps += 1;
+        let mut left = budget;
+        if let Some(holds) = look.step(Metadata::from_compact(document), &mut left) {
+            return (holds, steps);
+        }
+        assert_eq!(left, 0, "it stopped early");
+    }
+}
+
+/// Each test by itself would read the metadata as often as there are tests.
+#[test]
+fn however_many_tests_the_metadata_is_read_once_and_in_steps() {
+    let tests: Vec<String> = (0..8000).map(|at| format!(r#"{{"a{at}":-1}}"#)).collect();
+    let filter = parse(&format!(r#"{{"$or":[{}]}}"#, tests.join(","))).unwrap();
+    let bytes = limits::METADATA_BYTES_MAX - 64;
+    let members = (0..).map(|at| format!(r#""a{}":{at}"#, at % 90_000));
+    let mut text = String::from("{");
+    for member in members {
+        if text.len() + member.len() >= bytes {
+            break;
+        }
+        text += &member;
+        text.push(',');
+    }
+    text += r#""last":[-1]}"#;
+    let sieve = Sieve::new(&filter);
+    let mut look = Look::new(&sieve);
+    for _ in 0..2 {
+        let (holds, steps) = looked(&mut look, &text, limits::FILTER_STEP_BYTES);
+        assert!(!holds);
+        let least = text.len() / limits::FILTER_STEP_BYTES;
+        assert!((least..10 * least).contains(&steps), "{steps} steps of {} bytes", text.len());
+    }
+    // One list, of which each element meets most of the tests.
+    let tests: Vec<String> = (0..5000).map(|at| format!(r#"{{"l":{{"$lt":{at}}}}}"#)).collect();
+    let filter = parse(&format!(r#"{{"$and":[{},{{"l":-1}}]}}"#, tests.join(","))).unwrap();
+    let text = format!(r#"{{"l":[{}-1]}}"#, "1,".repeat(limits::METADATA_BYTES_MAX / 2 - 10));
+    let (holds, steps) = looked(&mut Look::new(&Sieve::new(&filter)), &text, limits::FILTER_STEP_BYTES);
+    let least = text.len() / limits::FILTER_STEP_BYTES;
+    assert!(holds && (least..20 * least).contains(&steps), "{steps} steps");
+}
+
+#[test]
+fn a_look_goes_on_behind_what_is_no_json() {
+    let filter = parse(r#"{"u":1}"#).unwrap();
+    let sieve = Sieve::new(&filter);
+    let mut look = Look::new(&sieve);
+    for (text, expected) in [
+        ("", false),
+        (r#"{"u":1"#, true),
+        ("[{\"u\":1}]", false),
+        (r#"{"v":2}"#, false),
+        (r#"{"u":1}"#, true),
+    ] {
+        assert_eq!(looked(&mut look, text, 3).0, expected, "{text}");
     }
 }

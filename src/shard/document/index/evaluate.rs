@@ -13,11 +13,15 @@ use crate::shard::document::scalar::Scalar;
 impl FieldIndexes {
     /// The filter was parsed with the fields of these indexes.
     pub fn evaluate(&self, filter: &Filter) -> Answer {
+        if filter.is_open() {
+            // Thousands of such tests would copy a set each.
+            return Answer::Between { certain: RoaringBitmap::new(), possible: self.live.clone() };
+        }
         match filter {
             Filter::All(parts) => self.all(parts),
             Filter::Any(parts) => {
                 let none = Answer::Exact(RoaringBitmap::new());
-                parts.iter().fold(none, |found, part| found.or(self.evaluate(part)))
+                but_one_open(parts).fold(none, |found, part| found.or(self.evaluate(part)))
             }
             Filter::Not(part) => self.everything().and_not(self.evaluate(part)),
             Filter::Field(test) => match self.column(test) {
@@ -41,7 +45,7 @@ impl FieldIndexes {
     /// The smallest first, and nothing more when nothing is left; then what must not hold is taken away.
     fn all(&self, parts: &[Filter]) -> Answer {
         let (negative, mut positive): (Vec<&Filter>, Vec<&Filter>) =
-            parts.iter().partition(|part| matches!(part, Filter::Not(_)));
+            but_one_open(parts).partition(|part| matches!(part, Filter::Not(_)));
         positive.sort_by_cached_key(|part| self.cardinality(part).at_most);
         let mut found = match positive.split_first() {
             Some((first, rest)) => {
@@ -84,6 +88,12 @@ impl FieldIndexes {
             },
         }
     }
+}
+
+/// All but the second and further ones of which no index knows anything: they leave open what the first does.
+fn but_one_open(parts: &[Filter]) -> impl Iterator<Item = &Filter> {
+    let mut has_open = false;
+    parts.iter().filter(move |part| !(part.is_open() && std::mem::replace(&mut has_open, true)))
 }
 
 impl Column {
