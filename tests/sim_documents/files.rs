@@ -227,6 +227,25 @@ fn files_of_something_else_are_made_anew() {
     assert_recovers(disk.clone(), &model, faults, "none can be read");
 }
 
+/// What a crash left of a file that was being written: its number may never come again.
+#[test]
+fn an_unfinished_file_goes() {
+    let Left { mut disk, model } = left();
+    let path = index_files(&disk).pop().expect("there is one");
+    let folder = &path[..path.rfind('/').expect("it lies in a folder") + 1];
+    let file = path[folder.len()..].to_owned();
+    let (collection, _) = file.split_once('-').expect("a collection and a number");
+    for name in [format!("{collection}-000000ff.tmp"), "000000ff-00000001.tmp".to_owned()] {
+        disk.put_file(format!("{folder}{name}"), &[7; PAGE_BYTES]);
+    }
+    let mut cluster = start(disk, Faults::default());
+    assert_found(&mut cluster, &model, "beside files that were not finished");
+    settle(&mut cluster);
+    let left: Vec<String> = stop(cluster).file_lens().into_iter().map(|(path, _)| path).collect();
+    assert!(left.iter().all(|path| !path.ends_with(".tmp")), "{left:?}");
+    assert!(left.contains(&path), "{left:?}");
+}
+
 /// A file says what there was when it was written.
 #[test]
 fn a_file_of_an_earlier_time_shows_nothing_that_is_over() {

@@ -19,7 +19,8 @@ pub struct Unusable {
 pub async fn check(runtime: &Runtime, dir: &Path) -> Vec<Unusable> {
     let mut found = Vec::new();
     let entries = runtime.list(dir).await.unwrap_or_default();
-    for entry in entries.iter().filter(|entry| !entry.is_dir && parse(&entry.name).is_some()) {
+    let is_whole = |name: &str| parse(name).is_some_and(|named| named.is_whole);
+    for entry in entries.iter().filter(|entry| !entry.is_dir && is_whole(&entry.name)) {
         let file = dir.join(&entry.name);
         let (offset, checked) = match Chunks::open(runtime, &file).await {
             Ok(mut chunks) => {

@@ -145,8 +145,8 @@ impl Chunks {
             () if version != VERSION => Err(FileError::Other("format")),
             () if collection != expected.collection.0 => Err(FileError::Other("collection")),
             () if schema != schema_hash(expected.schema) => Err(FileError::Other("schema")),
-            // Each takes more than a byte: room is not made for more than the file can have.
-            () if documents > self.file.len().await? => Err(self.damaged()),
+            // Room is not made for more than the file can have.
+            () if !may_have(self.file.len().await?, documents, expected.schema) => Err(self.damaged()),
             () => usize::try_from(documents).map_err(|_| self.damaged()),
         }
     }
@@ -165,6 +165,13 @@ impl Chunks {
             }
         }
     }
+}
+
+/// Whether a file of so many bytes may have so many documents, with their embeddings and what else is kept of each.
+fn may_have(file_bytes: u64, documents: u64, schema: &Schema) -> bool {
+    const BESIDE_BYTES: usize = size_of::<u16>() + 2 * size_of::<u64>() + size_of::<u32>();
+    let original_bytes = schema.embedding.map_or(0, |shape| shape.bytes());
+    documents.checked_mul((BESIDE_BYTES + original_bytes) as u64).is_some_and(|bytes| bytes <= file_bytes)
 }
 
 fn take_documents(
@@ -189,4 +196,23 @@ fn take_documents(
         directory.add(&key, ordinal);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::document::embedding::EmbeddingShape;
+    use crate::shard::document::fields::Fields;
+    use crate::vector::element::Element;
+    use crate::vector::metric::Metric;
+
+    #[test]
+    fn room_is_made_for_what_the_file_can_have() {
+        let embedding = EmbeddingShape::new(1000, Metric::L2, Element::F32);
+        let schema = Schema { embedding: embedding.ok(), fields: Fields::parse("{}").unwrap() };
+        assert!(may_have(10 * 4022, 10, &schema));
+        for documents in [11, 10 * 4022, u64::MAX / 4022 + 1, u64::MAX] {
+            assert!(!may_have(10 * 4022, documents, &schema), "{documents}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::read::{Expected, read};
-use super::write::write;
+use super::write::{UNFINISHED, write};
 use crate::io::crashsafe;
 use crate::shard::catalogue::Collection;
 use crate::shard::core::Core;
@@ -17,21 +17,47 @@ fn path(core: &Core, collection: CollectionId, number: u32) -> PathBuf {
     core.index_dir.join(format!("{:08x}-{number:08x}.index", collection.0))
 }
 
-pub(super) fn parse(name: &str) -> Option<(CollectionId, u32)> {
-    let (collection, number) = name.strip_suffix(".index")?.split_once('-')?;
-    let hex = |text: &str| (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok()).flatten();
-    Some((CollectionId(hex(collection)?), hex(number)?))
+/// A file that the name is of, whole or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    collection: CollectionId,
+    number: u32,
+    pub is_whole: bool,
 }
 
-/// Of the collection, largest first. What cannot be used is removed: it is made anew.
+impl Named {
+    fn path(self, core: &Core) -> PathBuf {
+        let whole = path(core, self.collection, self.number);
+        if self.is_whole { whole } else { whole.with_extension(UNFINISHED) }
+    }
+}
+
+pub(super) fn parse(name: &str) -> Option<Named> {
+    let (name, kind) = name.split_once('.')?;
+    let is_whole = match kind {
+        "index" => true,
+        UNFINISHED => false,
+        _ => return None,
+    };
+    let (collection, number) = name.split_once('-')?;
+    let hex = |text: &str| (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok()).flatten();
+    Some(Named { collection: CollectionId(hex(collection)?), number: hex(number)?, is_whole })
+}
+
+/// Of the collection, largest first. What cannot be used is removed: it is made anew. So is what a crash left of one that
+/// was being written; by itself it would go only when its number comes again.
 pub async fn read_all(core: &Rc<Core>, collection: &Collection) -> Vec<Stored> {
     let mut all = Vec::new();
     let Some(schema) = &collection.definition.documents else { return all };
     let schema = Arc::new(schema.clone());
-    for number in numbers(core, |of| of == collection.id).await {
-        core.library.numbers_up_to(number.1);
-        let (id, path) =
-            (PartId::Merged { collection: number.0, number: number.1 }, path(core, number.0, number.1));
+    for named in all_named(core, |of| of == collection.id).await {
+        let path = named.path(core);
+        if !named.is_whole {
+            remove(core, path).await;
+            continue;
+        }
+        core.library.numbers_up_to(named.number);
+        let id = PartId::Merged { collection: collection.id, number: named.number };
         let began = core.runtime.now();
         let expected = Expected { id, collection: collection.id, schema: &schema };
         match read(&core.runtime, &path, expected).await {
@@ -50,7 +76,7 @@ pub async fn read_all(core: &Rc<Core>, collection: &Collection) -> Vec<Stored> {
     all
 }
 
-async fn numbers(core: &Core, wanted: impl Fn(CollectionId) -> bool) -> Vec<(CollectionId, u32)> {
+async fn all_named(core: &Core, wanted: impl Fn(CollectionId) -> bool) -> Vec<Named> {
     let entries = match core.runtime.list(core.index_dir.clone()).await {
         Ok(entries) => entries,
         // Made with the first file.
@@ -61,13 +87,13 @@ async fn numbers(core: &Core, wanted: impl Fn(CollectionId) -> bool) -> Vec<(Col
         }
     };
     let files = entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| parse(&entry.name));
-    files.filter(|(collection, _)| wanted(*collection)).collect()
+    files.filter(|named| wanted(named.collection)).collect()
 }
 
 /// Of collections that there are not.
 pub async fn remove_others(core: &Core, there: impl Fn(CollectionId) -> bool) {
-    for (collection, number) in numbers(core, |of| !there(of)).await {
-        remove(core, path(core, collection, number)).await;
+    for named in all_named(core, |of| !there(of)).await {
+        remove(core, named.path(core)).await;
     }
 }
 
@@ -86,7 +112,7 @@ pub async fn replace(core: &Core, collection: CollectionId, out: &[PartId], into
         };
         if let Err(error) = written.await {
             tracing::warn!(file = %path.display(), %error, "an index was not written");
-            remove(core, path.with_extension("tmp")).await;
+            remove(core, path.with_extension(UNFINISHED)).await;
         }
     }
     for part in out {
@@ -112,8 +138,12 @@ mod tests {
 
     #[test]
     fn names_tell_what_they_are_of() {
-        assert_eq!(parse("00000007-0000001f.index"), Some((CollectionId(7), 31)));
-        for other in ["7-1f.index", "00000007-0000001f.tmp", "00000007.index", "0000000g-00000001.index"] {
+        let named = |is_whole| Some(Named { collection: CollectionId(7), number: 31, is_whole });
+        assert_eq!(parse("00000007-0000001f.index"), named(true));
+        assert_eq!(parse("00000007-0000001f.tmp"), named(false));
+        for other in
+            ["7-1f.index", "00000007-0000001f.index.tmp", "00000007.index", "0000000g-00000001.index"]
+        {
             assert_eq!(parse(other), None, "{other}");
         }
     }

@@ -12,9 +12,12 @@ use crate::shard::file_out::FileOut;
 use crate::shard::search::sealed::Sealed;
 use crate::vector::codec::{Encoder, Piece};
 
+/// What the name of a file ends with until it is whole.
+pub const UNFINISHED: &str = "tmp";
+
 /// The file is whole and durable when this completes; until then it has no name that anybody looks for.
 pub async fn write(runtime: &Runtime, path: PathBuf, part: &Sealed, chunk_bytes: usize) -> io::Result<()> {
-    let unfinished = path.with_extension("tmp");
+    let unfinished = path.with_extension(UNFINISHED);
     // One of an earlier attempt.
     let _ = runtime.remove_file(unfinished.clone()).await;
     let file = FileOut::create(runtime, unfinished.clone()).await?;
