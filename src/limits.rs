@@ -240,6 +240,9 @@ pub const SEARCH_WIDTH_ENTRIES_MAX: usize = 10_000;
 pub const SEARCH_ATTEMPTS_MAX: usize = 4;
 /// Of a count, which is exact only when nothing was sealed meanwhile.
 pub const COUNT_ATTEMPTS_MAX: usize = 16;
+/// What searches of one core need besides what they search: so many are kept, but of large graphs.
+pub const SCRATCH_ENTRIES_MAX: usize = 4;
+pub const SCRATCH_BYTES_MAX: usize = 8 * MIB;
 /// Codes that a search looks at before the core may do something else.
 pub const SEARCH_STEP_CODES: u64 = 1000;
 /// Metadata that a filter reads in a step, about: what it finds and decides there counts, too.

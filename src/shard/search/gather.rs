@@ -155,7 +155,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     };
     let has_own = |tablet: &&Tablet| !core.library.has_all_of(tablet.id, tablet.epoch);
     let calls: Vec<_> = map.tablets.iter().filter(has_own).map(ask).collect();
-    let mut found = run::search(&core.runtime, slice, shared, query).await;
+    let mut found = run::search(core, slice, shared, query).await;
     let mut failed = None;
     for call in calls {
         match call.await {
@@ -176,7 +176,7 @@ async fn find_once(node: &Node, collection: &Arc<Collection>, query: &Arc<Query>
     if !late.is_empty() {
         found.counts_twice = true;
         let slice = core.runtime.slice_behind_others().await;
-        found.add(run::search(&core.runtime, slice, late, query).await, query.limit);
+        found.add(run::search(core, slice, late, query).await, query.limit);
     }
     Ok((map, found))
 }

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::beacon::Beacon;
 use super::mask;
+use super::scratches::Scratches;
 use super::sealed::{PartId, Sealed};
 use crate::io::runtime::{Runtime, Slice};
 use crate::limits;
@@ -105,6 +106,8 @@ pub struct Library {
     gone: Cell<bool>,
     next_number: Cell<u32>,
     beacons: RefCell<BTreeMap<TabletId, Arc<Beacon>>>,
+    /// For searches of this core.
+    pub scratches: Scratches,
 }
 
 impl Library {

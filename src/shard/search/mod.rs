@@ -13,7 +13,7 @@
 //!   cores tell one another of them.
 //!   [`beacon`]: that an owner need not be asked.
 //! - [`query`]: what is asked, and what was found. [`source`]: what a search looks at.
-//! - [`run`]: one search on one core, with its other work in between.
+//! - [`run`]: one search on one core, with its other work in between; [`scratches`] are kept for the next one.
 //! - [`gather`]: one search in what all cores share, and in what the owners have; [`shown`]: the documents of its hits.
 //! - [`file`]: merged parts on the disk, so that a start does not link vectors anew.
 //! - [`options`]: how large heads and files are.
@@ -42,6 +42,7 @@ pub mod part;
 pub mod places;
 pub mod query;
 pub mod run;
+pub mod scratches;
 pub mod sealed;
 mod shown;
 pub mod source;

@@ -6,7 +6,7 @@ use super::index::DocumentIndex;
 use super::query::{Found, PartAccount, Query, Scored};
 use super::sealed::PartId;
 use super::source::Begun;
-use crate::io::runtime::{Runtime, Slice};
+use crate::io::runtime::Slice;
 use crate::limits;
 use crate::shard::core::Core;
 use crate::shard::document::filter::Filter;
@@ -27,16 +27,17 @@ pub async fn search_own(
 ) -> Result<Found, Refusal> {
     let slice = core.runtime.slice_behind_others().await;
     let begun = ready_parts(core, tablet, epoch, known).await?;
-    let found = search(&core.runtime, slice, begun, query).await;
+    let found = search(core, slice, begun, query).await;
     // A new map takes out of the parts what moved away.
     check_range(core, tablet, epoch).map(|()| found)
 }
 
 /// Whoever searches has stood back for the slice before the parts were begun: what is hidden in them is as of then, and a
 /// pause before they are counted would count what was replaced meanwhile twice.
-pub async fn search(runtime: &Runtime, mut slice: Slice, parts: Vec<Begun>, query: &Query) -> Found {
+pub async fn search(core: &Core, mut slice: Slice, parts: Vec<Begun>, query: &Query) -> Found {
+    let runtime = &core.runtime;
     let mut found = Found::default();
-    let mut scratch = Box::<Scratch>::default();
+    let mut taken = core.library.scratches.take();
     let residual = query.filter.as_ref().and_then(Filter::residual);
     let sieve = residual.as_ref().map(Sieve::new);
     for part in parts {
@@ -53,10 +54,12 @@ pub async fn search(runtime: &Runtime, mut slice: Slice, parts: Vec<Begun>, quer
         found.shared.extend(part.id());
         if let Some(vector) = &query.vector {
             let walk = Walk { part: &part, allowed: allowed.as_ref(), query, vector };
-            scratch = walk.run(&mut found, scratch, &mut slice).await;
+            let scratch = taken.take_for(part.read(|contents| contents.len()));
+            taken.scratch = walk.run(&mut found, scratch, &mut slice).await;
             found.search_time += since(filtered, runtime.now());
         }
     }
+    core.library.scratches.put(taken);
     found.keep_best(query.limit);
     found
 }
