@@ -78,7 +78,8 @@ fn a_range_that_moves_has_one_owner_at_a_time() {
         cluster.start().expect("a new node starts");
         let maker = cluster.nodes[0].clone();
         let gone = cluster.run(0, async move { make_things(&maker, 1 + seed % 2).await });
-        let moving = Rc::new(Moving { acked: [0, 1].map(|_| Cell::new(gone)), over: Cell::new(false) });
+        let acked = [0, 1].map(|_| Cell::new(gone));
+        let moving = Rc::new(Moving { gone, acked, over: Cell::new(false) });
         let mut clients: Vec<(usize, Client)> = Vec::new();
         for number in 0..24 {
             let core = number % 3;
@@ -139,6 +140,8 @@ async fn write_at_once(node: Node, gone: u64) {
 
 /// The highest version of each of these keys that was acknowledged, on any core.
 struct Moving {
+    /// Of their deletion, before anybody else writes.
+    gone: u64,
     acked: [Cell<u64>; 2],
     over: Cell<bool>,
 }
@@ -163,9 +166,12 @@ impl Moving {
                 let known = acked.get();
                 let collection = node.collection("things").expect("exists");
                 let found = node.get(&collection, &Key::from_u64(*key)).get().await.expect("answered");
-                // Nothing is there before the first write.
-                let found = found.map_or(known, |found| found.seq.0);
-                assert!(found >= known, "key {key}: version {found} is read behind {known}");
+                match found {
+                    Some(found) => {
+                        assert!(found.seq.0 >= known, "key {key}: {} is read behind {known}", found.seq)
+                    }
+                    None => assert_eq!(known, self.gone, "key {key}: nothing is read behind {known}"),
+                }
             }
             node.runtime().sleep(Duration::from_micros(1)).await;
         }
