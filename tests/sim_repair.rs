@@ -33,8 +33,8 @@ const KEYS: u64 = 400;
 /// Of what is in the log only.
 const LOG_AGE: u8 = 4;
 
-/// What was written to each key, `None` for a deletion; the last is what counts.
-type Model = BTreeMap<(&'static str, u64), Vec<Option<Vec<u8>>>>;
+/// What was written to each key, with its age; `None` for a deletion. The last is what counts.
+type Model = BTreeMap<(&'static str, u64), Vec<(u8, Option<Vec<u8>>)>>;
 
 fn small() -> ShardOptions {
     ShardOptions { part_bytes: 40 * 1024, checkpoint_log_bytes: 1 << 30, ..options() }
@@ -51,15 +51,23 @@ fn key_in(name: &str, number: u64) -> Key {
     }
 }
 
-async fn change(node: &Node, model: &mut Model, name: &'static str, number: u64, value: Option<Vec<u8>>) {
+/// Puts a value of so many bytes, or deletes.
+async fn change(
+    node: &Node,
+    model: &mut Model,
+    (name, number): (&'static str, u64),
+    age: u8,
+    len: Option<usize>,
+) {
     let collection = node.collection(name).expect("exists");
+    let value = len.map(|len| vec![age; len]);
     let change = match &value {
         Some(value) => Change::Put { payload: Payload::new(OCTET_STREAM, value), expires: None },
         None => Change::Delete,
     };
     let (key, condition, durability) = (key_in(name, number), Condition::None, Durability::Fsync);
     let _ = node.write(&collection, Write { key, change, condition, durability, once: None }).get().await;
-    model.entry((name, number)).or_default().push(value);
+    model.entry((name, number)).or_default().push((age, value));
 }
 
 /// Three ages of records: in the deepest level, in two runs of level 0, and in the log. Each has keys of the ones
@@ -74,7 +82,7 @@ fn store() -> (Disk, Model) {
         node.create_collection("words", definition).await.expect("ready").expect("new");
         for name in NAMES {
             for number in 0..KEYS {
-                change(&node, &mut model, name, number, Some(vec![1; 60 + rng.index(80)])).await;
+                change(&node, &mut model, (name, number), 1, Some(60 + rng.index(80))).await;
             }
         }
         node.compact().await.expect("merges");
@@ -82,8 +90,8 @@ fn store() -> (Disk, Model) {
             for name in NAMES {
                 for _ in 0..60 {
                     let number = rng.below(KEYS + 40);
-                    let value = (rng.below(10) < 9).then(|| vec![age; 60 + rng.index(80)]);
-                    change(&node, &mut model, name, number, value).await;
+                    let len = (rng.below(10) < 9).then(|| 60 + rng.index(80));
+                    change(&node, &mut model, (name, number), age, len).await;
                 }
             }
             if age < LOG_AGE {
@@ -188,13 +196,9 @@ fn check(mut cluster: Cluster, model: &Model, lost: Lost, what: &str) {
                 let found = found.map(|found| found.payload.value().to_vec());
                 there += u64::from(found.is_some());
                 let wanted = last(&model, name, number);
-                let may_be_lost = lost.names(name, number) || lost.log_cut;
-                let right = found == wanted || (found.is_none() && may_be_lost);
-                // Behind a cut of the log an earlier value may be there, of keys that were written in the log.
+                let right = found == wanted || (found.is_none() && lost.names(name, number));
                 let written = model.get(&(name, number)).map_or(&[][..], Vec::as_slice);
-                let in_log = written.iter().flatten().any(|value| value[0] == LOG_AGE)
-                    || written.last().is_some_and(Option::is_none);
-                let older = lost.log_cut && in_log && written.contains(&found);
+                let older = lost.log_cut && is_left_of_a_cut_log(written, &found);
                 assert!(right || older, "{what}: {name} {number}: {found:?}, not {wanted:?}");
             }
             // A count is made anew behind the start.
@@ -205,26 +209,40 @@ fn check(mut cluster: Cluster, model: &Model, lost: Lost, what: &str) {
     });
 }
 
+/// What runs had last, or anything that the log had behind it.
+fn is_left_of_a_cut_log(written: &[(u8, Option<Vec<u8>>)], found: &Option<Vec<u8>>) -> bool {
+    let in_runs = written.iter().take_while(|(age, _)| *age < LOG_AGE).count();
+    let mut left = written[in_runs.saturating_sub(1)..].iter().map(|(_, value)| value);
+    left.any(|value| value == found) || (in_runs == 0 && found.is_none())
+}
+
 fn paths(disk: &Disk, ends: &str) -> Vec<(String, u64)> {
     disk.file_lens().into_iter().filter(|(path, len)| path.ends_with(ends) && *len > 0).collect()
 }
 
 fn last(model: &Model, name: &'static str, number: u64) -> Option<Vec<u8>> {
-    model.get(&(name, number)).and_then(|written| written.last().cloned().flatten())
+    model.get(&(name, number)).and_then(|written| written.last().and_then(|(_, value)| value.clone()))
 }
 
-fn state_of(disk: &Disk) -> ShardState {
+fn state_of(disk: &Disk, shard: ShardId) -> ShardState {
     let mut sim = kyrodb::io::sim::Sim::with_disk(4, disk.clone(), SimConfig::cores(1));
-    let runtime = sim.runtime(0);
-    let state = sim.run(async move { Manifest::read(&runtime, &files().dir, ShardId(0)).await });
+    let (runtime, files) = (sim.runtime(0), ShardFiles::of(Path::new("/"), shard));
+    let state = sim.run(async move { Manifest::read(&runtime, &files.dir, shard).await });
     let bytes = state.expect("read").expect("whole").expect("committed");
     ShardState::decode(&bytes).expect("a state")
 }
 
 /// The runs that count: others may lie there, removed but for the directory's sync.
 fn runs(disk: &Disk) -> Vec<(String, u64)> {
-    let state = state_of(disk);
-    let named = |path: &str| state.runs.iter().any(|run| path.ends_with(&run_file_name(run.id)));
+    runs_of(disk, ShardId(0))
+}
+
+fn runs_of(disk: &Disk, shard: ShardId) -> Vec<(String, u64)> {
+    let (state, dir) = (state_of(disk, shard), ShardFiles::of(Path::new("/"), shard).dir);
+    let named = |path: &str| {
+        Path::new(path).starts_with(&dir)
+            && state.runs.iter().any(|run| path.ends_with(&run_file_name(run.id)))
+    };
     paths(disk, ".run").into_iter().filter(|(path, _)| named(path)).collect()
 }
 
@@ -346,11 +364,12 @@ fn a_damaged_log_is_cut_and_what_is_lost_is_listed() {
         for page in 0..256 {
             let mut bad = disk.clone();
             bad.flip_bit(&path, page * 4096 + 200, 1);
-            if starts(&bad).is_some() {
+            let what = format!("page {page} of {path}");
+            if let Some(cluster) = starts(&bad) {
+                check(cluster, &model, Lost::nothing(), &what);
                 continue;
             }
             cuts += 1;
-            let what = format!("page {page} of {path}");
             let allowed = Allowed { cut_log: true, keep_older: false };
             let (mended, told, _) = repaired(bad, allowed).unwrap_or_else(|e| panic!("{what}: {e}"));
             let lsns = &told["log"]["lost_lsns"];
@@ -391,10 +410,11 @@ fn a_damaged_manifest_gives_everything_or_a_refusal() {
         for page in 0..len / 4096 {
             let mut bad = disk.clone();
             bad.flip_bit(&path, page * 4096 + 60, 2);
-            if starts(&bad).is_some() {
+            let what = format!("page {page} of {path}");
+            if let Some(cluster) = starts(&bad) {
+                check(cluster, &model, Lost::nothing(), &what);
                 continue;
             }
-            let what = format!("page {page} of {path}");
             match repaired(bad, Allowed::default()) {
                 Ok((mended, told, _)) => {
                     repairs += 1;
