@@ -104,11 +104,12 @@ fn pipelines(cluster: &Cluster, seed: u64, rng: &mut Rng) -> Vec<(usize, Client)
 
 #[test]
 fn writes_of_one_client_keep_their_order_while_their_range_moves() {
+    let changed = Rc::new(Cell::new(0));
     for seed in 0..SEEDS {
         let (mut cluster, mut rng) = (cluster(seed), Rng::new(seed));
         let mut clients = pipelines(&cluster, seed, &mut rng);
         let (splitter, begin) = (cluster.nodes[0].clone(), rng.below(3000));
-        let mut any = Rng::new(rng.next_u64());
+        let (mut any, count) = (Rng::new(rng.next_u64()), changed.clone());
         clients.push((
             0,
             Box::pin(async move {
@@ -117,12 +118,15 @@ fn writes_of_one_client_keep_their_order_while_their_range_moves() {
                     let collection = splitter.collection("default").expect("exists from the start");
                     let cuts = [20, 40, 60, 80, 100, 120];
                     let change = support::reshape::any(&collection, &cuts, 3, &mut any);
-                    let _ = splitter.reshape(change).await.expect("without faults nothing is refused");
+                    let done = splitter.reshape(change).await.expect("without faults nothing is refused");
+                    count.set(count.get() + u64::from(done.is_ok()));
                 }
             }),
         ));
         cluster.run_all(clients).unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
     }
+    println!("{} changes of ranges over {SEEDS} seeds", changed.get());
+    assert!(changed.get() > 8 * SEEDS, "{} changes", changed.get());
 }
 
 /// A move that fails gives the range back to its owner under a new map.
