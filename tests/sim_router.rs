@@ -282,7 +282,7 @@ fn a_collection_placed_by_hash_is_even_and_stays() {
 #[test]
 fn a_crash_while_ranges_move_loses_nothing() {
     const SEEDS: u64 = 24;
-    let mut moves = 0;
+    let (mut maps, moved) = (0, Rc::new(Cell::new(0)));
     for seed in 0..SEEDS {
         let mut rng = Rng::new(seed);
         let mut options = router_options(Duration::from_millis(50));
@@ -292,6 +292,7 @@ fn a_crash_while_ranges_move_loses_nothing() {
         let mut disk = Disk::default();
         for life in 0..3 {
             let mut cluster = started(rng.next_u64(), disk, &options);
+            let before = cluster.nodes[0].catalogue().epoch.0;
             let node = cluster.nodes[1].clone();
             let checked = ledger.clone();
             cluster.run(1, async move {
@@ -303,7 +304,7 @@ fn a_crash_while_ranges_move_loses_nothing() {
             ledger.skew.set(Some([Skew::Lognormal, Skew::Timestamps, Skew::Tenant][rng.index(3)]));
             let mut clients = writers(&cluster, &ledger, &mut rng);
             let (mover, mut any) = (cluster.nodes[rng.index(SHARDS)].clone(), Rng::new(rng.next_u64()));
-            let core = usize::from(mover.shard().0);
+            let (core, count) = (usize::from(mover.shard().0), moved.clone());
             clients.push((
                 core,
                 Box::pin(async move {
@@ -312,7 +313,8 @@ fn a_crash_while_ranges_move_loses_nothing() {
                         let collection = mover.collection("default").expect("there");
                         let cuts = [1 << 30, 1 << 40, 7 << 50, (7 << 50) + (1 << 39), (1 << 60) + 100_000];
                         let change = support::reshape::any(&collection, &cuts, SHARDS, &mut any);
-                        let _ = mover.reshape(change).await.expect("without faults nothing is refused");
+                        let changed = mover.reshape(change).await.expect("without faults nothing is refused");
+                        count.set(count.get() + u64::from(changed.is_ok()));
                     }
                 }),
             ));
@@ -325,7 +327,7 @@ fn a_crash_while_ranges_move_loses_nothing() {
                 .sim
                 .run_until(|| written.written.get() >= until)
                 .unwrap_or_else(|stuck| panic!("seed {seed}, life {life}: {stuck}"));
-            moves += cluster.nodes[0].catalogue().epoch.0;
+            maps += cluster.nodes[0].catalogue().epoch.0 - before;
             // Interval writes in flight may go: only what is synced counts here.
             disk = cluster.sim.crash(CrashPolicy::Random);
             ledger.forget_interval();
@@ -334,8 +336,9 @@ fn a_crash_while_ranges_move_loses_nothing() {
         let node = cluster.nodes[0].clone();
         cluster.run(0, async move { assert_all_there(&node, &ledger).await });
     }
-    println!("{} maps over {SEEDS} seeds", moves);
-    assert!(moves > 20 * SEEDS);
+    let moved = moved.get();
+    println!("{maps} maps, {moved} changes that were asked for, over {SEEDS} seeds");
+    assert!(maps > 100 * SEEDS && moved > 40 * SEEDS, "{maps} maps, {moved} changes");
 }
 
 impl Ledger {
