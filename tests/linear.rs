@@ -6,11 +6,15 @@ use proptest::prelude::*;
 use support::linear::{If, Op, Operation, Outcome, Seq, Value, check};
 
 const fn done(client: usize, call: u64, op: Op, time: u64, outcome: Outcome) -> Operation {
-    Operation { client, call, op, answer: Some((time, outcome)) }
+    Operation { client, call, op, answer: Some((time, outcome)), crashed: None }
 }
 
 const fn lost(client: usize, call: u64, op: Op) -> Operation {
-    Operation { client, call, op, answer: None }
+    Operation { client, call, op, answer: None, crashed: None }
+}
+
+const fn lost_at(crash: u64, operation: Operation) -> Operation {
+    Operation { crashed: Some(crash), ..operation }
 }
 
 const fn put(value: Value) -> Op {
@@ -137,6 +141,28 @@ fn an_operation_without_an_answer_happens_once_at_most_and_at_any_time() {
     assert_eq!(check(&[put, conditional, read(4, found(2, 2))]), Ok(()));
 }
 
+/// The tail of a log that one recovery left out and the next one took.
+#[test]
+fn what_a_recovery_does_not_show_no_later_one_may() {
+    let read = |time, outcome| done(1, time, Op::Get, time + 1, outcome);
+    let write = lost_at(1, lost(0, 0, put(1)));
+    assert_eq!(check(&[write, read(2, found(1, 5)), read(4, found(1, 5))]), Ok(()));
+    assert_eq!(check(&[write, read(2, Outcome::Missing), read(4, Outcome::Missing)]), Ok(()));
+    assert_fails_at(&[write, read(2, Outcome::Missing), read(4, found(1, 5))], 2);
+    // Nor is it there behind another write, though nobody looked before that.
+    let other = done(1, 2, put(2), 3, written(9));
+    assert_eq!(check(&[write, other, read(4, found(2, 9))]), Ok(()));
+    assert_fails_at(&[write, other, read(4, found(1, 10))], 2);
+    // A delete: what was there has to stay, once it was seen.
+    let first = done(0, 0, put(1), 1, written(1));
+    let delete = lost_at(3, lost(0, 2, DELETE));
+    assert_eq!(check(&[first, delete, read(4, Outcome::Missing)]), Ok(()));
+    assert_fails_at(&[first, delete, read(4, found(1, 1)), read(6, Outcome::Missing)], 3);
+    // Who called before the crash may have come before it.
+    let late = done(1, 1, Op::Get, 3, Outcome::Missing);
+    assert_eq!(check(&[lost_at(2, lost(0, 0, put(1))), late, read(4, found(1, 5))]), Ok(()));
+}
+
 #[test]
 fn versions_grow_in_the_order_of_the_operations() {
     let history = [done(0, 0, put(1), 1, written(5)), done(0, 2, put(2), 3, written(5))];
@@ -202,7 +228,8 @@ fn by_brute_force(history: &[Operation], order: &mut Vec<usize>) -> bool {
     rest.iter().any(|next| {
         let before =
             |other: &usize| history[*other].answer.is_some_and(|(time, _)| time < history[*next].call);
-        if rest.iter().any(before) {
+        let over = |done: &usize| history[*next].crashed.is_some_and(|crash| history[*done].call > crash);
+        if rest.iter().any(before) || order.iter().any(over) {
             return false;
         }
         order.push(*next);
@@ -253,8 +280,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     let call = (0..8_u64, 0..8_u64);
     prop_oneof![
         (call.clone(), outcome).prop_map(|((at, took), outcome)| done(0, at, Op::Get, at + took, outcome)),
-        (call, write, any::<bool>(), 1..5_u64).prop_map(|((at, took), op, answered, seq)| {
-            if answered { done(1, at, op, at + took, written(seq)) } else { lost(1, at, op) }
+        (call, write, 0..4, 1..5_u64).prop_map(|((at, took), op, end, seq)| match end {
+            0 | 1 => done(1, at, op, at + took, written(seq)),
+            2 => lost(1, at, op),
+            _ => lost_at(at + took, lost(1, at, op)),
         }),
     ]
 }

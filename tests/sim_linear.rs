@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Rng, SimConfig};
 use kyrodb::shard::catalogue::Definition;
+use kyrodb::shard::decisions::Kind;
 use kyrodb::shard::key::{Key, KeyType};
 use kyrodb::shard::message::WriteResult;
 use kyrodb::shard::node::Node;
@@ -21,6 +22,7 @@ use kyrodb::shard::record::{Change, Condition, Durability, Refusal, Write};
 use kyrodb::types::Seq;
 use support::cluster::{Client, Cluster, options};
 use support::linear::{If, Op, Operation, Outcome, check};
+use support::reached::Reached;
 
 const SEEDS: u64 = 1000;
 const CLIENTS: usize = 4;
@@ -53,7 +55,7 @@ impl Histories {
         let call = self.tick();
         let mut by_key = self.by_key.borrow_mut();
         let history = by_key.entry(key).or_default();
-        history.push(Operation { client, call, op, answer: None });
+        history.push(Operation { client, call, op, answer: None, crashed: None });
         history.len() - 1
     }
 
@@ -62,6 +64,16 @@ impl Histories {
         self.answers.set(self.answers.get() + 1);
         let mut by_key = self.by_key.borrow_mut();
         by_key.get_mut(&key).expect("a history that was begun")[place].answer = Some((time, outcome));
+    }
+
+    /// What has no answer by now has taken effect, or never will.
+    fn crash(&self) {
+        let time = self.tick();
+        for operation in self.by_key.borrow_mut().values_mut().flatten() {
+            if operation.answer.is_none() && operation.crashed.is_none() {
+                operation.crashed = Some(time);
+            }
+        }
     }
 }
 
@@ -74,6 +86,7 @@ async fn client(node: Node, number: usize, histories: Rc<Histories>, mut rng: Rn
         let key = KEYS[rng.index(KEYS.len())];
         match rng.below(20) {
             0 if rng.chance(100) => drop(node.snapshot().await),
+            0 if rng.chance(200) => drop(node.compact().await),
             0 => drop(node.checkpoint().await),
             1..8 => get(&node, number, key, &histories, &mut known).await,
             _ => {
@@ -159,6 +172,10 @@ struct Run {
     splits: bool,
     options: ShardOptions,
     histories: Rc<Histories>,
+    /// Changes of the tablets that were done.
+    reshaped: Rc<Cell<u64>>,
+    /// What the last life decided on.
+    reached: Reached,
     rng: Rng,
 }
 
@@ -171,6 +188,8 @@ impl Run {
             splits: rng.chance(400),
             options: ShardOptions { checkpoint_log_bytes, ..options() },
             histories: Rc::default(),
+            reshaped: Rc::default(),
+            reached: Reached::default(),
             rng,
         }
     }
@@ -198,6 +217,12 @@ impl Run {
         let (histories, until) = (self.histories.clone(), self.histories.answers.get() + answers);
         let ran = cluster.sim.run_until(|| histories.answers.get() >= until || done.get() == CLIENTS);
         ran.unwrap_or_else(|stuck| panic!("the clients hang: {stuck}"));
+        histories.crash();
+        if done.get() == CLIENTS {
+            let node = cluster.nodes[0].clone();
+            let stats = cluster.run(0, async move { node.stats().await });
+            self.reached.note_decisions(&stats);
+        }
         cluster.sim.crash(CrashPolicy::Random)
     }
 
@@ -213,18 +238,21 @@ impl Run {
             let delay = std::time::Duration::from_micros(self.rng.below(3000));
             let core = usize::from(node.shard().0);
             let (mut rng, shards) = (Rng::new(self.rng.next_u64()), self.cores);
+            let reshaped = self.reshaped.clone();
             clients.push((
                 core,
                 Box::pin(async move {
                     node.runtime().sleep(delay).await;
                     let cuts = [40, 80].map(Key::from_u64).to_vec();
                     // A later life finds it split already.
-                    let _ = node.split_collection(NAME, cuts).await;
+                    let split = node.split_collection(NAME, cuts).await.expect("shard 0 answers");
+                    reshaped.set(reshaped.get() + u64::from(split.is_ok()));
                     loop {
                         node.runtime().sleep(std::time::Duration::from_micros(rng.below(2000))).await;
                         let things = node.collection(NAME).expect("made in the first life");
                         let change = support::reshape::any(&things, &[20, 40, 60, 80], shards, &mut rng);
-                        let _ = node.reshape(change).await.expect("without faults nothing is refused");
+                        let done = node.reshape(change).await.expect("without faults nothing is refused");
+                        reshaped.set(reshaped.get() + u64::from(done.is_ok()));
                     }
                 }),
             ));
@@ -233,7 +261,43 @@ impl Run {
     }
 }
 
-fn run(seed: u64) -> usize {
+/// What the histories had in them.
+#[derive(Default)]
+struct Counts {
+    operations: u64,
+    written: u64,
+    found: u64,
+    /// Under way at a crash.
+    lost: u64,
+    reshaped: u64,
+    reached: Reached,
+}
+
+impl Counts {
+    fn note(&mut self, history: &[Operation]) {
+        let count = |is: &dyn Fn(&Operation) -> bool| history.iter().filter(|o| is(o)).count() as u64;
+        let outcome = |operation: &Operation| operation.answer.map(|(_, outcome)| outcome);
+        self.operations += history.len() as u64;
+        self.written += count(&|o| matches!(outcome(o), Some(Outcome::Written { .. })));
+        self.found += count(&|o| matches!(outcome(o), Some(Outcome::Found { .. })));
+        self.lost += count(&|o| o.crashed.is_some() && o.op != Op::Get);
+    }
+
+    /// Of so many seeds.
+    fn check(&self, seeds: u64) {
+        let Counts { operations, written, found, lost, reshaped, reached } = self;
+        println!(
+            "{operations} operations ({written} writes, {found} reads of something, {lost} writes under way at a \
+             crash) in {seeds} histories over two crashes each, {reshaped} changes of tablets; last lives: {reached}"
+        );
+        assert!(*operations > 70 * seeds && *written > 30 * seeds && *found > 10 * seeds);
+        assert!(*lost > 2 * seeds && *reshaped > seeds / 2);
+        let (seals, merges) = (reached.count(Kind::Seal), reached.for_reason(Kind::Compaction, "forced"));
+        assert!(seals > seeds && merges > seeds / 5, "{seals} seals, {merges} merges");
+    }
+}
+
+fn run(seed: u64, counts: &mut Counts) {
     let mut run = Run::new(seed);
     let mut disk = Disk::default();
     for _ in 0..2 {
@@ -246,8 +310,10 @@ fn run(seed: u64) -> usize {
         if let Err(counterexample) = check(history) {
             panic!("key {key}: {counterexample}\nagain: LINEAR_SEED={seed} cargo test --test sim_linear");
         }
+        counts.note(history);
     }
-    by_key.values().map(Vec::len).sum()
+    counts.reshaped += run.reshaped.get();
+    counts.reached.add(&run.reached);
 }
 
 #[test]
@@ -256,6 +322,10 @@ fn histories_over_crashes_and_splits_are_linearizable() {
     let first = number("LINEAR_FIRST").unwrap_or(0);
     let many = first..first + number("LINEAR_SEEDS").unwrap_or(SEEDS);
     let seeds = number("LINEAR_SEED").map_or(many, |seed| seed..seed + 1);
-    let operations: usize = seeds.clone().map(run).sum();
-    println!("{operations} operations in {} histories over two crashes each", seeds.end - seeds.start);
+    let mut counts = Counts::default();
+    seeds.clone().for_each(|seed| run(seed, &mut counts));
+    // A few seeds may come to little.
+    if seeds.end - seeds.start >= 100 {
+        counts.check(seeds.end - seeds.start);
+    }
 }

@@ -5,7 +5,8 @@
 //! for linearizability", Concurrency and Computation 29(4), 2017). A configuration is the set of
 //! operations put in order so far, and the state they led to.
 //!
-//! An operation without an answer took effect at any time after its call, or never. Versions must grow
+//! An operation without an answer took effect at any time after its call, or never; one that was under way at a
+//! crash did so before the crash, or never: what a recovery does not show, no later one may. Versions must grow
 //! in the order found. Expiry is not modelled: histories with it need a clock.
 //!
 //! What the caller leaves out: operations refused before they could have any effect (overload, not
@@ -55,6 +56,8 @@ pub struct Operation {
     pub op: Op,
     /// When the answer came, and which; `None` when it never did.
     pub answer: Option<(u64, Outcome)>,
+    /// Of an operation without an answer: when the crash came under which it was.
+    pub crashed: Option<u64>,
 }
 
 /// The shortest part of a history, from its start, that no order explains.
@@ -71,12 +74,13 @@ impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "not linearizable from this answer on: {:?}", self.last)?;
         self.operations.iter().try_for_each(|operation| {
-            let Operation { client, call, op, answer } = operation;
-            match answer {
-                Some((time, outcome)) => {
+            let Operation { client, call, op, answer, crashed } = operation;
+            match (answer, crashed) {
+                (Some((time, outcome)), _) => {
                     writeln!(f, "  client {client} [{call}, {time}] {op:?} -> {outcome:?}")
                 }
-                None => writeln!(f, "  client {client} [{call}, ..) {op:?}"),
+                (None, Some(crash)) => writeln!(f, "  client {client} [{call}, crash {crash}) {op:?}"),
+                (None, None) => writeln!(f, "  client {client} [{call}, ..) {op:?}"),
             }
         })
     }
@@ -86,8 +90,10 @@ impl fmt::Display for Counterexample {
 pub fn check(history: &[Operation]) -> Result<(), Counterexample> {
     let mut history = history.to_vec();
     history.sort_by_key(|operation| operation.call);
-    for Operation { call, answer, .. } in &history {
-        assert!(answer.is_none_or(|(time, _)| *call <= time), "an answer before its call");
+    for Operation { call, answer, crashed, .. } in &history {
+        let ends = [answer.map(|(time, _)| time), *crashed];
+        assert!(ends.into_iter().flatten().all(|end| *call <= end), "an answer or a crash before its call");
+        assert!(answer.is_none() || crashed.is_none(), "answered, and under way at a crash");
     }
     if is_linearizable(&history) {
         return Ok(());
@@ -214,6 +220,12 @@ impl Done {
         with
     }
 
+    /// The one that was called last.
+    fn last(&self) -> Option<usize> {
+        let word = self.0.iter().rposition(|word| *word != 0)?;
+        Some(word * 64 + 63 - self.0[word].leading_zeros() as usize)
+    }
+
     /// The first operation that may be missing; all before are done.
     fn first_word_missing(&self) -> usize {
         self.0.iter().take_while(|word| **word == u64::MAX).count() * 64
@@ -221,14 +233,17 @@ impl Done {
 }
 
 /// Operations that may come next, by call: none was called after another that is still to come had its
-/// answer. `None` when all that have an answer are done.
+/// answer, and none was under way at a crash behind which another that is done was called. `None` when all that have
+/// an answer are done.
 fn candidates(history: &[Operation], done: &Done) -> Option<Vec<usize>> {
+    let last_call = done.last().map(|index| history[index].call);
     let (mut candidates, mut first_answer) = (Vec::new(), None);
     for (index, operation) in history.iter().enumerate().skip(done.first_word_missing()) {
         if first_answer.is_some_and(|answer| operation.call > answer) {
             break;
         }
-        if !done.has(index) {
+        let is_over = operation.crashed.is_some_and(|crash| last_call.is_some_and(|call| call > crash));
+        if !done.has(index) && !is_over {
             candidates.push(index);
             let answer = operation.answer.map(|(time, _)| time);
             first_answer = first_answer.into_iter().chain(answer).min();

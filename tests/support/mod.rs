@@ -7,6 +7,7 @@ pub mod enumerate;
 pub mod judge;
 pub mod ledger;
 pub mod linear;
+pub mod reached;
 pub mod reshape;
 pub mod restoring;
 pub mod small;
