@@ -236,7 +236,9 @@ fn a_run_is_never_ahead_of_its_log() {
             (0, Box::pin(write_both_ends(writer, KEYS))),
         ];
         cluster.run_all(clients).expect("both finish");
-        for image in images.take() {
+        let images = images.take();
+        assert!(!images.is_empty(), "seed {seed}: no crash point");
+        for image in images {
             assert_a_beginning_is_there(started_with(seed, 1, image, &options), KEYS);
         }
     }
