@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use kyrodb::io::sim::{CrashPolicy, Disk, Faults, Rng};
-use kyrodb::shard::restore::restore;
+use kyrodb::shard::restore::{UNFINISHED_FILE, restore};
 use kyrodb::shard::snapshot::SNAPSHOTS_DIR;
 
 use super::cluster::Cluster;
@@ -15,6 +15,8 @@ use super::ledger::{Ledger, MapChange};
 use super::workload::{Payloads, Shape};
 
 const RESTORED: &str = "/restored";
+/// What a start says there. The path alone says "restore" in any refusal.
+const HALF_RESTORED: &str = "a restore into this directory was cut short";
 
 /// Takes a snapshot of what is on the disk and restores it; the node of `shape` lives there from now on.
 pub fn restored(shape: &mut Shape, disk: Disk, seed: u64) -> Result<Disk, String> {
@@ -81,14 +83,17 @@ fn examine(shape: &Shape, ledger: &Ledger, image: Disk, from: &Path, rng: &mut R
     // Nothing was begun, or all is there, or nobody serves it.
     let mut is_whole = false;
     let mut cut_short = boot(&there, image.clone(), rng.next_u64(), Faults::default());
-    match cut_short.start_unless(|| false) {
-        Ok(_) if has_begun(&image) => {
+    let started = cut_short.start_unless(|| false);
+    match (has_begun(&image), started) {
+        (Begun::Unfinished, Err(refused)) if refused.contains(HALF_RESTORED) => {}
+        (Begun::Unfinished, started) => return Err(format!("half of a restore: {started:?}")),
+        (Begun::Whole, started) => {
+            started?;
             check(&mut cut_short, ledger, rng)?;
             is_whole = true;
         }
-        Ok(_) => {}
-        Err(refused) if refused.contains("restore") => {}
-        Err(other) => return Err(format!("half of a restore is refused for another reason: {other}")),
+        // A new node, for which somebody else makes the directory.
+        (Begun::Nothing, _) => {}
     }
     if rng.chance(200) {
         let mut source = boot(shape, image.clone(), rng.next_u64(), Faults::default());
@@ -108,8 +113,22 @@ fn examine(shape: &Shape, ledger: &Ledger, image: Disk, from: &Path, rng: &mut R
     check(&mut whole, ledger, rng)
 }
 
-fn has_begun(image: &Disk) -> bool {
-    image.file_lens().iter().any(|(path, _)| path.starts_with(RESTORED) && path.ends_with("superblock"))
+/// How far a restore came.
+enum Begun {
+    Nothing,
+    Unfinished,
+    /// Of shards, with nothing that says that it has not ended.
+    Whole,
+}
+
+fn has_begun(image: &Disk) -> Begun {
+    let files = image.file_lens();
+    let mut restored =
+        files.iter().map(|(path, _)| path).filter(|path| Path::new(path).starts_with(RESTORED));
+    if restored.clone().any(|path| path.ends_with(UNFINISHED_FILE)) {
+        return Begun::Unfinished;
+    }
+    if restored.any(|path| path.contains("/shard-")) { Begun::Whole } else { Begun::Nothing }
 }
 
 fn check(cluster: &mut Cluster, ledger: &Ledger, rng: &mut Rng) -> Result<(), String> {
