@@ -185,8 +185,10 @@ fn connections_end_when_the_client_wants_it() {
     let mut served = Served::start(4, 1);
     served.talk(|talk| async move {
         let client = talk.connect().await;
-        client.send(format!("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n{HEALTH}")).await;
+        client.send("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
         assert_eq!(client.answer().await.header("connection"), Some("close"));
+        // Not with the first: what comes behind a close resets the connection, and could take the answer with it.
+        client.send(HEALTH).await;
         assert!(client.is_closed().await);
 
         let client = talk.connect().await;

@@ -241,7 +241,10 @@ fn an_unfinished_file_goes() {
     let mut cluster = start(disk, Faults::default());
     assert_found(&mut cluster, &model, "beside files that were not finished");
     settle(&mut cluster);
-    let left: Vec<String> = stop(cluster).file_lens().into_iter().map(|(path, _)| path).collect();
+    cluster.close().expect("it closes");
+    // What is removed is not synced: after a power cut it may be there again, and goes at the next start.
+    let disk = cluster.sim.crash(CrashPolicy::KeepAll);
+    let left: Vec<String> = disk.file_lens().into_iter().map(|(path, _)| path).collect();
     assert!(left.iter().all(|path| !path.ends_with(".tmp")), "{left:?}");
     assert!(left.contains(&path), "{left:?}");
 }
