@@ -4,6 +4,9 @@
 //! they scan codes; beyond [`FLAT_VECTORS`] the head becomes a graph. The work for that is done between
 //! requests, by [`Head::step`]: neither an insertion nor a delete walks the graph itself. What waits for its
 //! links is measured beside a walk.
+//!
+//! What comes later may be of another kind than what the grid was made of. Searches ask the originals of what does not
+//! fit; when that is much, the head is full: the next one has a grid of its own, and so has what both are merged into.
 
 use std::collections::VecDeque;
 
@@ -12,7 +15,7 @@ use super::codes::Grid;
 use super::element::Originals;
 use super::graph::build::BuildOptions;
 use super::graph::{Graph, Workshop};
-use super::metric::Metric;
+use super::metric::{Metric, length};
 use super::regrid::Regrid;
 use super::search::View;
 
@@ -20,6 +23,11 @@ use super::search::View;
 pub const GRID_VECTORS: usize = 1_000;
 /// A scan of so many codes is about as fast as a walk.
 pub const FLAT_VECTORS: usize = 20_000;
+/// With more that do not fit its grid it is full: searches ask the original of each.
+const STRAYS_MAX: usize = 256;
+/// Of the longest vector to the shortest, under [`Metric::Dot`]. Beyond, the long ones are near to everything, and what is
+/// linked as it comes is a bad graph: walks by inner product found 0.3 of the nearest.
+const LENGTHS_APART: f32 = 1.1;
 /// Of the walk to a vector that is deleted.
 const UNLINK_WIDTH: usize = 64;
 
@@ -28,6 +36,8 @@ pub struct Head {
     options: BuildOptions,
     /// Vectors beyond which it becomes a graph.
     flat: usize,
+    /// The shortest length and the longest, where the metric asks for them.
+    lengths: (f32, f32),
     deleted: Ordinals,
     /// Deleted, and still linked.
     leaving: VecDeque<u32>,
@@ -47,6 +57,7 @@ impl Head {
             graph,
             options,
             flat: FLAT_VECTORS,
+            lengths: (f32::INFINITY, 0.0),
             deleted: Ordinals::default(),
             leaving: VecDeque::new(),
             regrid: None,
@@ -74,8 +85,15 @@ impl Head {
         self.graph.len() - self.deleted.count()
     }
 
+    /// It takes nothing more: there is no room, or what comes does not fit its grid or its links.
     pub fn is_full(&self) -> bool {
         self.graph.len() == self.graph.nodes.capacity()
+            || self.graph.strays.count() > STRAYS_MAX
+            || self.graph.linked() > 0 && self.lengths_differ()
+    }
+
+    fn lengths_differ(&self) -> bool {
+        self.lengths.1 > LENGTHS_APART * self.lengths.0
     }
 
     pub fn deleted(&self) -> &Ordinals {
@@ -84,6 +102,10 @@ impl Head {
 
     /// Takes a vector in, as it is stored; its ordinal. There is room for it.
     pub fn insert(&mut self, vector: &[f32]) -> u32 {
+        if self.graph.grid().metric() == Metric::Dot {
+            let length = length(vector);
+            self.lengths = (self.lengths.0.min(length), self.lengths.1.max(length));
+        }
         self.graph.push(vector)
     }
 
@@ -98,8 +120,7 @@ impl Head {
 
     /// Work that is left over: vectors to link and to unlink.
     pub fn is_behind(&self) -> bool {
-        let has_to_link = self.graph.len() > self.flat && self.graph.linked() < self.graph.len();
-        has_to_link || !self.leaving.is_empty() || self.wants_grid()
+        self.has_to_link() || !self.leaving.is_empty() || self.wants_grid()
     }
 
     /// Links or unlinks about `budget` vectors; true when nothing is left. `originals` are of this head.
@@ -111,7 +132,7 @@ impl Head {
         for _ in 0..budget.max(1) {
             if let Some(node) = self.leaving.pop_front() {
                 self.graph.unlink(node, UNLINK_WIDTH, &mut self.workshop);
-            } else if self.graph.len() > self.flat && self.graph.linked() < self.graph.len() {
+            } else if self.has_to_link() {
                 match self.deleted.contains(self.graph.linked() as u32) {
                     true => self.graph.linked += 1,
                     false => self.graph.link_next(self.options.widths[0], &mut self.workshop),
@@ -121,6 +142,11 @@ impl Head {
             }
         }
         !self.is_behind()
+    }
+
+    fn has_to_link(&self) -> bool {
+        let is_large = self.graph.len() > self.flat && self.graph.linked() < self.graph.len();
+        is_large && !self.lengths_differ()
     }
 
     fn wants_grid(&self) -> bool {

@@ -5,12 +5,11 @@
 //! before the swap.
 
 use super::allowed::Ordinals;
-use super::codes::longest;
 use super::element::Originals;
 use super::graph::build::{BuildOptions, Builder};
 use super::metric::Metric;
 use super::segment::Segment;
-use super::training::Training;
+use super::training::{Extent, Training};
 
 /// Vectors that a grid is made of.
 const SAMPLE: usize = 1_000;
@@ -38,10 +37,10 @@ pub struct Merged {
 enum Phase {
     /// Lists what lives, from this on.
     List(Origin),
-    /// The longest vector so far, of those before `next`.
+    /// What is known of those before `next`.
     Measure {
         next: usize,
-        longest: f32,
+        extent: Extent,
     },
     /// A pass over the sample, of which `next` comes next.
     Train {
@@ -80,7 +79,7 @@ impl Merge {
         let phase = self.phase.take().expect("there is always one");
         self.phase = Some(match phase {
             Phase::List(from) => self.list(from, budget.max(1).saturating_mul(ORDINALS_A_LINK)),
-            Phase::Measure { next, longest } => self.measure(originals, next, longest, vectors),
+            Phase::Measure { next, extent } => self.measure(originals, next, extent, vectors),
             Phase::Train { next, training } => {
                 self.train(originals, next, training, budget.max(1).saturating_mul(TRAINED_A_LINK))
             }
@@ -119,7 +118,7 @@ impl Merge {
     fn list(&mut self, from: Origin, budget: usize) -> Phase {
         let Origin { source, ordinal } = from;
         let Some(live) = self.live.get(source as usize) else {
-            return Phase::Measure { next: 0, longest: 0.0 };
+            return Phase::Measure { next: 0, extent: Extent::new(self.metric) };
         };
         let before = self.origins.len();
         let ordinals = live.iter_from(ordinal).take(budget);
@@ -132,22 +131,21 @@ impl Merge {
         }
     }
 
-    /// Only a metric with one more coordinate has to know the longest vector of all.
-    fn measure(&self, originals: &[&dyn Originals], next: usize, mut most: f32, budget: usize) -> Phase {
+    fn measure(&self, originals: &[&dyn Originals], next: usize, mut extent: Extent, budget: usize) -> Phase {
         let count = self.origins.len();
         let end = count.min(next.saturating_add(budget));
         let mut vector = vec![0.0; self.dimension];
-        if self.metric == Metric::Dot {
-            for at in next..end {
-                self.read(originals, at, &mut vector);
-                most = most.max(longest(std::iter::once(vector.as_slice())));
+        for at in next..end {
+            if extent.is_settled() {
+                break;
             }
-            if end < count {
-                return Phase::Measure { next: end, longest: most };
-            }
+            self.read(originals, at, &mut vector);
+            extent.see(&vector);
         }
-        let training = Box::new(Training::new(self.metric, self.dimension, most));
-        Phase::Train { next: 0, training }
+        if end < count && !extent.is_settled() {
+            return Phase::Measure { next: end, extent };
+        }
+        Phase::Train { next: 0, training: Box::new(Training::new(self.dimension, extent)) }
     }
 
     fn train(

@@ -52,16 +52,21 @@ impl Metric {
         score + 0.0
     }
 
-    /// Puts `vector` into the space of the codes. `longest` is the length of the longest stored vector.
-    pub(super) fn place(self, vector: &[f32], longest: f32, out: &mut Vec<f32>) {
+    /// Puts `vector` into the space of the codes. `longest` is the length of the longest stored vector; by how much the
+    /// square of a longer one is more, which makes it farther from every query than it is.
+    pub(super) fn place(self, vector: &[f32], longest: f32, out: &mut Vec<f32>) -> f64 {
         out.clear();
         out.extend_from_slice(vector);
         match self {
-            Metric::L2 => {}
-            Metric::Cosine => scale_to(out, 1.0),
+            Metric::L2 => 0.0,
+            Metric::Cosine => {
+                scale_to(out, 1.0);
+                0.0
+            }
             Metric::Dot => {
                 let rest = f64::from(longest).powi(2) - f64::from(length(vector)).powi(2);
                 out.push(rest.max(0.0).sqrt() as f32);
+                (-rest).max(0.0)
             }
         }
     }

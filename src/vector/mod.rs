@@ -30,6 +30,8 @@ mod churn_tests;
 pub mod codec;
 pub mod codes;
 pub mod door;
+#[cfg(test)]
+mod drift_tests;
 pub mod element;
 pub mod graph;
 pub mod head;

@@ -1,29 +1,26 @@
 //! The graph of a head anew, by a grid that is made of what has come in, in steps.
 
-use std::ops::Range;
-
 use super::element::Originals;
 use super::graph::Graph;
 use super::graph::build::BuildOptions;
 use super::head::GRID_VECTORS;
 use super::merge::TRAINED_A_LINK;
-use super::metric::length;
-use super::training::Training;
+use super::training::{Extent, Training};
 
 /// Coding so many vectors takes about as long as linking one.
 const CODED_A_LINK: usize = 32;
 
 pub struct Regrid {
-    /// Of these the grid is made.
-    sample: usize,
+    /// The grid is made of the vectors before.
+    fitted: usize,
     phase: Phase,
 }
 
 enum Phase {
-    /// The longest vector so far, of those before `next`.
+    /// What is known of those before `next`.
     Measure {
         next: usize,
-        longest: f32,
+        extent: Extent,
     },
     Train {
         next: usize,
@@ -37,7 +34,11 @@ impl Regrid {
     /// Of a graph in which nothing is linked.
     pub fn of(graph: &Graph) -> Regrid {
         assert!(graph.linked() == 0, "links by another grid");
-        Regrid { sample: graph.len(), phase: Phase::Measure { next: 0, longest: 0.0 } }
+        Regrid { fitted: graph.len(), phase: Regrid::begin(graph) }
+    }
+
+    fn begin(graph: &Graph) -> Phase {
+        Phase::Measure { next: 0, extent: Extent::new(graph.grid().metric()) }
     }
 
     /// About as much work as linking `budget` vectors. The new graph, when it has all that the old one has.
@@ -49,9 +50,9 @@ impl Regrid {
         budget: usize,
     ) -> Option<Graph> {
         let budget = budget.max(1);
-        let phase = std::mem::replace(&mut self.phase, Phase::Measure { next: 0, longest: 0.0 });
+        let phase = std::mem::replace(&mut self.phase, Regrid::begin(old));
         self.phase = match phase {
-            Phase::Measure { next, longest } => self.measure(old, originals, next, longest, budget),
+            Phase::Measure { next, extent } => self.measure(old, originals, (next, extent), budget),
             Phase::Train { next, training } => self.train(old, options, originals, (next, training), budget),
             Phase::Code(mut new) => {
                 let end = old.len().min(new.len().saturating_add(budget.saturating_mul(CODED_A_LINK)));
@@ -69,17 +70,15 @@ impl Regrid {
         &self,
         old: &Graph,
         originals: &dyn Originals,
-        next: usize,
-        mut most: f32,
+        (next, mut extent): (usize, Extent),
         budget: usize,
     ) -> Phase {
-        let end = self.sample.min(next.saturating_add(budget.saturating_mul(CODED_A_LINK)));
-        each(old, originals, next..end, |vector| most = most.max(length(vector)));
-        if end < self.sample {
-            return Phase::Measure { next: end, longest: most };
+        let end = self.fitted.min(next.saturating_add(budget.saturating_mul(CODED_A_LINK)));
+        each(old, originals, next..end, |vector| extent.see(vector));
+        if end < self.fitted {
+            return Phase::Measure { next: end, extent };
         }
-        let training = Training::new(old.grid().metric(), old.grid().dimension(), most);
-        Phase::Train { next: 0, training }
+        Phase::Train { next: 0, training: Training::new(old.grid().dimension(), extent) }
     }
 
     fn train(
@@ -90,9 +89,11 @@ impl Regrid {
         (next, mut training): (usize, Training),
         budget: usize,
     ) -> Phase {
-        let sample = self.sample.min(GRID_VECTORS);
+        // From the first to the last: they may be of several kinds.
+        let apart = self.fitted.div_ceil(GRID_VECTORS).max(1);
+        let sample = self.fitted.div_ceil(apart);
         let end = sample.min(next.saturating_add(budget.saturating_mul(TRAINED_A_LINK)));
-        each(old, originals, next..end, |vector| training.see(vector));
+        each(old, originals, (next..end).map(|at| at * apart), |vector| training.see(vector));
         if end < sample {
             return Phase::Train { next: end, training };
         }
@@ -100,14 +101,20 @@ impl Regrid {
             None => Phase::Train { next: 0, training },
             Some(grid) => {
                 let capacity = old.nodes.capacity();
-                Phase::Code(Graph::new(grid, options.degree, capacity, options.kernels, options.memory))
+                let graph = Graph::new(grid, options.degree, capacity, options.kernels, options.memory);
+                Phase::Code(graph.fitted_to(self.fitted))
             }
         }
     }
 }
 
 /// Shows vectors of a graph as their originals have them.
-fn each(graph: &Graph, originals: &dyn Originals, ordinals: Range<usize>, mut see: impl FnMut(&[f32])) {
+fn each(
+    graph: &Graph,
+    originals: &dyn Originals,
+    ordinals: impl Iterator<Item = usize>,
+    mut see: impl FnMut(&[f32]),
+) {
     let mut vector = vec![0.0; graph.grid().dimension()];
     for ordinal in ordinals {
         originals.element().decode(originals.original(ordinal as u32), &mut vector);

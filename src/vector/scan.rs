@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::allowed::Ordinals;
 use super::codes::{CodeQuery, DISTANCE_MAX, Grid};
 use super::graph::Graph;
 use super::graph::beam::{NODES_MAX, distance_of, entry};
@@ -61,6 +62,7 @@ impl Scan {
     ) -> bool {
         let before = stretch.nodes.len();
         let next = view.stretch(self.from, before + STEP_NODES, &mut stretch.nodes);
+        stretch.leave_out(&view.graph.strays, before);
         stretch.measure_upper(view.graph, query, before);
         effort.coarse += (stretch.nodes.len() - before).max(1) as u64;
         self.from = next.unwrap_or(self.from);
@@ -107,6 +109,20 @@ impl Stretch {
     fn clear(&mut self) {
         self.nodes.clear();
         self.coarse.clear();
+    }
+
+    /// Of the nodes from place `from` on, what is not where its code is.
+    fn leave_out(&mut self, strays: &Ordinals, from: usize) {
+        if strays.count() == 0 {
+            return;
+        }
+        let mut kept = from;
+        for at in from..self.nodes.len() {
+            let node = self.nodes[at];
+            self.nodes[kept] = node;
+            kept += usize::from(!strays.contains(node));
+        }
+        self.nodes.truncate(kept);
     }
 
     /// Of the nodes from place `from` on.
@@ -179,7 +195,6 @@ impl Plain for Ends<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::allowed::Ordinals;
     use crate::vector::element::{Element, Rows};
     use crate::vector::kernel::Level;
     use crate::vector::metric::Metric;

@@ -46,6 +46,12 @@ impl View<'_> {
         !self.deleted.contains(ordinal) && self.allowed.is_none_or(|allowed| allowed.contains(ordinal))
     }
 
+    /// As `admits`, of what is where its code is.
+    #[inline]
+    pub(super) fn admits_code(&self, ordinal: u32) -> bool {
+        self.admits(ordinal) && !self.graph.strays.contains(ordinal)
+    }
+
     /// How many may be hits, exactly.
     pub fn admitted(&self) -> usize {
         match self.allowed {
@@ -216,7 +222,7 @@ impl Search {
                 Phase::Walk { width, is_two_hop: false }
             }
             Plan::TwoHop { width } => {
-                let admits = |node| view.admits(node);
+                let admits = |node| view.admits_code(node);
                 walk::begin(view.graph, codes, (width, ranked), admits, walk, &mut account.effort);
                 Phase::Walk { width, is_two_hop: true }
             }
@@ -229,13 +235,16 @@ impl Search {
         let (graph, effort) = (view.graph, &mut account.effort);
         let is_over = match is_two_hop {
             false => walk::step(graph, codes, DOUBT, budget, scratch, effort),
-            true => walk::step_over(graph, codes, DOUBT, |node| view.admits(node), budget, scratch, effort),
+            true => {
+                let admits = |node| view.admits_code(node);
+                walk::step_over(graph, codes, DOUBT, admits, budget, scratch, effort)
+            }
         };
         if !is_over {
             return Phase::Walk { width, is_two_hop };
         }
         let found = scratch.beam.entries().iter().map(|entry| entry & !1);
-        let mut candidates: Vec<u64> = found.filter(|entry| view.admits(node_of(*entry))).collect();
+        let mut candidates: Vec<u64> = found.filter(|entry| view.admits_code(node_of(*entry))).collect();
         // Half of what a walk without a filter would have found: less is a filter that avoids the query.
         let wanted = self.options.width.div_ceil(2).max(self.options.limit);
         if candidates.len() < wanted.min(self.account.admitted) {
@@ -253,7 +262,7 @@ impl Search {
     fn add_unlinked(&mut self, view: View<'_>, candidates: &mut Vec<u64>) {
         let graph = view.graph;
         let walked = self.scratch.walk.visited.nodes() as u32;
-        let tail: Vec<u32> = (walked..graph.len() as u32).filter(|node| view.admits(*node)).collect();
+        let tail: Vec<u32> = (walked..graph.len() as u32).filter(|node| view.admits_code(*node)).collect();
         if !tail.is_empty() {
             let mut distances = Vec::new();
             graph.fine(&self.scratch.codes, &tail, &mut distances);
@@ -291,8 +300,8 @@ impl Search {
                 return Phase::Done(hits.collect());
             }
         }
-        // All of the first are under way before the first is used.
-        candidates.iter().for_each(|entry| ask_for(view.originals.original(node_of(*entry))));
+        let strays = view.graph.strays.iter().filter(|stray| view.admits(*stray));
+        candidates.extend(strays.map(|stray| entry(0, stray)));
         Phase::Rank { candidates, next: 0, top }
     }
 
@@ -305,8 +314,12 @@ impl Search {
         budget: u64,
     ) -> Phase {
         let count = (budget / ORIGINAL_COST).max(1).min((candidates.len() - next) as u64) as usize;
-        for entry in &candidates[next..next + count] {
-            top.offer(self.word(view, node_of(*entry)));
+        for entries in candidates[next..next + count].chunks(SCORED_NODES) {
+            // All are under way before the first is used.
+            entries.iter().for_each(|entry| ask_for(view.originals.original(node_of(*entry))));
+            for entry in entries {
+                top.offer(self.word(view, node_of(*entry)));
+            }
         }
         match next + count < candidates.len() {
             true => Phase::Rank { candidates, next: next + count, top },

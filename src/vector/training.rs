@@ -2,13 +2,62 @@
 //! 10 us a vector.
 
 use super::codes::{Grid, LEVELS};
-use super::metric::Metric;
+use super::metric::{Metric, length};
+
+/// From the least to the most, for a grid of whole numbers.
+const WHOLE_NUMBERS_MIN: f32 = 16.0;
+
+/// Of 4 bits that are anything.
+const UNIFORM_VARIANCE: f32 = 255.0 / 12.0;
+
+/// What a grid has to know of all its vectors, and not of a sample only.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    metric: Metric,
+    /// Length of the longest, where the metric asks for it.
+    pub longest: f32,
+    least: f32,
+    most: f32,
+    /// A grid of whole numbers has them all, so far.
+    fits_whole_numbers: bool,
+}
+
+impl Extent {
+    pub fn new(metric: Metric) -> Extent {
+        let (least, most) = (f32::INFINITY, f32::NEG_INFINITY);
+        Extent { metric, longest: 0.0, least, most, fits_whole_numbers: metric == Metric::L2 }
+    }
+
+    pub fn see(&mut self, vector: &[f32]) {
+        if self.metric == Metric::Dot {
+            self.longest = self.longest.max(length(vector));
+        }
+        if self.fits_whole_numbers {
+            for x in vector {
+                (self.least, self.most) = (self.least.min(*x), self.most.max(*x));
+            }
+            let are_whole = vector.iter().all(|x| x.fract() == 0.0);
+            self.fits_whole_numbers = are_whole && self.most - self.least <= LEVELS;
+        }
+    }
+
+    /// Others change nothing.
+    pub fn is_settled(&self) -> bool {
+        self.metric != Metric::Dot && !self.fits_whole_numbers
+    }
+
+    /// Where a grid of whole numbers begins that has them all. Queries between the numbers are rounded to it, so they must
+    /// not be few.
+    fn whole_from(&self) -> Option<f32> {
+        let is_wide = self.most - self.least >= WHOLE_NUMBERS_MIN;
+        (self.fits_whole_numbers && is_wide).then_some(self.least)
+    }
+}
 
 /// A grid under way. Each pass sees the whole sample, in the same order.
 pub struct Training {
-    metric: Metric,
     dimension: usize,
-    longest: f32,
+    extent: Extent,
     pass: Pass,
     /// The vector that is seen, as the metric places it.
     placed: Vec<f32>,
@@ -21,15 +70,14 @@ enum Pass {
 }
 
 impl Training {
-    /// `longest`: of all vectors, not only of the sample.
-    pub fn new(metric: Metric, dimension: usize, longest: f32) -> Training {
-        let pass = Pass::Range(Range::new(metric.coordinates(dimension)));
-        Training { metric, dimension, longest, pass, placed: Vec::new() }
+    pub fn new(dimension: usize, extent: Extent) -> Training {
+        let pass = Pass::Range(Range::new(extent.metric.coordinates(dimension)));
+        Training { dimension, extent, pass, placed: Vec::new() }
     }
 
     /// The next vector of the sample.
     pub fn see(&mut self, vector: &[f32]) {
-        self.metric.place(vector, self.longest, &mut self.placed);
+        self.extent.metric.place(vector, self.extent.longest, &mut self.placed);
         match &mut self.pass {
             Pass::Range(range) => range.see(&self.placed),
             Pass::Clip { means, clipping, .. } => clipping.see(&self.placed, means),
@@ -41,15 +89,14 @@ impl Training {
     pub fn end_pass(&mut self) -> Option<Grid> {
         let pass = std::mem::replace(&mut self.pass, Pass::Range(Range::new(0)));
         self.pass = match pass {
-            Pass::Range(range) if self.metric == Metric::L2 && range.fits_whole_numbers() => {
-                let low = vec![range.least(); range.least.len()];
-                self.rest_of(1.0, low, true)
-            }
-            Pass::Range(range) => {
-                let means = range.means();
-                let clipping = Clipping::new(&range, &means);
-                Pass::Clip { range, means, clipping }
-            }
+            Pass::Range(range) => match self.extent.whole_from() {
+                Some(least) => self.rest_of(1.0, vec![least; range.least.len()], true),
+                None => {
+                    let means = range.means();
+                    let clipping = Clipping::new(&range, &means);
+                    Pass::Clip { range, means, clipping }
+                }
+            },
             Pass::Clip { range, means, clipping } => {
                 let added = &range.most[self.dimension..];
                 let step = added.iter().fold(clipping.best_step(), |step, most| step.max(most / LEVELS));
@@ -59,7 +106,11 @@ impl Training {
                 self.rest_of(step, low, false)
             }
             Pass::Rest { mut grid, rest } => {
-                rest.tell(&mut grid);
+                // Of a few whole numbers the lower bits are always the same, and say nothing of what comes between them.
+                match self.extent.fits_whole_numbers && !grid.is_exact {
+                    true => grid.variance = UNIFORM_VARIANCE,
+                    false => rest.tell(&mut grid),
+                }
                 return Some(grid);
             }
         };
@@ -69,9 +120,9 @@ impl Training {
     fn rest_of(&self, step: f32, low: Vec<f32>, is_exact: bool) -> Pass {
         let rest = Rest::new(low.len());
         let grid = Grid {
-            metric: self.metric,
+            metric: self.extent.metric,
             dimension: self.dimension,
-            longest: self.longest,
+            longest: self.extent.longest,
             step,
             rest: vec![7.5; low.len()],
             low,
@@ -88,7 +139,6 @@ struct Range {
     least: Vec<f32>,
     most: Vec<f32>,
     sums: Vec<f64>,
-    is_whole: bool,
 }
 
 impl Range {
@@ -98,7 +148,6 @@ impl Range {
             least: vec![f32::INFINITY; coordinates],
             most: vec![f32::NEG_INFINITY; coordinates],
             sums: vec![0.0; coordinates],
-            is_whole: true,
         }
     }
 
@@ -108,17 +157,7 @@ impl Range {
             self.least[at] = self.least[at].min(*x);
             self.most[at] = self.most[at].max(*x);
             self.sums[at] += f64::from(*x);
-            self.is_whole &= x.fract() == 0.0;
         }
-    }
-
-    fn least(&self) -> f32 {
-        self.least.iter().copied().fold(f32::INFINITY, f32::min)
-    }
-
-    fn fits_whole_numbers(&self) -> bool {
-        let most = self.most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        self.is_whole && self.count > 0.0 && most - self.least() <= LEVELS
     }
 
     fn means(&self) -> Vec<f32> {

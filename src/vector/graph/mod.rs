@@ -19,7 +19,8 @@ pub(super) mod walk;
 pub use insert::Workshop;
 pub use walk::Effort;
 
-use super::codes::{CodeQuery, Grid, Prepare};
+use super::allowed::Ordinals;
+use super::codes::{CodeQuery, Grid, Kept, Prepare};
 use super::kernel::{CodesAt, Kernels, prefetch};
 use super::memory::Blocks;
 use crate::rmi::memory::{LINE_BYTES, Memory};
@@ -66,6 +67,10 @@ pub struct Graph {
     pub(super) width: usize,
     /// The grid was made of too few vectors to search by it.
     pub(super) is_provisional: bool,
+    /// The grid was made of the vectors before; `usize::MAX`: of all there will be.
+    pub(super) fitted: usize,
+    /// What came behind and does not fit: codes say nothing of these, searches ask their originals.
+    pub(super) strays: Ordinals,
 }
 
 impl Graph {
@@ -76,8 +81,27 @@ impl Graph {
         let nodes = Blocks::with_capacity(capacity, layout.stride, memory);
         let (terms, entries) = (Vec::with_capacity(capacity), Entries::new(layout.plane));
         let (is_exact, width) = (grid.is_exact, calibrate::WIDTH_DEFAULT);
-        let (linked, is_provisional) = (0, false);
-        Graph { grid, layout, kernels, nodes, terms, entries, linked, is_exact, width, is_provisional }
+        Graph {
+            grid,
+            layout,
+            kernels,
+            nodes,
+            terms,
+            entries,
+            linked: 0,
+            is_exact,
+            width,
+            is_provisional: false,
+            fitted: usize::MAX,
+            strays: Ordinals::default(),
+        }
+    }
+
+    /// As `new`, by a grid that was made of the first `vectors` only.
+    #[must_use]
+    pub(super) fn fitted_to(mut self, vectors: usize) -> Graph {
+        self.fitted = vectors;
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -127,9 +151,13 @@ impl Graph {
         let node = self.nodes.len() as u32;
         let planes = 2 * self.layout.plane;
         let block = self.nodes.push();
-        self.is_exact &= self.grid.encode(vector, &mut block[..planes]);
+        let kept = self.grid.encode(vector, &mut block[..planes]);
+        self.is_exact &= kept == Kept::All;
         block[planes..].fill(u8::MAX);
         self.terms.push(self.kernels.own_term(&block[..self.layout.plane]));
+        if kept == Kept::Little && node as usize >= self.fitted {
+            self.strays.insert(node);
+        }
         node
     }
 
