@@ -7,7 +7,7 @@ source "$(dirname "$0")/lib.sh"
 
 VALUE_BYTES=1048576
 # About 115 are taken: the ballast, spare segments and reserves take the rest of the disk.
-VALUES_MIN=100
+VALUES_MIN=20
 [ "$(id -u)" = 0 ] || skip "a loop mount needs root"
 command -v mkfs.ext4 >/dev/null || skip "mkfs.ext4 is missing"
 build

@@ -13,7 +13,8 @@ cd "$ROOT"
 mapfile -t targets < <(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"/\1/p' fuzz/Cargo.toml)
 [ "${#targets[@]}" -gt 0 ] || fail "no fuzz target"
 share=$((BUDGET / ${#targets[@]}))
-options=(-max_total_time="$share" -max_len=16384 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1)
+# Of itself libFuzzer ends with 77 at a crash, which is what a tool ends with that skips.
+options=(-error_exitcode=1 -timeout_exitcode=1 -max_total_time="$share" -max_len=16384 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1)
 
 # What is special to a target: sets `corpora`, the one that is written to first, and `own`, its options.
 prepare() {

@@ -35,6 +35,16 @@ impl From<Malformed> for Problem {
     }
 }
 
+/// How far a frame of zstd has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// Nothing came yet.
+    None,
+    Begun,
+    /// It has ended, and nothing came behind it.
+    Whole,
+}
+
 pub struct Decoder {
     coding: Coding,
     kind: Kind,
@@ -46,8 +56,7 @@ enum Kind {
         decoder: ZstdDecoder<'static>,
         /// Where it puts what it gives.
         room: Box<[u8]>,
-        /// A frame has ended, and nothing came behind it.
-        is_whole: bool,
+        frame: Frame,
     },
 }
 
@@ -59,7 +68,7 @@ impl Decoder {
                 let mut decoder = ZstdDecoder::new().expect("memory for a decoder");
                 let window = DParameter::WindowLogMax(limits::ZSTD_WINDOW_BYTES_MAX.ilog2());
                 decoder.set_parameter(window).expect("a window that the library knows");
-                Kind::Zstd { decoder, room: vec![0; STEP_BYTES].into(), is_whole: false }
+                Kind::Zstd { decoder, room: vec![0; STEP_BYTES].into(), frame: Frame::None }
             }
         };
         Decoder { coding, kind }
@@ -71,7 +80,7 @@ impl Decoder {
         while !input.is_empty() && out.len() < end {
             let taken = match &mut self.kind {
                 Kind::Gzip(decoder) => ungzip(decoder, input, out),
-                Kind::Zstd { decoder, room, is_whole } => unzstd(decoder, room, is_whole, input, out),
+                Kind::Zstd { decoder, room, frame } => unzstd(decoder, room, frame, input, out),
             };
             *input = &input[taken.map_err(|_| Malformed(self.coding))?..];
         }
@@ -86,7 +95,7 @@ impl Decoder {
                 out.append(decoder.get_mut());
                 is_whole
             }
-            Kind::Zstd { is_whole, .. } => *is_whole,
+            Kind::Zstd { frame, .. } => *frame == Frame::Whole,
         };
         if is_whole { Ok(()) } else { Err(Malformed(self.coding)) }
     }
@@ -103,13 +112,15 @@ fn ungzip(decoder: &mut MultiGzDecoder<Vec<u8>>, input: &[u8], out: &mut Vec<u8>
 fn unzstd(
     decoder: &mut ZstdDecoder<'static>,
     room: &mut [u8],
-    is_whole: &mut bool,
+    frame: &mut Frame,
     input: &[u8],
     out: &mut Vec<u8>,
 ) -> io::Result<usize> {
-    let mut source = InBuffer::around(input);
+    // Its first byte goes alone: the library takes a frame that is all there in another way, and other frames for sound.
+    let taken = if *frame == Frame::Begun { input.len() } else { input.len().min(1) };
+    let mut source = InBuffer::around(&input[..taken]);
     let mut target = OutBuffer::around(room);
-    *is_whole = decoder.run(&mut source, &mut target)? == 0;
+    *frame = if decoder.run(&mut source, &mut target)? == 0 { Frame::Whole } else { Frame::Begun };
     out.extend_from_slice(target.as_slice());
     if source.pos() == 0 && target.pos() == 0 {
         return Err(io::ErrorKind::InvalidData.into());

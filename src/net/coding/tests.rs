@@ -61,6 +61,23 @@ fn members_one_behind_the_other_are_one_body() {
     }
 }
 
+/// An empty frame that says of itself that it holds 122 bytes: found by fuzzing, and refused only when it came at once.
+#[test]
+fn a_frame_means_the_same_however_it_is_cut() {
+    let frame = b"\x28\xb5\x2f\xfd\x24\x7a\x01\x00\x00\x99\xe9\xd8\x51";
+    let in_parts = |part_bytes| {
+        let (mut decoder, mut out) = (Decoder::new(Coding::Zstd), Vec::new());
+        for mut part in frame.chunks(part_bytes) {
+            while !part.is_empty() {
+                decoder.step(&mut part, &mut out)?;
+            }
+        }
+        decoder.finish(&mut out).map(|()| out)
+    };
+    let at_once = in_parts(frame.len());
+    assert!((1..frame.len()).all(|part_bytes| in_parts(part_bytes) == at_once));
+}
+
 #[test]
 fn a_body_that_is_cut_or_changed_is_refused() {
     let mut rng = Rng::new(3);

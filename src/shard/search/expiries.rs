@@ -39,6 +39,11 @@ impl Expiries {
         if self.settled.is_empty() {
             self.settled.reserve_exact(self.open.len());
         }
+        if count >= self.open.len() {
+            // Without a search for each.
+            self.settled.extend(std::mem::take(&mut self.open));
+            return true;
+        }
         self.settled.extend(std::iter::from_fn(|| self.open.pop_first()).take(count));
         self.open.is_empty()
     }
