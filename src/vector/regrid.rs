@@ -89,11 +89,10 @@ impl Regrid {
         (next, mut training): (usize, Training),
         budget: usize,
     ) -> Phase {
-        // From the first to the last: they may be of several kinds.
-        let apart = self.fitted.div_ceil(GRID_VECTORS).max(1);
-        let sample = self.fitted.div_ceil(apart);
+        let sample = self.fitted.min(GRID_VECTORS);
         let end = sample.min(next.saturating_add(budget.saturating_mul(TRAINED_A_LINK)));
-        each(old, originals, (next..end).map(|at| at * apart), |vector| training.see(vector));
+        // From the first to the last: they may be of several kinds.
+        each(old, originals, (next..end).map(|at| at * self.fitted / sample), |vector| training.see(vector));
         if end < sample {
             return Phase::Train { next: end, training };
         }
